@@ -1,0 +1,165 @@
+#include "base/shim.h"
+
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <string>
+#include <vector>
+
+#include <re2/re2.h>
+
+struct regex {
+    explicit regex(const re2::StringPiece &p, const RE2::Options &o) : re(p, o)
+    {
+    }
+    RE2 re;
+};
+
+int regex_new(struct slice pattern, struct regex **ret, struct buf *why)
+{
+    RE2::Options options;
+    options.set_log_errors(false);
+    options.set_dot_nl(true);
+    options.set_max_mem(8 << 20);
+    auto *r = new (std::nothrow)
+        regex(re2::StringPiece(static_cast<const char *>(pattern.data), pattern.len), options);
+
+    if (r == nullptr)
+        return -ENOMEM;
+    if (!r->re.ok()) {
+        if (why != nullptr)
+            buf_add(why, r->re.error().data(), r->re.error().size());
+        delete r;
+        return -EINVAL;
+    }
+    *ret = r;
+    return 0;
+}
+
+void regex_free(struct regex *r)
+{
+    delete r;
+}
+
+bool regex_match(const struct regex *r, struct slice text)
+{
+    return RE2::FullMatch(re2::StringPiece(static_cast<const char *>(text.data), text.len), r->re);
+}
+
+static bool is_word(char c)
+{
+    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* The name after a '$', as Go's regexp.Expand reads it; its length in the template, 0 if none. */
+static size_t group_name(const char *p, size_t n, std::string *name)
+{
+    size_t i = 0;
+
+    if (n > 0 && p[0] == '{') {
+        for (i = 1; i < n && p[i] != '}'; i++)
+            if (!is_word(p[i]))
+                return 0;
+        if (i == n || i == 1)
+            return 0;
+        name->assign(p + 1, i - 1);
+        return i + 1;
+    }
+    while (i < n && is_word(p[i]))
+        i++;
+    name->assign(p, i);
+    return i;
+}
+
+static int group_index(const RE2 &re, const std::string &name)
+{
+    if (name.find_first_not_of("0123456789") == std::string::npos)
+        return name.size() > 6 ? -1 : std::stoi(name);
+    auto found = re.NamedCapturingGroups().find(name);
+    return found == re.NamedCapturingGroups().end() ? -1 : found->second;
+}
+
+bool regex_replace(const struct regex *r, struct slice text, struct slice replacement,
+                   struct buf *out)
+{
+    int groups = r->re.NumberOfCapturingGroups() + 1;
+    std::vector<re2::StringPiece> found(static_cast<size_t>(groups));
+    re2::StringPiece input(static_cast<const char *>(text.data), text.len);
+    const char *p = static_cast<const char *>(replacement.data);
+
+    if (!r->re.Match(input, 0, input.size(), RE2::ANCHOR_BOTH, found.data(), groups))
+        return false;
+    for (size_t i = 0; i < replacement.len; i++) {
+        std::string name;
+
+        if (p[i] != '$' || i + 1 == replacement.len) {
+            buf_add_char(out, p[i]);
+            continue;
+        }
+        if (p[i + 1] == '$') {
+            buf_add_char(out, '$');
+            i++;
+            continue;
+        }
+        size_t used = group_name(p + i + 1, replacement.len - i - 1, &name);
+        if (used == 0) {
+            buf_add_char(out, '$');
+            continue;
+        }
+        int index = group_index(r->re, name);
+        if (index >= 0 && index < groups)
+            buf_add(out, found[static_cast<size_t>(index)].data(),
+                    found[static_cast<size_t>(index)].size());
+        i += used;
+    }
+    return true;
+}
+
+size_t double_print(double v, char text[DOUBLE_TEXT_MAX])
+{
+    double magnitude = std::fabs(v);
+    std::to_chars_result r{};
+
+    if (std::isnan(v)) {
+        memcpy(text, "NaN", 4);
+        return 3;
+    }
+    if (std::isinf(v)) {
+        memcpy(text, v > 0 ? "+Inf" : "-Inf", 5);
+        return 4;
+    }
+    bool exponent = magnitude != 0 && (magnitude < 1e-4 || magnitude >= 1e21);
+    r = std::to_chars(text, text + DOUBLE_TEXT_MAX - 1, v,
+                      exponent ? std::chars_format::scientific : std::chars_format::fixed);
+    *r.ptr = 0;
+    return static_cast<size_t>(r.ptr - text);
+}
+
+int double_parse(struct slice s, double *ret)
+{
+    const char *p = static_cast<const char *>(s.data);
+    const char *end = p + s.len;
+    double v = 0;
+
+    if (p < end && *p == '+') {
+        p++;
+        if (p < end && (*p == '-' || *p == '+'))
+            return -EINVAL;
+    }
+    auto r = std::from_chars(p, end, v, std::chars_format::general);
+    if (r.ec == std::errc::result_out_of_range && r.ptr == end) {
+        std::string copy(p, end);
+        v = std::strtod(copy.c_str(), nullptr);
+        if (std::isinf(v))
+            return -ERANGE;
+        *ret = v;
+        return 0;
+    }
+    if (r.ec != std::errc() || r.ptr != end)
+        return -EINVAL;
+    *ret = v;
+    return 0;
+}

@@ -1,0 +1,33 @@
+/* shim.h: the two things C++ does better: RE2, and shortest doubles. The only C++ here. */
+#ifndef BASE_SHIM_H
+#define BASE_SHIM_H
+
+#include "base/buf.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct regex;
+/* An RE2 pattern, anchored at both ends, `.` matches newline too (Prometheus 3). -EINVAL with the
+ * reason appended to why. Linear time; at most 8 MiB a pattern. */
+int regex_new(struct slice pattern, struct regex **ret, struct buf *why);
+void regex_free(struct regex *r);
+bool regex_match(const struct regex *r, struct slice text);
+/* If it matches, appends `replacement` to out with $1, ${1}, $name, ${name} and $$ expanded as Go's
+ * regexp.Expand does, and returns true. */
+bool regex_replace(const struct regex *r, struct slice text, struct slice replacement,
+                   struct buf *out);
+
+#define DOUBLE_TEXT_MAX 32
+/* The shortest text that reads back to v, as Go's strconv 'f' with exponent form where it prints
+ * one ('g' with -1 precision: 1e+21, 1e-07); NaN, +Inf, -Inf. Returns the length. */
+size_t double_print(double v, char text[DOUBLE_TEXT_MAX]);
+/* All of s as a decimal double, correctly rounded (from_chars); no hex, no blanks, a leading + is
+ * accepted. -EINVAL; -ERANGE on overflow. */
+int double_parse(struct slice s, double *ret);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

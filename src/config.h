@@ -1,0 +1,92 @@
+/* config.h: the configuration, infrafs.yml and INFRAFS_… and flags, as one const struct; and the
+ * limits on everything a client sizes. */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include "base/buf.h"
+
+#include <sys/types.h>
+
+enum config_area {
+    AREA_SECRETS = 1,
+    AREA_PACKAGES = 2,
+    AREA_IMAGES = 4,
+    AREA_METRICS = 8,
+    AREA_TREE = 16,  /* /tree/ and the page */
+    AREA_ALL = 31,
+};
+
+struct config_listen {
+    char *address;          /* "127.0.0.1:8080", "[::1]:8080" */
+    unsigned areas;         /* enum config_area; health and /metrics are everywhere */
+    char *certificate, *key; /* PEM files; NULL: no TLS. Read again when they change */
+};
+
+struct config_identity {
+    bool is_group;
+    uint32_t id;            /* uid or gid */
+    char *user;             /* acts as this user of the file; or NULL */
+    char **policies;        /* NULL-terminated; or NULL */
+};
+
+/* What a client may make us do or hold. One table; every limit has a test that goes one over. */
+struct config_limits {
+    uint64_t header_bytes;         /* 32 KiB: request line and headers */
+    uint64_t json_bytes;           /* 32 MiB */
+    uint64_t manifest_bytes;       /* 4 MiB */
+    uint64_t secret_value_bytes;   /* 1 MiB: one field */
+    uint64_t package_bytes;        /* 4 GiB: one file */
+    uint64_t blob_bytes;           /* 64 GiB: one layer */
+    uint64_t form_field_bytes;     /* 5 MiB: one text field of an upload */
+    uint64_t form_bytes;           /* 16 MiB: all text fields together */
+    uint64_t connections;          /* 4096 */
+    uint64_t connections_per_address; /* 1024 */
+    int64_t idle_timeout_ms;       /* 60 s: between requests, and while nothing moves */
+    int64_t request_timeout_ms;    /* 0: none; whole request */
+    uint64_t scrape_body_bytes;    /* 256 MiB */
+    uint64_t disk_reserve_bytes;   /* 64 MiB */
+};
+
+struct config {
+    char *file;             /* where it was read from; NULL: defaults */
+    char *data;             /* /var/lib/infrafs */
+    char *mount;            /* /mnt/infra; NULL with --no-mount */
+    char *store;            /* "rocks:DATA/store" */
+    uint64_t memory_bytes;  /* caches and buffers; 0: the store's default */
+    struct config_listen *listen;
+    size_t n_listen;
+    char *users;            /* DATA/htpasswd */
+    char *prometheus;       /* DATA/prometheus.yml */
+    char *unseal;           /* "keyfile:DATA/unseal.key" */
+    struct config_identity *identities;
+    size_t n_identities;
+    char *audit_file;       /* DATA/audit.log; "" with audit: off */
+    uint64_t audit_rotate_bytes;  /* 100 MiB */
+    unsigned audit_keep;    /* 10 */
+    char *run_as;           /* user to become after mount and ports are open; NULL: stay */
+    bool packages_overwrite;      /* false, and stays so: releases are immutable */
+    int64_t gc_grace_ms;    /* images.gc_grace, 1 h */
+    int64_t retention_ms;   /* metrics.retention, 15 d; 0: for ever */
+    uint64_t retention_bytes; /* metrics.retention_size, 0: no limit */
+    int64_t out_of_order_ms;  /* metrics.out_of_order_window, 1 h */
+    struct config_limits limits;
+};
+
+/* What the command line said; NULL and 0 where it said nothing. */
+struct config_flags {
+    const char *config, *data, *mount, *htpasswd, *prometheus;
+    bool no_mount;
+    const char *const *listen;
+    size_t n_listen;
+};
+
+/* Flags beat the environment (INFRAFS_METRICS_RETENTION is metrics.retention), that beats the file,
+ * that beats the defaults. -EINVAL, or the errno of reading the file, with the reason in why:
+ * "FILE: line L, column C: unknown key 'x'; did you mean 'y'?". Returns new. */
+int config_load(const struct config_flags *flags, struct config **ret, struct buf *why);
+void config_free(struct config *c);
+/* The same from a text alone, with no environment: for checks and tests. */
+int config_parse(struct slice text, struct config **ret, struct buf *why);
+void config_dump(const struct config *c, struct buf *out); /* as YAML that config_parse reads back */
+
+#endif
