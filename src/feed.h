@@ -10,8 +10,8 @@ struct feed *feed_new(void);
 void feed_free(struct feed *f);
 
 /* A subscriber drops what it cached of the nodes. `wait`: it must have done so when it returns (an
- * HTTP answer goes out next); else it may queue. Called from any thread, also from one that serves a
- * FUSE request (then wait is false: waiting there would deadlock). */
+ * HTTP answer goes out next); else it may queue. Called from any thread, also from one that serves
+ * a FUSE request (then wait is false: waiting there would deadlock). */
 typedef void feed_fn(void *ctx, const struct op_change *changes, bool wait, enum door door);
 void feed_subscribe(struct feed *f, feed_fn *fn, void *ctx);
 void feed_unsubscribe(struct feed *f, feed_fn *fn, void *ctx); /* no call is under way when it returns */

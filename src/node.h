@@ -7,8 +7,7 @@
  * or a negative errno, with the reason in the op (op_fail). What the caller may not see is -ENOENT,
  * what it may see but not do -EACCES. A NULL member of node_ops means -EROFS for changes, -ENOTSUP
  * for xattrs, -ENOENT for the rest. After a change the domain calls op_changed() for each node
- * whose
- * cached copy is now wrong. Any thread. */
+ * whose cached copy is now wrong. Any thread. */
 #ifndef NODE_H
 #define NODE_H
 

@@ -1,8 +1,7 @@
 /* web.h: the web seam. A domain lists routes; http/ serves them; tests call them without a socket.
  *
  * Ownership: all that a request lends (path, headers, query) and all that a handler allocates in
- * the
- * op lives until the answer was sent. */
+ * the op lives until the answer was sent. */
 #ifndef WEB_H
 #define WEB_H
 
@@ -110,8 +109,7 @@ struct web_page {
     void *prepared[2];        /* the front end's: plain, gzip */
     void (*unprepare)(void *prepared);
 };
-/* Copies all; compresses if `compress` and it is worth it (over 1 KiB). etag NULL: from the bytes.
- * */
+/* Copies all; compresses if `compress` and it is worth it (over 1 KiB). etag NULL: of the bytes. */
 struct web_page *web_page_new(struct slice bytes, const char *content_type, const char *etag,
                               bool compress);
 struct web_page *web_page_ref(struct web_page *p);

@@ -1,8 +1,7 @@
 /* identity.h: who asks. Users of the htpasswd file, tokens, callers of the mount, nobody.
  *
  * The file counts as it is on disk: any edit is in force at the next request. A verified password
- * is
- * remembered as HMAC(process key, user, password, hash line), so it costs microseconds until the
+ * is remembered as HMAC(process key, user, password, hash line): it costs microseconds until the
  * line changes; a wrong one is never remembered, an unknown user costs the same as a wrong
  * password. */
 #ifndef IDENTITY_IDENTITY_H
@@ -68,8 +67,7 @@ const char *users_path(struct identities *ids);
 int users_check(struct slice text, struct buf *why);
 /* Reads the file again now (called after an edit through the tree). */
 int users_reload(struct identities *ids);
-/* "$2y$11$…" for a password; returns new in *ret. -EINVAL for an empty or too long (72 bytes) one.
- * */
+/* "$2y$11$…" for a password; returns new in *ret. -EINVAL if it is empty or over 72 bytes. */
 int users_hash(struct slice password, char **ret);
 /* Checks user and password by the file alone, hashing each time: for logins that issue a token. */
 int users_verify(struct identities *ids, struct op *op, struct slice user, struct slice password);

@@ -1,7 +1,6 @@
 /* blob.h: immutable content under its digest. Staged, written, sealed; read in place; owned by
  * those who hold it; reaped online when nobody does. Every call returns 0 (or a count) or a
- * negative
- * errno. */
+ * negative errno. */
 #ifndef STORE_BLOB_H
 #define STORE_BLOB_H
 
