@@ -59,7 +59,7 @@ char *op_printf(struct op *op, const char *format, ...) __attribute__((format(pr
 struct slice op_slice(struct op *op, struct slice s);      /* copy, with a NUL behind it */
 
 /* Says why, once: the first reason stays. Returns -err (err is positive: ENOENT). Text: lower case,
- * no full stop, what failed first, subject in single quotes, never a secret's value, the fix last. */
+ * no full stop, what failed first, subject in single quotes, no secret's value, the fix last. */
 int op_fail(struct op *op, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 const char *op_why(const struct op *op, int err); /* the reason, or strerror's text for err */
 void op_forgive(struct op *op);                   /* forget the reason: the caller goes on */
