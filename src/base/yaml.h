@@ -22,7 +22,8 @@ struct yaml {
 /* Returns new a tree, or NULL for an empty document. -EINVAL with "line L, column C: reason" in
  * why; a duplicate key is one such reason. Depth is at most 32. */
 int yaml_parse(struct slice text, struct yaml **ret, struct buf *why);
-void yaml_free(struct yaml *y);
+/* Hidden: libyaml exports a function of this name, and would call ours. */
+void yaml_free(struct yaml *y) __attribute__((visibility("hidden")));
 
 struct yaml *yaml_get(const struct yaml *map, const char *key); /* borrowed; NULL if absent */
 
