@@ -50,9 +50,9 @@ static void print_listen(struct buf *out, const struct config *c)
         print_text(out, l->address);
         buf_add_str(out, "\n    areas: [");
         for (size_t k = 0; config_areas[k].name != NULL; k++) {
-            bool all = l->areas == AREA_ALL;
+            unsigned bits = config_areas[k].bits;
 
-            if (all != (config_areas[k].bits == AREA_ALL) || (config_areas[k].bits & ~l->areas) != 0)
+            if ((l->areas == AREA_ALL) != (bits == AREA_ALL) || (bits & ~l->areas) != 0)
                 continue;
             buf_printf(out, "%s%s", comma, config_areas[k].name);
             comma = ", ";

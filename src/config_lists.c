@@ -53,7 +53,7 @@ bool config_address_valid(const char *address)
 
     if (colon == NULL || colon == address)
         return false;
-    if (address[0] == '[' ? colon[-1] != ']' : memchr(address, ':', (size_t)(colon - address)) != NULL)
+    if (address[0] == '[' ? colon[-1] != ']' : strchr(address, ':') != colon)
         return false; /* an IPv6 address stands in brackets */
     for (const char *p = address; *p != 0; p++)
         if ((unsigned char)*p <= ' ' || *p == ',' || *p == 0x7f)
