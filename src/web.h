@@ -159,6 +159,11 @@ void web_reply_page(struct web_response *resp, struct web_page *page); /* takes 
 void web_reply_blob(struct web_response *resp, struct blob *blob, const char *content_type,
                     struct web_request *req); /* takes the blob; etag is its digest */
 void web_response_done(struct web_response *resp); /* frees what was taken and not sent */
+/* For who serves: begins the durable commit of resp->commit, which it takes. `done` is called once,
+ * from another thread or before this returns; it must not block. */
+void web_commit_async(struct web_response *resp, void (*done)(void *ctx, int r), void *ctx);
+/* Appends the bytes as gzip; false if that failed. */
+bool web_gzip(struct slice bytes, int level, struct buf *out);
 
 /* style: errno to status: ENOENT 404, EEXIST 409, EINVAL 400, EACCES 403, EPERM 401, EFBIG 413,
  * ENOSPC 507, EBUSY EAGAIN 503, ENOTSUP 405, EBADMSG 422, ERANGE 416, ETIMEDOUT 504, EROFS 405,
