@@ -1,0 +1,30 @@
+"""The README's first command, from the build to the unmount, in folders of the test's own."""
+import os
+import re
+import subprocess
+
+import requests
+from conftest import ROOT, need, wait_for
+
+
+def test_quickstart_loads_all_four_areas_and_leaves_nothing(tmp_path):
+    mount = tmp_path / "mnt"
+    p = subprocess.Popen([ROOT / "contrib" / "quickstart", "--data", tmp_path / "data", "--mount", mount, "--listen", "127.0.0.1:0", "--once"],
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    out, _ = p.communicate(timeout=900)
+    assert p.returncode == 0, out
+    assert "Ctrl-C stops it" in out
+    assert not os.path.ismount(mount)
+
+
+def test_the_example_is_there_and_its_hints_are_true(daemon):
+    """What quickstart prints to try, tried."""
+    python = need("python3")
+    subprocess.run([python, ROOT / "contrib" / "example.py", "--url", daemon.url, "--mount", daemon.mount, "--user", daemon.user, "--password", daemon.password], check=True, timeout=120)
+    assert (daemon.mount / "service-1" / "env-1" / "db_url").read_text().startswith("postgres://")
+    assert list((daemon.mount / "packages" / "hello-infrafs").iterdir())
+    assert (daemon.mount / "images" / "team" / "hello" / "1.0" / "manifest.json").exists()
+    state = wait_for(lambda: [p.read_text() for p in (daemon.mount / "metrics" / "targets" / "infrafs").iterdir()], 10, "the target")
+    assert re.search(r"(?m)^health=up|up=1", state[0]), state
+    up = requests.get(daemon.url + "/api/v1/query", params={"query": "up"}, timeout=10).json()["data"]["result"]
+    assert up and up[0]["value"][1] == "1"
