@@ -3,11 +3,10 @@
  *
  * Paths are those of the whole tree, without a slash at either end: "packages/foo/foo-1.0.tar.gz";
  * "" is the root. They are checked: no empty component, no "." or "..", no NUL. Every call returns
- * 0
- * or a negative errno, with the reason in the op (op_fail). What the caller may not see is -ENOENT,
- * what it may see but not do -EACCES. A NULL member of node_ops means -EROFS for changes, -ENOTSUP
- * for xattrs, -ENOENT for the rest. After a change the domain calls op_changed() for each node
- * whose cached copy is now wrong. Any thread. */
+ * 0 or a negative errno, with the reason in the op (op_fail). What the caller may not see is
+ * -ENOENT, what it may see but not do -EACCES. A NULL member of node_ops means -EROFS for changes,
+ * -ENOTSUP for xattrs, -ENOENT for the rest. After a change the domain calls op_changed() for each
+ * node whose cached copy is now wrong. Any thread. */
 #ifndef NODE_H
 #define NODE_H
 
@@ -116,7 +115,9 @@ struct node_buffer {
     struct slice initial;
     size_t limit_bytes;
     unsigned flags;
-    bool dirty; /* publish even if nothing is written: a new, empty file */
+    /* Commit publishes even if nothing is written: set it for a new file and for NODE_TRUNC, which
+     * are commits of an empty content. */
+    bool dirty;
 };
 int node_buffer_open(const struct node_buffer *buffer, struct node_file **ret);
 
