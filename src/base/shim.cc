@@ -1,3 +1,6 @@
+extern "C" {
+#include "base/buf.h"
+}
 #include "base/shim.h"
 
 #include <cerrno>
