@@ -4,6 +4,13 @@
 
 #include "base/buf.h"
 
+/* Jansson has functions of these three names. Ours get others, so that a file may include both, and
+ * that libjansson does not find ours when it calls its own. */
+#include <jansson.h>
+#define json_object json_write_object
+#define json_array  json_write_array
+#define json_null   json_write_null
+
 /* Commas are placed by the writer. Calls must form one valid value; a wrong order is a bug of the
  * caller and asserts. Depth is at most 64. */
 struct json {

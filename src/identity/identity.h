@@ -24,7 +24,11 @@ struct identity {
     const char *const *policy_names;  /* NULL-terminated */
     const char *accessor;             /* tokens: safe to log; else "" */
     const char *token_id;             /* tokens: private key of the token's row; else "" */
-    unsigned refs;                    /* private */
+    unsigned refs;                    /* private, as all below; zero in one made by hand */
+    struct identities *ids;
+    uint64_t generation;              /* of the named policies that `policies` was compiled from */
+    struct policy_set **retired;      /* sets that a caller under way may still hold */
+    size_t n_retired;
 };
 
 /* Opens users, policies and tokens. Creates DATA/root-token (0600) at the first start, and watches

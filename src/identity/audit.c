@@ -1,0 +1,190 @@
+#include "identity/audit.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/scope.h"
+#include "identity/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+struct audit {
+    uint8_t salt[IDENTITY_KEY_BYTES];
+    char *path; /* "": off */
+    uint64_t rotate_bytes;
+    unsigned keep;
+    pthread_mutex_t lock; /* guards all below; held while writing, so that lines stand in order */
+    int fd;
+    uint64_t size_bytes;
+    dev_t dev;
+    ino_t ino;
+    int64_t looked_ms; /* when the path was last compared with the open file */
+};
+
+/* Opens, or opens again; the old descriptor stays until the new one is there. */
+static int open_file(struct audit *a)
+{
+    int fd = open(a->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct stat st;
+
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) < 0) {
+        int r = -errno;
+
+        close(fd);
+        return r;
+    }
+    if (a->fd >= 0)
+        close(a->fd);
+    a->fd = fd;
+    a->size_bytes = (uint64_t)st.st_size;
+    a->dev = st.st_dev;
+    a->ino = st.st_ino;
+    return 0;
+}
+
+int audit_open(const struct config *config, struct audit **ret, struct buf *why)
+{
+    struct audit *a = xcalloc(1, sizeof *a);
+    int r;
+
+    pthread_mutex_init(&a->lock, NULL);
+    a->fd = -1;
+    a->path = xstrdup(config->audit_file != NULL ? config->audit_file : "");
+    a->rotate_bytes = config->audit_rotate_bytes;
+    a->keep = config->audit_keep;
+    r = salt_read(config->data, a->salt, why);
+    if (r == 0 && a->path[0] != 0) {
+        r = open_file(a);
+        if (r < 0)
+            buf_printf(why, "audit log '%s': %s", a->path, strerror(-r));
+    }
+    if (r < 0)
+        audit_close(a);
+    else
+        *ret = a;
+    return r;
+}
+
+void audit_close(struct audit *a)
+{
+    if (a == NULL)
+        return;
+    if (a->fd >= 0)
+        close(a->fd);
+    pthread_mutex_destroy(&a->lock);
+    explicit_bzero(a->salt, sizeof a->salt);
+    free(a->path);
+    free(a);
+}
+
+/* FILE.1 is the newest of the old ones. */
+static int rotate(struct audit *a)
+{
+    for (unsigned i = a->keep; i > 0; i--) {
+        autofree char *from = NULL, *to = NULL;
+
+        if (asprintf(&to, "%s.%u", a->path, i) < 0 ||
+            asprintf(&from, i > 1 ? "%s.%u" : "%s", a->path, i - 1) < 0)
+            return -ENOMEM;
+        if (rename(from, to) < 0 && errno != ENOENT)
+            return -errno;
+    }
+    return open_file(a);
+}
+
+/* Somebody moved the file away (logrotate): a second later a new one is begun. */
+static void look_at_path(struct audit *a)
+{
+    int64_t now = clock_monotonic_ms();
+    struct stat st;
+
+    if (now - a->looked_ms < 1000)
+        return;
+    a->looked_ms = now;
+    if (stat(a->path, &st) < 0 || st.st_ino != a->ino || st.st_dev != a->dev)
+        open_file(a);
+}
+
+static int append(struct audit *a, struct slice line)
+{
+    ssize_t n;
+
+    guard(&a->lock);
+    look_at_path(a);
+    if (a->rotate_bytes > 0 && a->size_bytes > 0 && a->size_bytes + line.len > a->rotate_bytes &&
+        rotate(a) < 0)
+        return -EIO;
+    do
+        n = write(a->fd, line.data, line.len);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)line.len) {
+        a->size_bytes += line.len;
+        return 0;
+    }
+    if (n > 0 && ftruncate(a->fd, (off_t)a->size_bytes) < 0) /* half a line on a full disk */
+        a->size_bytes += (uint64_t)n;
+    return -EIO;
+}
+
+static void print_caller(struct json *j, const struct op *op)
+{
+    static const char *const doors[] = {"internal", "http", "mount"};
+
+    json_kstr(j, "door", doors[op->door]);
+    json_kstr(j, "who", op->who->name);
+    if (op->who->accessor != NULL && op->who->accessor[0] != 0)
+        json_kstr(j, "accessor", op->who->accessor);
+    if (op->door == DOOR_HTTP)
+        json_kstr(j, "remote", op->remote);
+    if (op->door == DOOR_MOUNT) {
+        json_ku64(j, "uid", op->uid);
+        json_ki64(j, "pid", op->pid);
+    }
+}
+
+int audit_write(struct audit *a, struct op *op, const char *what, const char *path, int result)
+{
+    autobuf line = {0};
+    struct json j;
+    char time[CLOCK_TEXT_MAX];
+    int r;
+
+    if (a == NULL || a->fd < 0)
+        return 0;
+    buf_reserve(&line, 500);
+    json_init(&j, &line);
+    json_object(&j);
+    json_kstr(&j, "time", clock_print_ns(clock_unix_ns(), 6, time));
+    json_kstr(&j, "id", op_id(op));
+    print_caller(&j, op);
+    json_kstr(&j, "what", what);
+    json_kstr(&j, "path", path);
+    json_ki64(&j, "result", result);
+    if (op->why != NULL)
+        json_kstr(&j, "why", op->why);
+    json_object_end(&j);
+    buf_add_char(&line, '\n');
+    r = append(a, buf_slice(&line));
+    if (r < 0)
+        log_event(LOG_ERROR, op, "audit.failed", "file=%s what=%s", a->path, what);
+    return r;
+}
+
+const char *audit_hmac(struct audit *a, struct op *op, struct slice value)
+{
+    uint8_t mac[32];
+    char hex[65];
+
+    if (a == NULL)
+        return "hmac-sha256:";
+    salt_hmac(a->salt, value, mac);
+    hex_encode(slice_of(mac, sizeof mac), hex);
+    return op_printf(op, "hmac-sha256:%s", hex);
+}

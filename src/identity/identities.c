@@ -1,0 +1,280 @@
+/* identities.c: who a caller is, and what the policies say of it. */
+#include "base/alloc.h"
+#include "base/scope.h"
+#include "identity/state.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char **copy_names(const char *const *names)
+{
+    size_t n = 0;
+    const char **copy;
+
+    while (names[n] != NULL)
+        n++;
+    copy = xcalloc(n + 1, sizeof *copy);
+    for (size_t i = 0; i < n; i++)
+        copy[i] = xstrdup(names[i]);
+    return copy;
+}
+
+struct identity *identity_new(struct identities *ids, enum identity_kind kind, const char *name,
+                              const char *const *policies, const char *accessor,
+                              const char *token_id)
+{
+    struct identity *who = xcalloc(1, sizeof *who);
+
+    *who = (struct identity){
+        .kind = kind,
+        .name = xstrdup(name),
+        .policy_names = copy_names(policies),
+        .accessor = xstrdup(accessor),
+        .token_id = xstrdup(token_id),
+        .refs = 1,
+        .ids = ids,
+    };
+    guard(&ids->lock);
+    who->generation = __atomic_load_n(&ids->generation, __ATOMIC_ACQUIRE);
+    who->policies = named_set_get(ids, who->policy_names);
+    return who;
+}
+
+struct identity *identity_ref(const struct identity *who)
+{
+    struct identity *mine = (struct identity *)who; /* all but the count is immutable */
+
+    __atomic_add_fetch(&mine->refs, 1, __ATOMIC_RELAXED);
+    return mine;
+}
+
+void identity_unref(struct identity *who)
+{
+    if (who == NULL || __atomic_sub_fetch(&who->refs, 1, __ATOMIC_ACQ_REL) > 0 || who->ids == NULL)
+        return;
+    policy_set_unref(who->policies);
+    for (size_t i = 0; i < who->n_retired; i++)
+        policy_set_unref(who->retired[i]);
+    for (size_t i = 0; who->policy_names[i] != NULL; i++)
+        free((char *)who->policy_names[i]);
+    free((const char **)who->policy_names);
+    free(who->retired);
+    free((char *)who->name);
+    free((char *)who->accessor);
+    free((char *)who->token_id);
+    free(who);
+}
+
+/* A named policy changed: the set is compiled again. The old one lives as long as the identity,
+ * since another thread may be reading it. */
+static void refresh(struct identity *who)
+{
+    struct identities *ids = who->ids;
+    struct policy_set *set;
+    uint64_t now;
+
+    guard(&ids->lock);
+    now = __atomic_load_n(&ids->generation, __ATOMIC_ACQUIRE);
+    if (who->generation == now)
+        return;
+    set = named_set_get(ids, who->policy_names);
+    who->retired = xrealloc(who->retired, (who->n_retired + 1) * sizeof *who->retired);
+    who->retired[who->n_retired++] = who->policies;
+    __atomic_store_n(&who->policies, set, __ATOMIC_RELEASE);
+    __atomic_store_n(&who->generation, now, __ATOMIC_RELEASE);
+}
+
+unsigned identity_rights(const struct identity *who, struct slice path)
+{
+    unsigned rights;
+
+    if (who->kind == IDENTITY_INTERNAL)
+        return POLICY_ALL;
+    if (who->ids != NULL && __atomic_load_n(&who->generation, __ATOMIC_ACQUIRE) !=
+                                __atomic_load_n(&who->ids->generation, __ATOMIC_ACQUIRE))
+        refresh((struct identity *)who);
+    rights = policy_set_rights(__atomic_load_n(&who->policies, __ATOMIC_ACQUIRE), path);
+    return rights & POLICY_DENY ? 0 : rights;
+}
+
+/* Most paths are short: no allocation then. */
+static unsigned rights_on(struct op *op, char small[256], const char **ret_path,
+                          const char *format, va_list args) __attribute__((format(printf, 4, 0)));
+
+static unsigned rights_on(struct op *op, char small[256], const char **ret_path,
+                          const char *format, va_list args)
+{
+    va_list again;
+    char *path = small;
+    int n;
+
+    va_copy(again, args);
+    n = vsnprintf(small, 256, format, again);
+    va_end(again);
+    if (n >= 256) {
+        path = op_alloc(op, (size_t)n + 1);
+        vsnprintf(path, (size_t)n + 1, format, args);
+    }
+    *ret_path = path;
+    return n < 0 ? 0 : identity_rights(op->who, slice_of(path, (size_t)n));
+}
+
+static void name_rights(unsigned rights, char text[64])
+{
+    static const char *const names[] = {"create", "read", "update", "patch", "delete",
+                                        "list",   "sudo", "",       "scan"};
+    size_t len = 0;
+
+    text[0] = 0;
+    for (size_t i = 0; i < array_size(names); i++)
+        if (rights & 1u << i)
+            len += (size_t)snprintf(text + len, 64 - len, "%s%s", len > 0 ? ", " : "", names[i]);
+}
+
+int identity_check(struct op *op, unsigned rights, const char *path_format, ...)
+{
+    char small[256], wanted[64];
+    const char *path;
+    va_list args;
+    unsigned have;
+
+    va_start(args, path_format);
+    have = rights_on(op, small, &path, path_format, args);
+    va_end(args);
+    if ((have & rights) == rights)
+        return 0;
+    if (op->who->kind == IDENTITY_ANONYMOUS && op->door == DOOR_HTTP) {
+        if (op->who->ids != NULL && !users_any(op->who->ids))
+            return op_fail(op, EPERM, "no users yet: run 'infrafs user add NAME'");
+        return op_fail(op, EPERM, "'%s' needs a user and password, or a token", path);
+    }
+    name_rights(rights & ~have, wanted);
+    return op_fail(op, EACCES, "'%s' may not %s '%s'; a policy must allow it", op->who->name, wanted,
+                   path);
+}
+
+bool identity_may(struct op *op, unsigned rights, const char *path_format, ...)
+{
+    char small[256];
+    const char *path;
+    va_list args;
+    unsigned have;
+
+    va_start(args, path_format);
+    have = rights_on(op, small, &path, path_format, args);
+    va_end(args);
+    return (have & rights) == rights;
+}
+
+const struct identity *identity_anonymous(struct identities *ids)
+{
+    return ids->anonymous;
+}
+
+const struct identity *identity_internal(struct identities *ids)
+{
+    return ids->internal;
+}
+
+/* The entry of config.identities for a caller: its uid first, then its gids in order. */
+static ssize_t find_entry(const struct config *c, uid_t uid, const gid_t *gids, size_t n_gids)
+{
+    for (size_t i = 0; i < c->n_identities; i++)
+        if (!c->identities[i].is_group && c->identities[i].id == uid)
+            return (ssize_t)i;
+    for (size_t g = 0; g < n_gids; g++)
+        for (size_t i = 0; i < c->n_identities; i++)
+            if (c->identities[i].is_group && c->identities[i].id == gids[g])
+                return (ssize_t)i;
+    return -1;
+}
+
+static const char *const team_policies[] = {"default", "team", NULL};
+
+static struct identity *make_local(struct identities *ids, const struct config_identity *entry)
+{
+    char name[32];
+
+    if (entry->user != NULL && !users_know(ids, entry->user))
+        return identity_ref(ids->anonymous);
+    if (entry->user != NULL)
+        return identity_new(ids, IDENTITY_USER, entry->user, team_policies, "", "");
+    snprintf(name, sizeof name, "%s:%u", entry->is_group ? "group" : "uid", entry->id);
+    return identity_new(ids, IDENTITY_USER, name, (const char *const *)entry->policies, "", "");
+}
+
+int identity_local(struct identities *ids, uid_t uid, const gid_t *gids, size_t n_gids,
+                   struct identity **ret)
+{
+    ssize_t entry = find_entry(ids->config, uid, gids, n_gids);
+    struct identity *made, *old;
+    uint64_t users;
+
+    if (entry < 0) {
+        *ret = identity_ref(uid == 0 ? ids->root : ids->anonymous);
+        return 0;
+    }
+    users = users_generation(ids);
+    {
+        guard(&ids->lock);
+        if (ids->slots[entry].who != NULL && ids->slots[entry].users_generation == users) {
+            *ret = identity_ref(ids->slots[entry].who);
+            return 0;
+        }
+    }
+    made = make_local(ids, &ids->config->identities[entry]);
+    *ret = identity_ref(made);
+    pthread_mutex_lock(&ids->lock);
+    old = ids->slots[entry].who;
+    ids->slots[entry] = (struct local_slot){.who = made, .users_generation = users};
+    pthread_mutex_unlock(&ids->lock);
+    identity_unref(old);
+    return 0;
+}
+
+int identities_open(const struct config *config, struct store *store, struct identities **ret,
+                    struct buf *why)
+{
+    static const char *const anonymous[] = {"anonymous", NULL}, *const root[] = {"root", NULL};
+    struct identities *ids = xcalloc(1, sizeof *ids);
+    int r;
+
+    ids->config = config;
+    ids->store = store;
+    ids->generation = 1;
+    pthread_mutex_init(&ids->lock, NULL);
+    ids->slots = xcalloc(config->n_identities + 1, sizeof *ids->slots);
+    ids->refusals = refusals_new();
+    ids->anonymous = identity_new(ids, IDENTITY_ANONYMOUS, "anonymous", anonymous, "", "");
+    ids->internal = identity_new(ids, IDENTITY_INTERNAL, "infrafs", root, "", "");
+    ids->root = identity_new(ids, IDENTITY_USER, "root", root, "", "");
+    r = salt_read(config->data, ids->salt, why);
+    if (r == 0)
+        r = users_open(ids, why);
+    if (r == 0)
+        r = tokens_open(ids, why);
+    if (r < 0)
+        identities_close(ids);
+    else
+        *ret = ids;
+    return r;
+}
+
+void identities_close(struct identities *ids)
+{
+    if (ids == NULL)
+        return;
+    tokens_close(ids);
+    users_close(ids);
+    for (size_t i = 0; i < ids->config->n_identities; i++)
+        identity_unref(ids->slots[i].who);
+    free(ids->slots);
+    identity_unref(ids->anonymous);
+    identity_unref(ids->internal);
+    identity_unref(ids->root);
+    named_sets_free(ids);
+    refusals_free(ids->refusals);
+    pthread_mutex_destroy(&ids->lock);
+    explicit_bzero(ids->salt, sizeof ids->salt);
+    free(ids);
+}

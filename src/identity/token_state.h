@@ -1,0 +1,44 @@
+/* token_state.h: the tokens in memory. Private to token*.c. */
+#ifndef IDENTITY_TOKEN_STATE_H
+#define IDENTITY_TOKEN_STATE_H
+
+#include "identity/state.h"
+
+#include <uthash.h>
+
+#define QUICK_BYTES 16
+#define CACHE_MAX   16384u
+#define TEXT_MAX    4096u
+#define ID_ROOT     "root"
+
+struct cached {
+    uint8_t quick[QUICK_BYTES];
+    char id[65];
+    int64_t expire_unix_ms; /* 0: never */
+    struct identity *who;
+    UT_hash_handle hh;
+};
+
+struct tokens {
+    struct identities *ids;
+    uint8_t key[IDENTITY_KEY_BYTES]; /* of this process */
+    struct cached root;              /* the token in the file */
+    char root_accessor[25];
+    int64_t started_unix_s;
+    pthread_rwlock_t lock;           /* guards cache */
+    struct cached *cache;
+    pthread_mutex_t write_lock;      /* held while the rows of a token change */
+    void (*on_end)(void *ctx, const char *id);
+    void *on_end_ctx;
+    pthread_t thread;
+    pthread_mutex_t sleep_lock;
+    pthread_cond_t sleep;
+    bool started, stop;
+};
+
+/* Drops what is remembered of a token. */
+void token_forget(struct tokens *t, const char *id);
+/* The thread that ends what has expired. */
+void *token_sweeper(void *tokens);
+
+#endif
