@@ -25,7 +25,8 @@ int blob_stage_write(struct blob_stage *stage, const void *bytes, size_t n);
  * The rest must be sent again from *ret_durable_bytes. */
 int blob_stage_suspend(struct blob_stage *stage, uint64_t *ret_durable_bytes); /* takes it */
 int blob_stage_resume(struct store *s, const uint8_t id[BLOB_STAGE_ID_BYTES],
-                      struct blob_stage **ret, uint64_t *ret_durable_bytes); /* -ENOENT, -EBUSY if open */
+                      struct blob_stage **ret,
+                      uint64_t *ret_durable_bytes); /* -ENOENT, -EBUSY if open */
 /* Reads back what was staged (for a digest of another algorithm, or to inspect an archive). */
 ssize_t blob_stage_read(struct blob_stage *stage, uint64_t offset, void *buf, size_t n);
 /* Finish under its own digest. Takes `stage`, on failure too, except -EBADMSG: then the stage is
@@ -50,7 +51,8 @@ int blob_stat(struct store *s, const struct digest *d, struct blob_stat *ret); /
 int blob_open(struct store *s, const struct digest *d, struct blob **ret);
 uint64_t blob_size(const struct blob *b);
 const struct digest *blob_digest(const struct blob *b);
-ssize_t blob_read(struct blob *b, uint64_t offset, void *buf, size_t n); /* short only at the end; -EIO if damaged */
+ssize_t blob_read(struct blob *b, uint64_t offset, void *buf,
+                  size_t n);     /* short only at the end; -EIO if damaged */
 void blob_close(struct blob *b); /* NULL is fine */
 
 /* iovecs into the mapped file, for the KERNEL to read (writev, a FUSE reply): a bad disk then is

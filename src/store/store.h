@@ -25,7 +25,8 @@ struct store_watch;
 
 struct store_options {
     uint64_t memory_bytes;  /* caches and write buffers together; 0: 32 MiB */
-    uint64_t reserve_bytes; /* free disk below which writes are -ENOSPC; 0: 64 MiB. Reads and deletes go on */
+    uint64_t reserve_bytes; /* free disk below which writes are -ENOSPC; 0: 64 MiB. Reads and
+                               deletes go on */
     uint64_t stage_idle_s;  /* unfinished uploads older than this are swept; 0: 24 h */
 };
 
@@ -48,14 +49,15 @@ enum store_scan_flags { STORE_REVERSE = 1, STORE_KEYS_ONLY = 2 };
  * the end of the partition. The whole scan is one moment in time. */
 int store_scan(struct store *s, struct slice part, struct slice from, struct slice to,
                unsigned flags, struct store_scan **ret);
-int store_scan_next(struct store_scan *c, struct slice *ret_key, struct slice *ret_value); /* 1 row, 0 end; lent until next */
+int store_scan_next(struct store_scan *c, struct slice *ret_key,
+                    struct slice *ret_value); /* 1 row, 0 end; lent until next */
 /* Moves on to the first row at or after key (at or before it in reverse). */
 void store_scan_seek(struct store_scan *c, struct slice key);
 void store_scan_free(struct store_scan *c);
 /* The names of partitions that begin with prefix, each once, in order, through f; f's non-zero
  * result ends it and is returned. Cheap: one seek a partition. */
-int store_partitions(struct store *s, struct slice prefix,
-                     int (*f)(void *ctx, struct slice part), void *ctx);
+int store_partitions(struct store *s, struct slice prefix, int (*f)(void *ctx, struct slice part),
+                     void *ctx);
 
 /* Batch: all or nothing in one partition, in the order added. Guards make it a compare-and-set:
  * -EAGAIN if one does not hold when it is applied. */
@@ -63,7 +65,8 @@ struct store_batch *store_batch_new(struct store *s, struct slice part); /* retu
 void store_batch_free(struct store_batch *b);                            /* an unused one */
 void store_batch_put(struct store_batch *b, struct slice key, struct slice value);
 void store_batch_delete(struct store_batch *b, struct slice key);
-void store_batch_expect(struct store_batch *b, struct slice key, struct slice value); /* exactly this value */
+void store_batch_expect(struct store_batch *b, struct slice key,
+                        struct slice value); /* exactly this value */
 void store_batch_expect_absent(struct store_batch *b, struct slice key);
 enum store_commit_flags {
     STORE_DURABLE = 1, /* on disk when it returns: one sync, shared by all that wait */
@@ -88,7 +91,8 @@ int store_bulk_scan(struct store *s, enum store_space space, struct slice part, 
                     struct slice to, unsigned flags, struct store_scan **ret);
 int store_bulk_partitions(struct store *s, enum store_space space, struct slice prefix,
                           int (*f)(void *ctx, struct slice part), void *ctx);
-int store_bulk_drop(struct store *s, enum store_space space, struct slice part); /* space back at once */
+int store_bulk_drop(struct store *s, enum store_space space,
+                    struct slice part); /* space back at once */
 
 /* A log: an append-only sequence of records, for state that is rebuilt from it at start (the head
  * of the metrics). Appends are ordered; store_log_sync makes all before it durable. */
@@ -96,7 +100,8 @@ struct store_log;
 int store_log_open(struct store *s, const char *name, struct store_log **ret);
 int store_log_append(struct store_log *l, struct slice record, uint64_t *ret_seq); /* up to 1 MiB */
 int store_log_sync(struct store_log *l);
-/* Reads records with sequence >= from, oldest first; f's non-zero result ends it and is returned. */
+/* Reads records with sequence >= from, oldest first; f's non-zero result ends it and is returned.
+ */
 int store_log_replay(struct store_log *l, uint64_t from,
                      int (*f)(void *ctx, uint64_t seq, struct slice record), void *ctx);
 int store_log_trim(struct store_log *l, uint64_t before); /* forget records below */
@@ -105,8 +110,9 @@ void store_log_close(struct store_log *l);
 /* Drops all rows of a partition. */
 int store_drop(struct store *s, struct slice part);
 
-/* Change feed: after each commit, `f` is called with its partition, if that begins with part_prefix,
- * before the commit returns; from the committing or the committer's thread. f must not block. */
+/* Change feed: after each commit, `f` is called with its partition, if that begins with
+ * part_prefix, before the commit returns; from the committing or the committer's thread. f must not
+ * block. */
 typedef void store_watch_fn(void *ctx, struct slice part);
 int store_watch(struct store *s, struct slice part_prefix, store_watch_fn *f, void *ctx,
                 struct store_watch **ret);
@@ -116,10 +122,11 @@ void store_unwatch(struct store_watch *w); /* no call is under way when it retur
  * holds it; the same owner prolongs. */
 int store_lease(struct store *s, struct slice name, struct slice owner, unsigned ms);
 
-int store_checkpoint(struct store *s, const char *dir); /* consistent copy of everything; dir must not exist */
+int store_checkpoint(struct store *s,
+                     const char *dir); /* consistent copy of everything; dir must not exist */
 
 struct store_usage {
-    uint64_t live_bytes;      /* what the store takes on disk */
+    uint64_t live_bytes; /* what the store takes on disk */
     uint64_t disk_bytes, disk_free_bytes;
     uint64_t blobs, blob_bytes; /* sealed and not reaped */
 };
