@@ -1,0 +1,252 @@
+#include "images/images.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/scope.h"
+#include "images/cache.h"
+#include "images/state.h"
+#include "images/upload.h"
+
+#include <errno.h>
+#include <sys/random.h>
+
+#define SWEEP_MS (10 * 60 * INT64_C(1000))
+
+int images_check_name(struct op *op, const char *repo)
+{
+    if (repository_name_valid(slice_str(repo)))
+        return 0;
+    return op_fail(op, EDOM, "'%.255s' is not a valid repository name", repo);
+}
+
+int images_parse_reference(struct op *op, const char *text, struct reference *ret)
+{
+    int r = reference_parse(slice_str(text), ret);
+
+    if (r == -EILSEQ)
+        return op_fail(op, EILSEQ, "'%.200s' is not a digest of sha256 or sha512", text);
+    if (r < 0)
+        return op_fail(op, EDOM, "'%.200s' is not a valid tag", text);
+    return 0;
+}
+
+int images_parse_digest(struct op *op, const char *text, struct digest *ret)
+{
+    if (digest_parse(slice_str(text), ret) < 0)
+        return op_fail(op, EILSEQ, "'%.200s' is not a digest of sha256 or sha512", text);
+    return 0;
+}
+
+int images_damaged(struct op *op, const char *repo, const char *what)
+{
+    log_event(LOG_ERROR, op, "images.damaged", "repo=%s row=%s", repo, what);
+    return op_fail(op, EIO, "a row of '%s' is damaged (%s); run infrafs scrub", repo, what);
+}
+
+uint64_t images_nonce(struct images *im)
+{
+    return im->life << 32 | __atomic_add_fetch(&im->nonces, 1, __ATOMIC_RELAXED);
+}
+
+int images_row(struct op *op, struct images *im, struct slice part, struct slice key,
+               struct slice *ret)
+{
+    struct store_value v = {0};
+    int r;
+
+    r = store_get(im->store, part, key, &v);
+    if (r == 0)
+        *ret = op_slice(op, v.data);
+    store_value_release(&v);
+    return r;
+}
+
+int images_check_repo(struct op *op, struct images *im, const char *repo)
+{
+    struct store_value v = {0};
+    int r;
+
+    r = store_get(im->store, PART_CATALOG, slice_str(repo), &v);
+    store_value_release(&v);
+    return r == -ENOENT ? op_fail(op, ENXIO, "repository '%s' is not known", repo) : r;
+}
+
+/* Changes of the tree. Every folder above a repository may have come with it. */
+
+void repo_changed(struct op *op, const char *repo)
+{
+    size_t n = strlen(repo);
+
+    for (size_t i = 1; i <= n; i++)
+        if (repo[i] == '/' || repo[i] == 0)
+            op_changed(op, CHANGE_ENTRY, "/images/%.*s", (int)i, repo);
+}
+
+void tag_changed(struct op *op, const char *repo, const char *tag)
+{
+    op_changed(op, CHANGE_ENTRY | CHANGE_CONTENT, "/images/%s/%s", repo, tag);
+    op_changed(op, CHANGE_ENTRY | CHANGE_CONTENT, "/images/%s/@tags/%s", repo, tag);
+}
+
+void manifest_changed(struct op *op, const char *repo, const struct digest *d)
+{
+    char text[DIGEST_TEXT_MAX];
+
+    op_changed(op, CHANGE_ENTRY | CHANGE_SUBTREE, "/images/%s/@manifests/%s", repo,
+               digest_file_name(d, text));
+}
+
+int repo_note(struct op *op, struct images *im, const char *repo)
+{
+    struct store_batch *batch;
+    struct store_value v = {0};
+    uint8_t now[8];
+    int r;
+
+    r = store_get(im->store, PART_CATALOG, slice_str(repo), &v);
+    store_value_release(&v);
+    if (r != -ENOENT)
+        return r;
+    be64_put(now, (uint64_t)clock_unix_ms());
+    batch = store_batch_new(im->store, PART_CATALOG);
+    store_batch_put(batch, slice_str(repo), slice_of(now, sizeof now));
+    r = store_commit(batch, STORE_DURABLE);
+    if (r == 0)
+        repo_changed(op, repo);
+    return r;
+}
+
+/* Generations: a commit in a repository's partition moves its number on, whoever made it. */
+
+static size_t slot_of(struct slice part)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+
+    for (size_t i = 0; i < part.len; i++)
+        h = (h ^ ((const uint8_t *)part.data)[i]) * UINT64_C(0x100000001b3);
+    return (size_t)(h ^ h >> 32) % GENERATIONS;
+}
+
+uint64_t images_generation(struct images *im, const char *repo)
+{
+    struct part p;
+
+    return __atomic_load_n(&im->generations[slot_of(part_of(repo, &p))], __ATOMIC_ACQUIRE);
+}
+
+static void on_commit(void *ctx, struct slice part)
+{
+    struct images *im = ctx;
+
+    __atomic_add_fetch(&im->generations[slot_of(part)], 1, __ATOMIC_ACQ_REL);
+}
+
+/* The domain's own thread: mends once, then sweeps links and uploads now and then. */
+
+static bool janitor_waits(struct images *im, int64_t ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    guard(&im->lock);
+    while (!im->stopping)
+        if (pthread_cond_timedwait(&im->wake, &im->lock, &until) == ETIMEDOUT)
+            break;
+    return !im->stopping;
+}
+
+static void *janitor(void *arg)
+{
+    struct images *im = arg;
+    int64_t period_ms = im->config->gc_grace_ms / 2, next_sweep_ms;
+
+    period_ms = period_ms > SWEEP_MS ? SWEEP_MS : period_ms < 5000 ? 5000 : period_ms;
+    next_sweep_ms = clock_monotonic_ms() + period_ms;
+    links_mend(im);
+    while (janitor_waits(im, 5000)) {
+        uint64_t dropped = 0;
+
+        uploads_rest(im->uploads, clock_monotonic_ms());
+        if (clock_monotonic_ms() < next_sweep_ms)
+            continue;
+        next_sweep_ms = clock_monotonic_ms() + period_ms;
+        links_sweep(im, clock_unix_ms(), &dropped);
+        uploads_sweep(im->uploads, clock_unix_ms());
+        if (dropped > 0)
+            log_line(LOG_INFO, NULL, "images.swept", "links=%" PRIu64, dropped);
+    }
+    return NULL;
+}
+
+static int start_janitor(struct images *im)
+{
+    pthread_condattr_t attr;
+    int r;
+
+    pthread_mutex_init(&im->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&im->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    r = pthread_create(&im->janitor, NULL, janitor, im);
+    if (r == 0)
+        pthread_setname_np(im->janitor, "images");
+    return -r;
+}
+
+int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
+{
+    struct images *im = xcalloc(1, sizeof *im);
+    uint32_t life;
+    int r;
+
+    im->store = env->store;
+    im->config = env->config;
+    im->feed = env->feed;
+    if (getrandom(&life, sizeof life, 0) != sizeof life)
+        life = (uint32_t)clock_unix_ms();
+    im->life = life;
+    r = store_watch(im->store, PART_REPOSITORIES, on_commit, im, &im->watch);
+    if (r < 0) {
+        buf_printf(why, "images: %s", strerror(-r));
+        free(im);
+        return r;
+    }
+    im->pages = page_cache_new();
+    im->uploads = uploads_new(im);
+    r = start_janitor(im);
+    if (r < 0) {
+        buf_printf(why, "images: cannot start a thread: %s", strerror(-r));
+        uploads_free(im->uploads);
+        page_cache_free(im->pages);
+        store_unwatch(im->watch);
+        free(im);
+        return r;
+    }
+    *ret_self = im;
+    return 0;
+}
+
+void images_close(void *self)
+{
+    struct images *im = self;
+
+    pthread_mutex_lock(&im->lock);
+    im->stopping = true;
+    pthread_cond_broadcast(&im->wake);
+    pthread_mutex_unlock(&im->lock);
+    pthread_join(im->janitor, NULL);
+    uploads_free(im->uploads);
+    page_cache_free(im->pages);
+    store_unwatch(im->watch);
+    pthread_cond_destroy(&im->wake);
+    pthread_mutex_destroy(&im->lock);
+    free(im);
+}

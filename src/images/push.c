@@ -1,0 +1,434 @@
+/* Manifests coming and going. One batch in the repository's partition holds all that must agree:
+ * the manifest, what it needs, whom it refers to, and its tags; the list of repositories follows. */
+#include "base/clock.h"
+#include "base/scope.h"
+#include "images/state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static int by_digest(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct digest));
+}
+
+/* The blobs that a manifest needs, each once, in the op. An index needs manifests, which may be
+ * missing (a sparse index), and no blobs. */
+static struct digest *needs_of(struct op *op, const struct manifest *m, size_t *ret_n)
+{
+    struct digest *list = op_alloc(op, (m->n_items + 1) * sizeof *list);
+    size_t n = 0, kept = 0;
+
+    if (m->has_config)
+        list[n++] = m->config.digest;
+    for (size_t i = 0; m->kind == MANIFEST_IMAGE && i < m->n_items; i++)
+        if (!m->items[i].foreign)
+            list[n++] = m->items[i].digest;
+    qsort(list, n, sizeof *list, by_digest);
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || !digest_eq(&list[kept - 1], &list[i]))
+            list[kept++] = list[i];
+    *ret_n = kept;
+    return list;
+}
+
+static const struct descriptor *descriptor_of(const struct manifest *m, const struct digest *d)
+{
+    if (m->has_config && digest_eq(&m->config.digest, d))
+        return &m->config;
+    for (size_t i = 0; i < m->n_items; i++)
+        if (digest_eq(&m->items[i].digest, d))
+            return &m->items[i];
+    return NULL;
+}
+
+/* The blob is here and of the size that is claimed; the batch holds only while it stays so. */
+static int add_need(struct op *op, struct images *im, const char *repo, struct slice part,
+                    const struct manifest *m, const struct digest *blob,
+                    const struct digest *manifest, struct store_batch *batch)
+{
+    struct row_key link = key_link(blob), need = key_need(blob, manifest);
+    uint8_t bytes[LINK_ROW_BYTES];
+    char text[DIGEST_TEXT_MAX];
+    struct link_row row;
+    struct slice old;
+    int r;
+
+    r = images_row(op, im, part, key_slice(&link), &old);
+    if (r == -ENOENT)
+        return op_fail(op, ENODATA, "blob %s is not in '%s'; push it before the manifest",
+                       digest_print(blob, text), repo);
+    if (r < 0)
+        return r;
+    if (link_row_parse(old, &row) < 0)
+        return images_damaged(op, repo, digest_print(blob, text));
+    if (row.size_bytes != descriptor_of(m, blob)->size_bytes)
+        return op_fail(op, EINVAL, "blob %s has %" PRIu64 " bytes, the manifest says %" PRIu64,
+                       digest_print(blob, text), row.size_bytes,
+                       descriptor_of(m, blob)->size_bytes);
+    store_batch_expect(batch, key_slice(&link), old);
+    if (row.expires_unix_ms != LINK_NEEDED) {
+        row.expires_unix_ms = LINK_NEEDED;
+        store_batch_put(batch, key_slice(&link), link_row_print(&row, bytes));
+    }
+    store_batch_put(batch, key_slice(&need), slice_of("", 0));
+    return 0;
+}
+
+static int add_needs(struct op *op, struct images *im, const char *repo, struct slice part,
+                     const struct manifest *m, const struct digest *manifest,
+                     struct store_batch *batch)
+{
+    size_t n;
+    struct digest *list = needs_of(op, m, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        int r = add_need(op, im, repo, part, m, &list[i], manifest, batch);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static void add_referrer(const struct manifest *m, const struct digest *manifest,
+                         uint64_t size_bytes, struct store_batch *batch)
+{
+    struct row_key key = key_referrer(&m->subject.digest, manifest);
+    autobuf json = {0};
+
+    manifest_print_descriptor(m, manifest, size_bytes, &json);
+    if (json.len > MANIFEST_INLINE_MAX)
+        buf_clear(&json); /* made again from the manifest when it is asked for */
+    store_batch_put(batch, key_slice(&key), buf_slice(&json));
+}
+
+static void add_tag(struct store_batch *batch, const char *tag, const struct digest *d)
+{
+    struct tag_row row = {.changed_unix_ms = clock_unix_ms(), .manifest = *d};
+    struct row_key key = key_tag(slice_str(tag));
+    autobuf value = {0};
+
+    tag_row_print(&row, &value);
+    store_batch_put(batch, key_slice(&key), buf_slice(&value));
+}
+
+/* What one push of a manifest goes through. */
+struct push_state {
+    struct op *op;
+    struct images *im;
+    const char *repo;
+    struct slice part;
+    struct manifest_push *push;
+    struct manifest *m;
+    const char *tag; /* of the reference; NULL if it is a digest */
+    bool held;       /* a large manifest's blob, under this nonce: */
+    uint64_t nonce;
+};
+
+/* A large manifest is a blob with a hold of its own. */
+static int hold_bytes(struct push_state *s)
+{
+    char text[HOLDER_MAX];
+    struct digest d;
+    int r;
+
+    if (s->held || s->push->bytes.len <= MANIFEST_INLINE_MAX)
+        return 0;
+    r = blob_put(s->im->store, s->push->digest.algorithm, s->push->bytes.data, s->push->bytes.len,
+                 &d);
+    if (r < 0)
+        return r;
+    s->nonce = images_nonce(s->im);
+    r = blob_hold(s->im->store, &d, holder_print(s->repo, s->nonce, text));
+    s->held = r == 0;
+    return r;
+}
+
+static void release_bytes(struct images *im, const char *repo, const struct digest *d,
+                          uint64_t nonce)
+{
+    char text[HOLDER_MAX];
+
+    if (nonce != 0)
+        blob_release(im->store, d, holder_print(repo, nonce, text));
+}
+
+/* The manifest's own row, over the one that may be there. */
+static int add_row(struct push_state *s, struct store_batch *batch, bool *ret_used)
+{
+    struct row_key key = key_manifest(&s->push->digest);
+    struct manifest_row row = {0};
+    struct slice old;
+    autobuf value = {0};
+    int r;
+
+    *ret_used = false;
+    r = images_row(s->op, s->im, s->part, key_slice(&key), &old);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (r == 0) {
+        if (manifest_row_parse(old, &row) < 0)
+            return images_damaged(s->op, s->repo, "manifest");
+        store_batch_expect(batch, key_slice(&key), old);
+    } else {
+        r = hold_bytes(s);
+        if (r < 0)
+            return r;
+        store_batch_expect_absent(batch, key_slice(&key));
+        row.pushed_unix_ms = clock_unix_ms();
+        row.nonce = s->nonce;
+        row.is_inline = !s->held;
+        *ret_used = s->held;
+    }
+    row.revision++;
+    row.is_index = s->m->kind == MANIFEST_INDEX;
+    row.media_type = slice_str(s->m->media_type);
+    row.bytes = s->push->bytes;
+    row.size_bytes = s->push->bytes.len;
+    manifest_row_print(&row, &value);
+    store_batch_put(batch, key_slice(&key), buf_slice(&value));
+    return 0;
+}
+
+static int push_once(struct push_state *s, bool *ret_used)
+{
+    struct store_batch *batch = store_batch_new(s->im->store, s->part);
+    int r;
+
+    r = add_needs(s->op, s->im, s->repo, s->part, s->m, &s->push->digest, batch);
+    if (r == 0)
+        r = add_row(s, batch, ret_used);
+    if (r < 0) {
+        store_batch_free(batch);
+        return r;
+    }
+    if (s->m->has_subject)
+        add_referrer(s->m, &s->push->digest, s->push->bytes.len, batch);
+    if (s->tag != NULL)
+        add_tag(batch, s->tag, &s->push->digest);
+    for (size_t i = 0; i < s->push->n_tags; i++)
+        add_tag(batch, s->push->tags[i], &s->push->digest);
+    return store_commit(batch, STORE_DURABLE);
+}
+
+static int push_checked(struct push_state *s)
+{
+    bool used = false;
+    int r = -EAGAIN;
+
+    for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++)
+        r = push_once(s, &used);
+    if (s->held && (r < 0 || !used))
+        release_bytes(s->im, s->repo, &s->push->digest, s->nonce);
+    if (r == 0)
+        r = repo_note(s->op, s->im, s->repo);
+    if (r < 0)
+        return r;
+    manifest_changed(s->op, s->repo, &s->push->digest);
+    if (s->tag != NULL)
+        tag_changed(s->op, s->repo, s->tag);
+    for (size_t i = 0; i < s->push->n_tags; i++)
+        tag_changed(s->op, s->repo, s->push->tags[i]);
+    return 0;
+}
+
+static int check_tags(struct op *op, const struct manifest_push *push)
+{
+    if (push->n_tags > IMAGES_TAGS_PER_PUSH_MAX)
+        return op_fail(op, EFBIG, "%zu tags at once; the limit is %u", push->n_tags,
+                       IMAGES_TAGS_PER_PUSH_MAX);
+    for (size_t i = 0; i < push->n_tags; i++)
+        if (!tag_valid(slice_str(push->tags[i])))
+            return op_fail(op, EDOM, "'%s' is not a valid tag", push->tags[i]);
+    return 0;
+}
+
+int manifest_put(struct op *op, struct images *im, const char *repo, struct manifest_push *push)
+{
+    const struct reference *ref = push->ref;
+    char named[DIGEST_TEXT_MAX], real[DIGEST_TEXT_MAX];
+    struct push_state s = {.op = op, .im = im, .repo = repo, .push = push};
+    struct part p;
+    autobuf why = {0};
+    int r;
+
+    if (push->bytes.len > im->config->limits.manifest_bytes)
+        return op_fail(op, EFBIG, "the manifest has %zu bytes; the limit is %" PRIu64,
+                       push->bytes.len, im->config->limits.manifest_bytes);
+    digest_of(ref->is_digest ? ref->digest.algorithm : DIGEST_SHA256,
+              push->bytes.len > 0 ? push->bytes.data : "", push->bytes.len, &push->digest);
+    if (ref->is_digest && !digest_eq(&ref->digest, &push->digest))
+        return op_fail(op, EBADMSG, "the manifest is %s, not %s",
+                       digest_print(&push->digest, real), digest_print(&ref->digest, named));
+    r = check_tags(op, push);
+    if (r < 0)
+        return r;
+    r = manifest_parse(push->bytes, push->content_type, &s.m, &why);
+    if (r < 0)
+        return op_fail(op, -r, "the manifest is not valid: %.*s", (int)why.len, why.data);
+    s.part = part_of(repo, &p);
+    s.tag = ref->is_digest ? NULL : op_strndup(op, ref->tag.data, ref->tag.len);
+    push->has_subject = s.m->has_subject;
+    push->subject = s.m->subject.digest;
+    r = push_checked(&s);
+    manifest_free(s.m);
+    return r;
+}
+
+/* Deleting. */
+
+struct tag_drop {
+    struct op *op;
+    const char *repo;
+    const struct digest *digest;
+    struct store_batch *batch;
+    unsigned flags;
+};
+
+static int drop_tag(void *ctx, const struct tag_view *tag)
+{
+    struct tag_drop *d = ctx;
+    struct row_key key = key_tag(tag->name);
+    struct tag_row row = {tag->changed_unix_ms, tag->manifest};
+    autobuf value = {0};
+
+    if (!digest_eq(&tag->manifest, d->digest))
+        return 0;
+    if (d->flags & MANIFEST_KEEP_TAGGED)
+        return op_fail(d->op, EBUSY, "'%s' points at it; remove the tag first",
+                       op_strndup(d->op, tag->name.data, tag->name.len));
+    tag_row_print(&row, &value);
+    store_batch_expect(d->batch, key_slice(&key), buf_slice(&value));
+    store_batch_delete(d->batch, key_slice(&key));
+    tag_changed(d->op, d->repo, op_strndup(d->op, tag->name.data, tag->name.len));
+    return 0;
+}
+
+/* Is this manifest the only one that needs the blob? */
+static int is_last_need(struct images *im, struct slice part, const struct digest *blob,
+                        const struct digest *manifest)
+{
+    struct row_key from = key_need(blob, NULL), to = key_after(from);
+    struct store_scan *scan;
+    struct slice key, value;
+    struct digest d;
+    int r, last = 1;
+
+    r = store_scan(im->store, part, key_slice(&from), key_slice(&to), STORE_KEYS_ONLY, &scan);
+    if (r < 0)
+        return r;
+    while (last && (r = store_scan_next(scan, &key, &value)) == 1)
+        if (key_last_digest(key, &d) == 0 && !digest_eq(&d, manifest))
+            last = 0;
+    store_scan_free(scan);
+    return r < 0 ? r : last;
+}
+
+/* What no manifest needs any more stays for the grace, so that who found it here a moment ago can
+ * still refer to it. */
+static int drop_need(struct op *op, struct images *im, struct slice part, const struct digest *blob,
+                     const struct digest *manifest, struct store_batch *batch)
+{
+    struct row_key need = key_need(blob, manifest), link = key_link(blob);
+    uint8_t bytes[LINK_ROW_BYTES];
+    struct link_row row;
+    struct slice old;
+    int r;
+
+    store_batch_delete(batch, key_slice(&need));
+    r = is_last_need(im, part, blob, manifest);
+    if (r <= 0)
+        return r;
+    r = images_row(op, im, part, key_slice(&link), &old);
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0 || link_row_parse(old, &row) < 0)
+        return r < 0 ? r : 0;
+    row.expires_unix_ms = clock_unix_ms() + im->config->gc_grace_ms;
+    store_batch_expect(batch, key_slice(&link), old);
+    store_batch_put(batch, key_slice(&link), link_row_print(&row, bytes));
+    return 0;
+}
+
+static int drop_contents(struct op *op, struct images *im, const char *repo, struct slice part,
+                         struct manifest_view *view, struct store_batch *batch)
+{
+    struct manifest *m = NULL;
+    struct slice bytes;
+    struct digest *list;
+    autobuf why = {0};
+    size_t n;
+    int r;
+
+    r = manifest_bytes(op, view, &bytes);
+    if (r < 0)
+        return r;
+    if (manifest_parse(bytes, view->media_type, &m, &why) < 0)
+        return images_damaged(op, repo, "manifest");
+    list = needs_of(op, m, &n);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = drop_need(op, im, part, &list[i], &view->digest, batch);
+    if (r == 0 && m->has_subject) {
+        struct row_key key = key_referrer(&m->subject.digest, &view->digest);
+
+        store_batch_delete(batch, key_slice(&key));
+    }
+    manifest_free(m);
+    return r;
+}
+
+static int delete_once(struct op *op, struct images *im, const char *repo, const struct digest *d,
+                       unsigned flags, uint64_t *ret_nonce)
+{
+    struct reference ref = {.is_digest = true, .digest = *d};
+    struct row_key key = key_manifest(d);
+    struct manifest_view view = {0};
+    struct tag_drop drop = {.op = op, .repo = repo, .digest = d, .flags = flags};
+    struct manifest_row row;
+    struct slice old;
+    struct part p;
+    struct slice part = part_of(repo, &p);
+    int r;
+
+    r = manifest_get(op, im, repo, &ref, &view);
+    if (r < 0)
+        return r;
+    drop.batch = store_batch_new(im->store, part);
+    r = images_row(op, im, part, key_slice(&key), &old);
+    if (r == 0)
+        r = manifest_row_parse(old, &row) < 0 ? images_damaged(op, repo, "manifest") : 0;
+    else if (r == -ENOENT)
+        r = -EAGAIN;
+    if (r == 0) {
+        store_batch_expect(drop.batch, key_slice(&key), old);
+        store_batch_delete(drop.batch, key_slice(&key));
+        *ret_nonce = row.nonce;
+        r = tag_each(op, im, repo, "", drop_tag, &drop);
+    }
+    if (r == 0)
+        r = drop_contents(op, im, repo, part, &view, drop.batch);
+    blob_close(view.blob);
+    if (r < 0) {
+        store_batch_free(drop.batch);
+        return r;
+    }
+    return store_commit(drop.batch, STORE_DURABLE);
+}
+
+int manifest_delete(struct op *op, struct images *im, const char *repo, const struct digest *d,
+                    unsigned flags)
+{
+    uint64_t nonce = 0, dropped;
+    int r = -EAGAIN;
+
+    for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++)
+        r = delete_once(op, im, repo, d, flags, &nonce);
+    if (r < 0)
+        return r;
+    release_bytes(im, repo, d, nonce);
+    if (im->config->gc_grace_ms == 0)
+        links_sweep(im, clock_unix_ms(), &dropped);
+    manifest_changed(op, repo, d);
+    return 0;
+}
