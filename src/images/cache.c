@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <uthash.h>
 
-#define SHARDS 16u
+#define SHARDS  16u
 #define KEY_MAX (IMAGES_NAME_MAX + 1 + DIGEST_TEXT_MAX)
 
 struct entry {

@@ -6,7 +6,7 @@
 #include "web.h"
 
 #define PAGE_CACHE_ENTRIES 4096u
-#define PAGE_CACHE_BYTES (16u << 20) /* of content */
+#define PAGE_CACHE_BYTES   (16u << 20) /* of content */
 
 struct page_cache;
 

@@ -23,8 +23,8 @@
 
 struct images;
 
-#define IMAGES_PAGE_MAX 10000u        /* entries of a list in one answer */
-#define IMAGES_TAGS_PER_PUSH_MAX 100u /* ?tag= */
+#define IMAGES_PAGE_MAX            10000u /* entries of a list in one answer */
+#define IMAGES_TAGS_PER_PUSH_MAX   100u   /* ?tag= */
 #define IMAGES_REFERRERS_BYTES_MAX (3u << 20)
 
 int images_open(const struct domain_env *env, void **ret_self, struct buf *why);
@@ -47,8 +47,8 @@ struct manifest_view {
     uint64_t size_bytes;
     int64_t pushed_unix_ms;
     bool is_index;
-    struct slice bytes;     /* in the op; empty if it is a blob */
-    struct blob *blob;      /* the caller closes it; NULL: see bytes */
+    struct slice bytes; /* in the op; empty if it is a blob */
+    struct blob *blob;  /* the caller closes it; NULL: see bytes */
 };
 int manifest_get(struct op *op, struct images *im, const char *repo, const struct reference *ref,
                  struct manifest_view *ret);
@@ -60,13 +60,13 @@ int manifest_bytes(struct op *op, struct manifest_view *view, struct slice *ret)
 
 struct manifest_push {
     const struct reference *ref;
-    const char *content_type;   /* NULL: as the bytes say */
+    const char *content_type; /* NULL: as the bytes say */
     struct slice bytes;
-    const char *const *tags;    /* more tags for it */
+    const char *const *tags; /* more tags for it */
     size_t n_tags;
-    struct digest digest;       /* out */
-    bool has_subject;           /* out */
-    struct digest subject;      /* out */
+    struct digest digest;  /* out */
+    bool has_subject;      /* out */
+    struct digest subject; /* out */
 };
 int manifest_put(struct op *op, struct images *im, const char *repo, struct manifest_push *push);
 enum manifest_delete_flags { MANIFEST_KEEP_TAGGED = 1 /* -EBUSY if a tag points at it */ };

@@ -145,7 +145,8 @@ static const char *tag_target(struct op *op, const struct place *p, const struct
 {
     char name[DIGEST_TEXT_MAX];
 
-    return op_printf(op, "%s@manifests/%s", p->kind == PLACE_TAG || p->kind == PLACE_TAGS ? "../" : "",
+    return op_printf(op, "%s@manifests/%s",
+                     p->kind == PLACE_TAG || p->kind == PLACE_TAGS ? "../" : "",
                      digest_file_name(d, name));
 }
 
@@ -175,8 +176,7 @@ static int64_t repo_time(struct op *op, struct images *im, const char *repo)
     return (int64_t)be64_get(value.data);
 }
 
-static int stat_name(struct op *op, struct images *im, const struct place *p,
-                     struct node_stat *ret)
+static int stat_name(struct op *op, struct images *im, const struct place *p, struct node_stat *ret)
 {
     struct digest d;
     int64_t when;
@@ -258,7 +258,8 @@ static int list_child(void *ctx, const char *repo, const char **seek)
     if (!may_read(l->op, repo))
         return 0;
     slash = strchr(repo + n, '/');
-    name = op_strndup(l->op, repo + n, slash != NULL ? (size_t)(slash - repo) - n : strlen(repo + n));
+    name =
+        op_strndup(l->op, repo + n, slash != NULL ? (size_t)(slash - repo) - n : strlen(repo + n));
     if (slash != NULL)
         *seek = op_printf(l->op, "%s%s0", l->prefix, name); /* '0' comes after '/' */
     return emit_child(l, name);
@@ -367,8 +368,8 @@ static int tree_node_readlink(struct op *op, void *self, const char *path, const
 }
 
 /* The tag, or why it cannot be changed: rights for what must be seen, and no folder in its way. */
-static int tag_to_change(struct op *op, struct images *im, const char *path, struct place *ret_place,
-                         const char **ret_repo, const char **ret_tag)
+static int tag_to_change(struct op *op, struct images *im, const char *path,
+                         struct place *ret_place, const char **ret_repo, const char **ret_tag)
 {
     int r;
 
@@ -414,8 +415,10 @@ static int target_digest(struct op *op, struct images *im, const char *repo, con
     if (digest_parse(slice_str(target), ret) == 0)
         return 0;
     if (!tag_valid(slice_str(target)))
-        return op_fail(op, EINVAL, "a tag points to a tag or a manifest of its own repository, "
-                                   "not to '%s'", target);
+        return op_fail(op, EINVAL,
+                       "a tag points to a tag or a manifest of its own repository, "
+                       "not to '%s'",
+                       target);
     r = tag_get(op, im, repo, slice_str(target), ret, NULL);
     return r == -ENXIO ? -ENOENT : r;
 }

@@ -235,8 +235,8 @@ static const struct refusal *refusal_of(int err, enum area area)
 {
     size_t i = 0;
 
-    while (refusals[i].err != 0 && (refusals[i].err != err || (refusals[i].area != OF_NONE &&
-                                                              refusals[i].area != area)))
+    while (refusals[i].err != 0 &&
+           (refusals[i].err != err || (refusals[i].area != OF_NONE && refusals[i].area != area)))
         i++;
     return &refusals[i];
 }
@@ -277,23 +277,17 @@ static void images_render(void *self, struct web_request *req, int err, struct w
 
 #define NAME "/v2/{name...}"
 #define UPLOAD_ROUTE(method, handler)                                                              \
-    {.methods = method,                                                                            \
-     .pattern = NAME "/blobs/uploads/{id}",                                                        \
-     .handle = handler,                                                                            \
-     .begin = uploads_chunk_begin,                                                                 \
-     .data = uploads_data,                                                                         \
-     .end = uploads_end,                                                                           \
-     .flags = ROUTE_STREAM | ROUTE_AUDIT,                                                          \
-     .body_limit_bytes = BLOB_BODY_MAX}
+    {                                                                                              \
+        .methods = method, .pattern = NAME "/blobs/uploads/{id}", .handle = handler,               \
+        .begin = uploads_chunk_begin, .data = uploads_data, .end = uploads_end,                    \
+        .flags = ROUTE_STREAM | ROUTE_AUDIT, .body_limit_bytes = BLOB_BODY_MAX                     \
+    }
 #define POST_ROUTE(path)                                                                           \
-    {.methods = "POST",                                                                            \
-     .pattern = path,                                                                              \
-     .handle = uploads_post,                                                                       \
-     .begin = uploads_post_begin,                                                                  \
-     .data = uploads_data,                                                                         \
-     .end = uploads_end,                                                                           \
-     .flags = ROUTE_STREAM | ROUTE_AUDIT,                                                          \
-     .body_limit_bytes = BLOB_BODY_MAX}
+    {                                                                                              \
+        .methods = "POST", .pattern = path, .handle = uploads_post, .begin = uploads_post_begin,   \
+        .data = uploads_data, .end = uploads_end, .flags = ROUTE_STREAM | ROUTE_AUDIT,             \
+        .body_limit_bytes = BLOB_BODY_MAX                                                          \
+    }
 
 static const struct route images_routes[] = {
     {.methods = "GET", .pattern = "/v2/", .handle = base_get, .flags = ROUTE_INLINE},

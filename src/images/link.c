@@ -323,8 +323,8 @@ static bool is_named(struct images *im, const struct digest *d, const char *repo
         return true;
     key = key_manifest(d);
     r = store_get(im->store, p.name, key_slice(&key), &v);
-    named = r < 0 ? r != -ENOENT
-                  : manifest_row_parse(v.data, &manifest) < 0 || manifest.nonce == nonce;
+    named =
+        r < 0 ? r != -ENOENT : manifest_row_parse(v.data, &manifest) < 0 || manifest.nonce == nonce;
     store_value_release(&v);
     return named;
 }
@@ -342,8 +342,7 @@ static int mend_owner(void *ctx, struct slice owner)
     struct mend *m = ctx;
     struct holder h;
 
-    if (holder_parse(owner, &h) < 0 || h.repo.len > IMAGES_NAME_MAX ||
-        h.nonce >> 32 == m->im->life)
+    if (holder_parse(owner, &h) < 0 || h.repo.len > IMAGES_NAME_MAX || h.nonce >> 32 == m->im->life)
         return 0;
     memcpy(m->repo, h.repo.data, h.repo.len);
     m->repo[h.repo.len] = 0;

@@ -7,15 +7,15 @@
 #include "base/buf.h"
 #include "base/digest.h"
 
-#define MANIFEST_BYTES_MAX (4u << 20)
+#define MANIFEST_BYTES_MAX       (4u << 20)
 #define MANIFEST_DESCRIPTORS_MAX 10000u
-#define MEDIA_TYPE_MAX 255u
+#define MEDIA_TYPE_MAX           255u
 
-#define MEDIA_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
-#define MEDIA_OCI_INDEX "application/vnd.oci.image.index.v1+json"
-#define MEDIA_OCI_ARTIFACT "application/vnd.oci.artifact.manifest.v1+json"
+#define MEDIA_OCI_MANIFEST    "application/vnd.oci.image.manifest.v1+json"
+#define MEDIA_OCI_INDEX       "application/vnd.oci.image.index.v1+json"
+#define MEDIA_OCI_ARTIFACT    "application/vnd.oci.artifact.manifest.v1+json"
 #define MEDIA_DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
-#define MEDIA_DOCKER_LIST "application/vnd.docker.distribution.manifest.list.v2+json"
+#define MEDIA_DOCKER_LIST     "application/vnd.docker.distribution.manifest.list.v2+json"
 
 enum manifest_kind { MANIFEST_IMAGE, MANIFEST_INDEX };
 
@@ -25,20 +25,21 @@ struct descriptor {
     const char *artifact_type;
     struct digest digest;
     uint64_t size_bytes;
-    bool foreign;                     /* its content is not kept here (nondistributable) */
+    bool foreign;                            /* its content is not kept here (nondistributable) */
     const char *os, *architecture, *variant; /* of the platform */
-    const void *json;                 /* private: for descriptor_print */
+    const void *json;                        /* private: for descriptor_print */
 };
 
 struct manifest {
     enum manifest_kind kind;
-    const char *media_type;           /* of the bytes, as they are served */
-    const char *artifact_type;        /* as referrers show it: its own, else an image's config's; or NULL */
+    const char *media_type; /* of the bytes, as they are served */
+    const char
+        *artifact_type; /* as referrers show it: its own, else an image's config's; or NULL */
     bool has_config, has_subject;
     struct descriptor config, subject;
-    struct descriptor *items;         /* layers or blobs; an index: its manifests */
+    struct descriptor *items; /* layers or blobs; an index: its manifests */
     size_t n_items;
-    void *json;                       /* private */
+    void *json; /* private */
 };
 
 /* `content_type` as the client named it, with or without parameters; NULL or "" if it did not.

@@ -10,8 +10,8 @@ static int missing(struct op *op, struct images *im, const char *repo, const str
     char text[DIGEST_TEXT_MAX];
     int r = images_check_repo(op, im, repo);
 
-    return r < 0 ? r : op_fail(op, ENOENT, "manifest %s is not in '%s'", digest_print(d, text),
-                               repo);
+    return r < 0 ? r
+                 : op_fail(op, ENOENT, "manifest %s is not in '%s'", digest_print(d, text), repo);
 }
 
 /* The view of a row, without its bytes. */
@@ -27,8 +27,8 @@ static void view_of(struct op *op, const struct digest *d, const struct manifest
     };
 }
 
-static int get_by_digest(struct op *op, struct images *im, const char *repo,
-                         const struct digest *d, bool with_bytes, struct manifest_view *ret)
+static int get_by_digest(struct op *op, struct images *im, const char *repo, const struct digest *d,
+                         bool with_bytes, struct manifest_view *ret)
 {
     struct row_key key = key_manifest(d);
     struct store_value v = {0};

@@ -1,5 +1,6 @@
 /* Manifests coming and going. One batch in the repository's partition holds all that must agree:
- * the manifest, what it needs, whom it refers to, and its tags; the list of repositories follows. */
+ * the manifest, what it needs, whom it refers to, and its tags; the list of repositories follows.
+ */
 #include "base/clock.h"
 #include "base/scope.h"
 #include "images/state.h"
@@ -259,8 +260,8 @@ int manifest_put(struct op *op, struct images *im, const char *repo, struct mani
     digest_of(ref->is_digest ? ref->digest.algorithm : DIGEST_SHA256,
               push->bytes.len > 0 ? push->bytes.data : "", push->bytes.len, &push->digest);
     if (ref->is_digest && !digest_eq(&ref->digest, &push->digest))
-        return op_fail(op, EBADMSG, "the manifest is %s, not %s",
-                       digest_print(&push->digest, real), digest_print(&ref->digest, named));
+        return op_fail(op, EBADMSG, "the manifest is %s, not %s", digest_print(&push->digest, real),
+                       digest_print(&ref->digest, named));
     r = check_tags(op, push);
     if (r < 0)
         return r;

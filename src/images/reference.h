@@ -6,7 +6,7 @@
 #include "base/digest.h"
 
 #define IMAGES_NAME_MAX 255 /* of a repository; docker counts its host too */
-#define IMAGES_TAG_MAX 128
+#define IMAGES_TAG_MAX  128
 
 /* OCI distribution-spec 1.1, "Pulling manifests": the name of a repository. */
 bool repository_name_valid(struct slice name);
@@ -27,8 +27,8 @@ char *digest_file_name(const struct digest *d, char text[DIGEST_TEXT_MAX]); /* r
 int digest_file_parse(struct slice text, struct digest *ret);
 
 /* The Content-Range of an upload's chunk: "START-END", both inclusive (OCI distribution-spec 1.1,
- * "Pushing a blob in chunks"; unlike RFC 9110 without unit and total, which are tolerated). -EINVAL,
- * also if END is before START. */
+ * "Pushing a blob in chunks"; unlike RFC 9110 without unit and total, which are tolerated).
+ * -EINVAL, also if END is before START. */
 struct chunk_range {
     uint64_t start;
     uint64_t end;

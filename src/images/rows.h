@@ -5,9 +5,8 @@
  *   m <digest>               manifest: type, size, and its bytes unless they are a blob
  *   b <digest>               link: the repository has this blob
  *   k <blob> <manifest>      the manifest needs the blob
- *   r <subject> <manifest>   the manifest refers to the subject; value: the descriptor, or empty when
- *                            it is too long for a row
- * Partition "images":         <repo>: it exists (has had a manifest)
+ *   r <subject> <manifest>   the manifest refers to the subject; value: the descriptor, or empty
+ * when it is too long for a row Partition "images":         <repo>: it exists (has had a manifest)
  * Partition "images-uploads": <stage id>: an upload under way
  * A digest in a key is a byte for the algorithm and its 32 or 64 bytes. Integers are big-endian. */
 #ifndef IMAGES_ROWS_H
@@ -18,8 +17,8 @@
 #include "images/reference.h"
 #include "store/blob.h"
 
-#define PART_CATALOG SLICE("images")
-#define PART_UPLOADS SLICE("images-uploads")
+#define PART_CATALOG      SLICE("images")
+#define PART_UPLOADS      SLICE("images-uploads")
 #define PART_REPOSITORIES SLICE("images/") /* the prefix of all repositories */
 
 struct part {
@@ -40,8 +39,10 @@ static inline struct slice key_slice(const struct row_key *k)
 struct row_key key_tag(struct slice tag);
 struct row_key key_manifest(const struct digest *d);
 struct row_key key_link(const struct digest *d);
-struct row_key key_need(const struct digest *blob, const struct digest *manifest);  /* manifest NULL: the prefix */
-struct row_key key_referrer(const struct digest *subject, const struct digest *manifest); /* NULL: the prefix */
+struct row_key key_need(const struct digest *blob,
+                        const struct digest *manifest); /* manifest NULL: the prefix */
+struct row_key key_referrer(const struct digest *subject,
+                            const struct digest *manifest); /* NULL: the prefix */
 struct row_key key_after(struct row_key prefix); /* the first key behind all with this prefix */
 /* The digest at the end of a key of kind m, b, k or r; -EBADMSG if the row is damaged. */
 int key_last_digest(struct slice key, struct digest *ret);
@@ -54,10 +55,10 @@ void tag_row_print(const struct tag_row *row, struct buf *out);
 int tag_row_parse(struct slice value, struct tag_row *ret); /* -EBADMSG, as all here */
 
 struct manifest_row {
-    uint64_t revision;      /* changes with each write, so that who read it notices */
+    uint64_t revision; /* changes with each write, so that who read it notices */
     uint64_t size_bytes;
     int64_t pushed_unix_ms;
-    uint64_t nonce;         /* of the hold on its blob, if it is not inline */
+    uint64_t nonce; /* of the hold on its blob, if it is not inline */
     bool is_inline, is_index;
     struct slice media_type; /* borrowed, as `bytes` */
     struct slice bytes;

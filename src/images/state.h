@@ -12,8 +12,8 @@
 struct page_cache;
 struct uploads;
 
-#define GENERATIONS 1024u
-#define RETRIES 32 /* of a compare-and-set that lost */
+#define GENERATIONS  1024u
+#define RETRIES      32 /* of a compare-and-set that lost */
 #define LINK_IDLE_MS (24 * 3600 * INT64_C(1000))
 
 struct images {
@@ -23,8 +23,8 @@ struct images {
     struct store_watch *watch;
     struct page_cache *pages;
     struct uploads *uploads;
-    uint64_t life;     /* the upper half of this process's nonces */
-    uint32_t nonces;   /* atomic: the lower half */
+    uint64_t life;                     /* the upper half of this process's nonces */
+    uint32_t nonces;                   /* atomic: the lower half */
     uint64_t generations[GENERATIONS]; /* atomic; by hash of the partition */
 
     pthread_t janitor;

@@ -12,7 +12,9 @@ void node_fixed(enum node_type type, uint64_t size_bytes, int64_t unix_ms, struc
     *ret = (struct node_stat){
         .type = type,
         .flags = type == NODE_FILE ? NODE_IMMUTABLE : 0,
-        .mode = type == NODE_SYMLINK ? 0777 : type == NODE_DIR ? 0555 : 0444,
+        .mode = type == NODE_SYMLINK ? 0777
+                : type == NODE_DIR   ? 0555
+                                     : 0444,
         .size_bytes = size_bytes,
         .mtime_ns = unix_ms * 1000000,
     };
@@ -79,7 +81,8 @@ static const char *layer_name(struct op *op, const struct manifest *m, size_t i)
 static void add_part(struct buf *out, const char *text)
 {
     for (; text != NULL && *text != 0; text++)
-        buf_add_char(out, isalnum((unsigned char)*text) || strchr("._", *text) != NULL ? *text : '_');
+        buf_add_char(out,
+                     isalnum((unsigned char)*text) || strchr("._", *text) != NULL ? *text : '_');
 }
 
 static const char *platform_base(struct op *op, const struct descriptor *d)

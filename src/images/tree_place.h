@@ -18,7 +18,7 @@ enum place_kind {
 
 struct place {
     enum place_kind kind;
-    const char *name;     /* what stands before an @: a repository; "" at the top */
+    const char *name; /* what stands before an @: a repository; "" at the top */
     const char *rest;
     struct digest digest; /* MANIFEST, BLOB; ALGORITHM: only its algorithm */
 };
@@ -29,7 +29,8 @@ int place_parse(struct op *op, const char *path, struct place *ret);
 /* A folder or file that only pushes change. */
 void node_fixed(enum node_type type, uint64_t size_bytes, int64_t unix_ms, struct node_stat *ret);
 
-/* Inside <repo>/@manifests/<digest>/, `rest` "" for the folder itself. The repository may be read. */
+/* Inside <repo>/@manifests/<digest>/, `rest` "" for the folder itself. The repository may be read.
+ */
 int manifest_node_stat(struct op *op, struct images *im, const struct place *p,
                        struct node_stat *ret);
 int manifest_node_list(struct op *op, struct images *im, const struct place *p, node_emit_fn *emit,

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <uthash.h>
 
-#define REST_MS (5 * 60 * INT64_C(1000))
+#define REST_MS   (5 * 60 * INT64_C(1000))
 #define OWNER_MAX 300
 
 struct upload {
@@ -131,7 +131,7 @@ static struct upload *take_resting(struct uploads *us, int64_t before_ms)
     struct upload *best = NULL, *u, *next;
 
     guard(&us->lock);
-    HASH_ITER(hh, us->table, u, next) {
+    HASH_ITER (hh, us->table, u, next) {
         if (!u->taken && u->used_monotonic_ms <= before_ms &&
             (best == NULL || u->used_monotonic_ms < best->used_monotonic_ms))
             best = u;
@@ -178,8 +178,8 @@ static int make_room(struct op *op, struct uploads *us)
     return 0;
 }
 
-int upload_begin(struct op *op, struct images *im, const char *repo, enum digest_algorithm algorithm,
-                 uint64_t size_hint_bytes, struct upload **ret)
+int upload_begin(struct op *op, struct images *im, const char *repo,
+                 enum digest_algorithm algorithm, uint64_t size_hint_bytes, struct upload **ret)
 {
     struct uploads *us = im->uploads;
     struct upload *u;

@@ -8,7 +8,7 @@
 
 #include "images/images.h"
 
-#define UPLOAD_ID_MAX 33 /* hex and NUL */
+#define UPLOAD_ID_MAX    33 /* hex and NUL */
 #define UPLOADS_OPEN_MAX 512u
 
 struct uploads;
@@ -23,8 +23,8 @@ void uploads_sweep(struct uploads *us, int64_t now_unix_ms);
 size_t uploads_open(struct uploads *us);
 
 /* A new session, taken. `size_hint_bytes` 0: unknown. */
-int upload_begin(struct op *op, struct images *im, const char *repo, enum digest_algorithm algorithm,
-                 uint64_t size_hint_bytes, struct upload **ret);
+int upload_begin(struct op *op, struct images *im, const char *repo,
+                 enum digest_algorithm algorithm, uint64_t size_hint_bytes, struct upload **ret);
 /* -EBUSY if another request has it. */
 int upload_take(struct op *op, struct images *im, const char *repo, const char *id,
                 struct upload **ret);

@@ -23,8 +23,7 @@ int blobs_get(struct web_request *req, struct web_response *resp)
     if (r < 0)
         return r;
     /* Before a push, a client asks what is here; what he is told is here must stay. */
-    if (strcmp(req->method, "HEAD") == 0 &&
-        identity_may(req->op, POLICY_CREATE, "images/%s", repo))
+    if (strcmp(req->method, "HEAD") == 0 && identity_may(req->op, POLICY_CREATE, "images/%s", repo))
         link_touch(req->op, im, repo, &d);
     web_set_digest(req, resp, &d);
     web_reply_blob(resp, blob, "application/octet-stream", req);

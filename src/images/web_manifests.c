@@ -12,8 +12,7 @@ static void reply_page(struct web_request *req, struct web_response *resp, struc
     size_t n = strlen(page->etag);
 
     /* The etag is the digest in quotes. */
-    web_set_header(req, resp, "Docker-Content-Digest",
-                   op_strndup(req->op, page->etag + 1, n - 2));
+    web_set_header(req, resp, "Docker-Content-Digest", op_strndup(req->op, page->etag + 1, n - 2));
     web_reply_page(resp, page);
 }
 
@@ -267,8 +266,8 @@ static int add_fallback(struct referrers *l, const struct digest *subject)
             autobuf json = {0};
 
             if (manifest_stat(l->req->op, im, l->repo, &d->digest, &item) < 0 ||
-                (l->artifact_type != NULL && (d->artifact_type == NULL ||
-                                              strcmp(d->artifact_type, l->artifact_type) != 0)))
+                (l->artifact_type != NULL &&
+                 (d->artifact_type == NULL || strcmp(d->artifact_type, l->artifact_type) != 0)))
                 continue;
             descriptor_print(d, &json);
             add_descriptor(l, &d->digest, buf_slice(&json));
@@ -295,8 +294,8 @@ static int list_referrers(struct referrers *l, const struct digest *subject,
 {
     int r;
 
-    buf_add_str(&l->out, "{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_OCI_INDEX
-                         "\",\"manifests\":[");
+    buf_add_str(&l->out,
+                "{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_OCI_INDEX "\",\"manifests\":[");
     r = referrer_each(l->req->op, l->req->self, l->repo, subject, last, add_referrer, l);
     if (r >= 0)
         r = l->more ? 0 : add_fallback(l, subject);

@@ -12,8 +12,8 @@ struct transfer {
     bool at_once;          /* the session is this request's own, and ends with it */
     bool has_want;
     struct digest want;
-    uint64_t room;         /* bytes that the chunk said it has, and that are to come */
-    int err;               /* found before the body; told after it, so that the client hears it */
+    uint64_t room; /* bytes that the chunk said it has, and that are to come */
+    int err;       /* found before the body; told after it, so that the client hears it */
 };
 
 void uploads_status_headers(struct web_request *req, struct web_response *resp, const char *repo,
@@ -83,8 +83,9 @@ static int check_chunk(struct web_request *req, struct transfer *t)
     if (req->content_length == 0) /* the last PUT of some clients names what was there */
         return 0;
     if (range.start != size)
-        return op_fail(req->op, ERANGE, "the chunk begins at %" PRIu64 ", the upload is at %" PRIu64,
-                       range.start, size);
+        return op_fail(req->op, ERANGE,
+                       "the chunk begins at %" PRIu64 ", the upload is at %" PRIu64, range.start,
+                       size);
     if (req->content_length != UINT64_MAX && req->content_length != length)
         return op_fail(req->op, EINVAL, "Content-Range names %" PRIu64 " bytes, %" PRIu64 " come",
                        length, req->content_length);
@@ -198,8 +199,8 @@ static int algorithm_of(struct web_request *req, enum digest_algorithm *ret)
     else if (strcmp(name, "sha512") == 0)
         *ret = DIGEST_SHA512;
     else
-        return op_fail(req->op, EILSEQ, "digest algorithm '%.32s' is not known; sha256 and sha512 are",
-                       name);
+        return op_fail(req->op, EILSEQ,
+                       "digest algorithm '%.32s' is not known; sha256 and sha512 are", name);
     return 0;
 }
 

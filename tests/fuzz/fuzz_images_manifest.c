@@ -1,4 +1,5 @@
-/* Manifests, and with them the names of images. The first byte chooses what else is said of them. */
+/* Manifests, and with them the names of images. The first byte chooses what else is said of them.
+ */
 #include "images/manifest.h"
 #include "images/reference.h"
 
