@@ -106,8 +106,8 @@ static int cursors_open(struct query *q)
     q->opened = true;
     q->cursors = xcalloc(n + 1, sizeof *q->cursors);
     for (size_t i = 0; i < n && r >= 0; i++) {
-        r = store_bulk_scan(db->store, STORE_SAMPLES, slice_str(runs[i].part), SLICE(""),
-                            SLICE(""), 0, &q->cursors[q->n_cursors].scan);
+        r = store_bulk_scan(db->store, STORE_SAMPLES, slice_str(runs[i].part), SLICE(""), SLICE(""),
+                            0, &q->cursors[q->n_cursors].scan);
         if (r == -ENOENT)
             r = 0; /* dropped by retention meanwhile */
         else

@@ -1,5 +1,5 @@
-/* query.h: reads the database: the series that meet a set of matchers, one after the other, each with
- * its samples of a range of time. What a query language builds on. */
+/* query.h: reads the database: the series that meet a set of matchers, one after the other, each
+ * with its samples of a range of time. What a query language builds on. */
 #ifndef METRICS_QUERY_H
 #define METRICS_QUERY_H
 
@@ -19,10 +19,10 @@ size_t query_series(const struct query *q); /* how many there are, with samples 
 
 struct query_item {
     uint32_t ref;
-    struct labels labels;     /* sorted; valid until the next; strings live as long as the database */
-    const int64_t *ts;        /* ascending; valid until the next */
-    const uint64_t *bits;     /* of the doubles: a stale marker is VALUE_STALE_BITS */
-    size_t n;                 /* at least 1 */
+    struct labels labels; /* sorted; valid until the next; strings live as long as the database */
+    const int64_t *ts;    /* ascending; valid until the next */
+    const uint64_t *bits; /* of the doubles: a stale marker is VALUE_STALE_BITS */
+    size_t n;             /* at least 1 */
 };
 /* The next series that has samples in the range, in the order of ids: 1, 0 at the end, -EIO. */
 int query_next(struct query *q, struct query_item *ret);

@@ -1,11 +1,13 @@
 /* chunk.h: how samples are packed. Two forms, both bit for bit (NaN payloads, -0, denormals):
  *
  * A STREAM is appended to, one sample at a time, and is what the head keeps in memory. A value that
- * is a decimal of up to 15 digits is an integer at the stream's exponent, kept as the delta to the one
- * before; runs of one value cost nothing; a regular time step costs nothing. Anything else is raw.
+ * is a decimal of up to 15 digits is an integer at the stream's exponent, kept as the delta to the
+ * one before; runs of one value cost nothing; a regular time step costs nothing. Anything else is
+ * raw.
  *
- * A GROUP is what a stored run holds: the samples of several series, by columns: residuals of the best
- * of three differences, divided by what all have in common, in planes of one byte, under zstd. */
+ * A GROUP is what a stored run holds: the samples of several series, by columns: residuals of the
+ * best of three differences, divided by what all have in common, in planes of one byte, under zstd.
+ */
 #ifndef METRICS_HEAD_CHUNK_H
 #define METRICS_HEAD_CHUNK_H
 
@@ -66,7 +68,7 @@ size_t group_writer_count(const struct group_writer *w); /* series in it */
 uint64_t group_writer_last_id(const struct group_writer *w);
 void group_writer_finish(struct group_writer *w, struct buf *out); /* the writer is empty again */
 
-struct group; /* a decoded one */
+struct group;                                           /* a decoded one */
 int group_open(struct slice bytes, struct group **ret); /* -EIO if damaged; copies */
 void group_free(struct group *g);
 /* Appends the samples of the series with from <= ts <= to; nothing if it is not in the group. */

@@ -43,8 +43,7 @@ static int db_load(struct db *db)
     return r;
 }
 
-int db_open(struct store *store, const struct db_options *options, struct db **ret,
-            struct buf *why)
+int db_open(struct store *store, const struct db_options *options, struct db **ret, struct buf *why)
 {
     struct db *db = xcalloc(1, sizeof *db);
     pthread_rwlockattr_t fair; /* long queries must not keep the scraper out */

@@ -1,8 +1,8 @@
 /* db.h: the samples: a head in memory with its log, and sorted runs in the store.
  *
- * What is appended is in the log before it counts, and on disk at the latest a second later; db_sync
- * makes it so at once. Every two hours of data become a run (store_bulk), and the log is trimmed.
- * See README.md for rows and keys. Any thread. */
+ * What is appended is in the log before it counts, and on disk at the latest a second later;
+ * db_sync makes it so at once. Every two hours of data become a run (store_bulk), and the log is
+ * trimmed. See README.md for rows and keys. Any thread. */
 #ifndef METRICS_HEAD_DB_H
 #define METRICS_HEAD_DB_H
 

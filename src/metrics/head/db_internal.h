@@ -35,7 +35,7 @@ struct db {
     struct index *index;
     struct run *runs; /* by start */
     size_t n_runs;
-    uint64_t flushes; /* runs changed so many times */
+    uint64_t flushes;      /* runs changed so many times */
     int64_t oldest_bucket; /* of what is in the head; INT64_MAX: empty */
     int64_t min_ms, max_ms;
     uint64_t head_bytes, head_samples;

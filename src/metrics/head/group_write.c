@@ -48,7 +48,8 @@ void group_writer_free(struct group_writer *w)
     free(w);
 }
 
-/* The finest exponent that a value needs, if nearly all values are decimals that have room for it. */
+/* The finest exponent that a value needs, if nearly all values are decimals that have room for it.
+ */
 static int common_exponent(const struct samples *s)
 {
     size_t odd = 0;
@@ -71,7 +72,8 @@ static int common_exponent(const struct samples *s)
     return finest;
 }
 
-/* Values as integers, into w->values; what does not fit goes to w->odd and repeats the one before. */
+/* Values as integers, into w->values; what does not fit goes to w->odd and repeats the one before.
+ */
 static int to_integers(struct group_writer *w, const struct samples *s, size_t *ret_odd)
 {
     int exponent = common_exponent(s);
@@ -186,7 +188,9 @@ static void put_times(struct group_writer *w, const struct samples *s)
         same = same && w->steps[i - 1] == step;
         regular = regular && step == s->ts[1] - s->ts[0];
     }
-    varint_put(&w->head, same ? GROUP_TIMES_LIKE_BEFORE : regular ? GROUP_TIMES_REGULAR : GROUP_TIMES_ANY);
+    varint_put(&w->head, same      ? GROUP_TIMES_LIKE_BEFORE
+                         : regular ? GROUP_TIMES_REGULAR
+                                   : GROUP_TIMES_ANY);
     varint_put(&w->head, zigzag(s->ts[0] - w->first_ms));
     w->first_ms = s->ts[0];
     if (same)
@@ -239,8 +243,8 @@ static void put_values(struct group_writer *w, const struct samples *s)
     for (unsigned k = 0; k < shape.width; k++)
         buf_reserve(&w->planes[k], s->n);
     for (size_t i = shape.order; shape.width > 0 && i < s->n; i++) {
-        uint64_t r =
-            ((uint64_t)difference(w->values, i, shape.order) - (uint64_t)shape.base) / shape.divisor;
+        uint64_t r = ((uint64_t)difference(w->values, i, shape.order) - (uint64_t)shape.base) /
+                     shape.divisor;
 
         for (unsigned k = 0; k < shape.width; k++)
             w->planes[k].data[w->planes[k].len++] = (char)(r >> 8 * k);
@@ -313,4 +317,3 @@ void group_writer_finish(struct group_writer *w, struct buf *out)
     w->n_series = w->n_samples = w->bytes = w->n_steps = 0;
     w->first_ms = 0;
 }
-

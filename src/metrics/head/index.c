@@ -100,8 +100,7 @@ uint32_t index_find(const struct index *ix, const struct labels *labels)
 
     for (uint32_t i = hash & (ix->table_size - 1); ix->table[i].ref != SERIES_NONE;
          i = (i + 1) & (ix->table_size - 1))
-        if (ix->table[i].hash == hash &&
-            has_labels(ix, index_series(ix, ix->table[i].ref), labels))
+        if (ix->table[i].hash == hash && has_labels(ix, index_series(ix, ix->table[i].ref), labels))
             return ix->table[i].ref;
     return SERIES_NONE;
 }
@@ -328,7 +327,8 @@ size_t index_pairs(const struct index *ix)
 
 uint64_t index_bytes(const struct index *ix)
 {
-    return ix->bytes + ix->symbols.bytes + (uint64_t)ix->n_blocks * SERIES_BLOCK * sizeof(struct series) +
+    return ix->bytes + ix->symbols.bytes +
+           (uint64_t)ix->n_blocks * SERIES_BLOCK * sizeof(struct series) +
            ix->table_size * sizeof *ix->table + ix->cap_postings * sizeof *ix->postings +
            ix->symbols.cap * sizeof *ix->symbols.strings;
 }

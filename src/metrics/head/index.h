@@ -1,9 +1,9 @@
 /* index.h: which series there are, found by their labels. In memory; kept as rows in the store, by
  * id (db.c).
  *
- * A series has an id, for disk: metric number << 32 | number within the metric, so that the series of
- * one metric stand together; and a ref, a small number for this run of the daemon. Neither is used
- * again. The caller locks: one writer, or many readers. */
+ * A series has an id, for disk: metric number << 32 | number within the metric, so that the series
+ * of one metric stand together; and a ref, a small number for this run of the daemon. Neither is
+ * used again. The caller locks: one writer, or many readers. */
 #ifndef METRICS_HEAD_INDEX_H
 #define METRICS_HEAD_INDEX_H
 
@@ -58,7 +58,7 @@ void index_select(const struct index *ix, const struct matcher *matchers, size_t
 typedef void index_value_fn(void *ctx, struct slice text, size_t n_series);
 void index_names(const struct index *ix, index_value_fn *f, void *ctx);
 void index_values(const struct index *ix, struct slice name, index_value_fn *f, void *ctx);
-size_t index_pairs(const struct index *ix);    /* distinct name=value */
-uint64_t index_bytes(const struct index *ix);  /* about what it takes, without streams */
+size_t index_pairs(const struct index *ix);   /* distinct name=value */
+uint64_t index_bytes(const struct index *ix); /* about what it takes, without streams */
 
 #endif

@@ -1,7 +1,7 @@
 /* Records of the log:
  *   1, then for each new series its id and labels.
- *   2, the number of samples, the time of all, then for each: a byte (value bytes << 4 | id delta, 15:
- *      the delta follows as a varint), the leading bytes of the value up to its last that is not 0.
+ *   2, the number of samples, the time of all, then for each: a byte (value bytes << 4 | id delta,
+ * 15: the delta follows as a varint), the leading bytes of the value up to its last that is not 0.
  *   3, the same with a varint before each byte: the time as a delta to the one before. */
 #include "base/alloc.h"
 #include "base/codec.h"

@@ -19,8 +19,8 @@ static void set_one(struct matcher *m, enum match_kind kind, size_t len)
     m->n_set = 1;
 }
 
-/* Splits `a|b|c` of plain text, perhaps in one pair of parentheses, into m->set; `lit.*` and `lit.+`
- * into a prefix. False: it needs a regular expression. */
+/* Splits `a|b|c` of plain text, perhaps in one pair of parentheses, into m->set; `lit.*` and
+ * `lit.+` into a prefix. False: it needs a regular expression. */
 static bool simplify(struct matcher *m)
 {
     const char *p = m->value;

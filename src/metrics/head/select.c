@@ -1,5 +1,5 @@
-/* Which series meet a set of matchers: the list of the narrowest one, filtered by the others. A value
- * of a label is asked at most once per matcher. */
+/* Which series meet a set of matchers: the list of the narrowest one, filtered by the others. A
+ * value of a label is asked at most once per matcher. */
 #include "base/alloc.h"
 #include "metrics/head/index_internal.h"
 
@@ -154,7 +154,8 @@ void index_select(const struct index *ix, const struct matcher *matchers, size_t
     *ret = (struct refs){0};
     for (size_t i = 0; i < n; i++) {
         checks[i].m = &matchers[i];
-        checks[i].name = symbols_find(&ix->symbols, slice_of(matchers[i].name, matchers[i].name_len));
+        checks[i].name =
+            symbols_find(&ix->symbols, slice_of(matchers[i].name, matchers[i].name_len));
         if (is_exact(&matchers[i]))
             checks[i].value = symbols_find(&ix->symbols, matchers[i].set[0]);
     }
