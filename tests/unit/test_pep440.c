@@ -4,11 +4,12 @@
 
 #include "base/scope.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 static void test_names(void **state)
 {

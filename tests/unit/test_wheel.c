@@ -3,11 +3,12 @@
 #include "packages/wheel.h"
 #include "packages_fixture.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 struct zip_case {
     const char *what;
