@@ -196,9 +196,9 @@ static void large_manifest(void **state)
         buf_add_str(&m, "0123456789abcdef");
     buf_add_str(&m, "\"}}");
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(call(t, "PUT", "/v2/a/manifests/big", "Content-Type", MEDIA_OCI_INDEX,
-                              buf_slice(&m)),
-                         201);
+        assert_int_equal(
+            call(t, "PUT", "/v2/a/manifests/big", "Content-Type", MEDIA_OCI_INDEX, buf_slice(&m)),
+            201);
         assert_int_equal(get(t, "/v2/a/manifests/big"), 200);
         assert_true(slice_eq(web_test_body(&t->web), buf_slice(&m)));
         assert_string_equal(header(t, "Content-Type"), MEDIA_OCI_INDEX);
@@ -225,9 +225,9 @@ static void sha512(void **state)
     snprintf(target, sizeof target, "/v2/a/blobs/uploads/?digest=%s", digest);
     assert_int_equal(call(t, "POST", target, NULL, NULL, SLICE("layer")), 201);
     assert_string_equal(header(t, "Docker-Content-Digest"), digest);
-    assert_int_equal(call(t, "POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512", NULL, NULL,
-                          SLICE("")),
-                     202);
+    assert_int_equal(
+        call(t, "POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512", NULL, NULL, SLICE("")),
+        202);
     snprintf(target, sizeof target, "%s?digest=%s", header(t, "Location"), digest);
     assert_int_equal(call(t, "PUT", target, NULL, NULL, SLICE("layer")), 201);
     /* a session of sha256 that ends with the other: the content is read again */
@@ -259,18 +259,16 @@ static void tag_parameters(void **state)
     image_text("{}", "x", "", manifest);
     snprintf(target, sizeof target, "/v2/a/manifests/%s?tag=v1&tag=v1.0&tag=latest",
              digest_text(slice_str(manifest), digest));
-    assert_int_equal(call(t, "PUT", target, "Content-Type", MEDIA_OCI_MANIFEST,
-                          slice_str(manifest)),
-                     201);
+    assert_int_equal(
+        call(t, "PUT", target, "Content-Type", MEDIA_OCI_MANIFEST, slice_str(manifest)), 201);
     for (const struct web_response_header *h = t->web.resp.headers; h != NULL; h = h->next)
         n += strcmp(h->name, "OCI-Tag") == 0;
     assert_int_equal(n, 3);
     assert_int_equal(get(t, "/v2/a/tags/list"), 200);
     assert_string_equal(text(t), "{\"name\":\"a\",\"tags\":[\"latest\",\"v1\",\"v1.0\"]}");
     snprintf(target, sizeof target, "/v2/a/manifests/%s?tag=v2&tag=-bad", digest);
-    assert_int_equal(call(t, "PUT", target, "Content-Type", MEDIA_OCI_MANIFEST,
-                          slice_str(manifest)),
-                     400);
+    assert_int_equal(
+        call(t, "PUT", target, "Content-Type", MEDIA_OCI_MANIFEST, slice_str(manifest)), 400);
     assert_int_equal(get(t, "/v2/a/manifests/v2"), 404);
 }
 
@@ -318,8 +316,7 @@ static void catalog(void **state)
     for (size_t i = 0; i < array_size(repos); i++)
         push_image(t, repos[i], "1", "x", digest);
     assert_int_equal(get(t, "/v2/_catalog"), 200);
-    assert_string_equal(text(t),
-                        "{\"repositories\":[\"a\",\"a-b\",\"a/b\",\"b\",\"team/app\"]}");
+    assert_string_equal(text(t), "{\"repositories\":[\"a\",\"a-b\",\"a/b\",\"b\",\"team/app\"]}");
     assert_int_equal(get(t, "/v2/_catalog?n=2"), 200);
     assert_string_equal(text(t), "{\"repositories\":[\"a\",\"a-b\"]}");
     assert_string_equal(header(t, "Link"), "</v2/_catalog?n=2&last=a-b>; rel=\"next\"");
@@ -395,15 +392,16 @@ static void fallback_referrers(void **state)
     push_image(t, "a", "1", "img", subject);
     push_image(t, "a", "sig", "signature", item);
     digest_parse(slice_str(subject), &d);
-    snprintf(index, sizeof index,
-             "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"" MEDIA_OCI_MANIFEST
-             "\",\"digest\":\"%s\",\"size\":5,\"artifactType\":\"old/type\"},{\"mediaType\":\"x/y\","
-             "\"digest\":\"sha256:00000000000000000000000000000000000000000000000000000000000000aa\","
-             "\"size\":1}]}",
-             item);
+    snprintf(
+        index, sizeof index,
+        "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"" MEDIA_OCI_MANIFEST
+        "\",\"digest\":\"%s\",\"size\":5,\"artifactType\":\"old/type\"},{\"mediaType\":\"x/y\","
+        "\"digest\":\"sha256:00000000000000000000000000000000000000000000000000000000000000aa\","
+        "\"size\":1}]}",
+        item);
     snprintf(target, sizeof target, "/v2/a/manifests/%s", digest_file_name(&d, tag));
-    assert_int_equal(
-        call(t, "PUT", target, "Content-Type", MEDIA_OCI_INDEX, slice_str(index)), 201);
+    assert_int_equal(call(t, "PUT", target, "Content-Type", MEDIA_OCI_INDEX, slice_str(index)),
+                     201);
     snprintf(target, sizeof target, "/v2/a/referrers/%s", subject);
     assert_int_equal(get(t, target), 200);
     assert_non_null(strstr(text(t), item));
@@ -445,9 +443,8 @@ static void mounts(void **state)
 {
     struct images_test *t = *state;
     char digest[DIGEST_TEXT_MAX], target[600];
-    struct identity who =
-        images_test_identity(IDENTITY_USER, "dev",
-                             "path \"images/dev/*\" { capabilities = [\"read\", \"create\"] }");
+    struct identity who = images_test_identity(
+        IDENTITY_USER, "dev", "path \"images/dev/*\" { capabilities = [\"read\", \"create\"] }");
 
     push_blob(t, "team/a", "content");
     digest_text(SLICE("content"), digest);
