@@ -20,32 +20,6 @@ struct op_chunk {
 /* A thread keeps one chunk for its next op: most ops need no more. */
 static __thread struct op_chunk *spare;
 
-void op_init(struct op *op, enum door door, const struct identity *who)
-{
-    *op = (struct op){.who = who, .door = door, .remote = "", .uid = (uid_t)-1, .gid = (gid_t)-1};
-}
-
-void op_done(struct op *op)
-{
-    struct op_chunk *chunk = op->chunk;
-
-    while (chunk != NULL) {
-        struct op_chunk *next = chunk->next;
-
-        if (op->wiped)
-            explicit_bzero(chunk->bytes, chunk->size);
-        if (spare == NULL && chunk->size == CHUNK_BYTES)
-            spare = chunk;
-        else
-            free(chunk);
-        chunk = next;
-    }
-    op->chunk = NULL;
-    op->used = 0;
-    op->changes = NULL;
-    op->why = NULL;
-}
-
 /* Frees the thread's spare chunk when the thread ends. */
 static pthread_key_t spare_key;
 static pthread_once_t spare_once = PTHREAD_ONCE_INIT;
@@ -62,6 +36,40 @@ static void make_key(void)
     pthread_key_create(&spare_key, free_spare);
 }
 
+/* A thread that ends an op need not be the one that began it. */
+static void keep_spare(struct op_chunk *chunk)
+{
+    spare = chunk;
+    pthread_once(&spare_once, make_key);
+    pthread_setspecific(spare_key, &spare);
+}
+
+void op_init(struct op *op, enum door door, const struct identity *who)
+{
+    *op = (struct op){.who = who, .door = door, .remote = "", .uid = (uid_t)-1, .gid = (gid_t)-1};
+}
+
+void op_done(struct op *op)
+{
+    struct op_chunk *chunk = op->chunk;
+
+    while (chunk != NULL) {
+        struct op_chunk *next = chunk->next;
+
+        if (op->wiped)
+            explicit_bzero(chunk->bytes, chunk->size);
+        if (spare == NULL && chunk->size == CHUNK_BYTES)
+            keep_spare(chunk);
+        else
+            free(chunk);
+        chunk = next;
+    }
+    op->chunk = NULL;
+    op->used = 0;
+    op->changes = NULL;
+    op->why = NULL;
+}
+
 static struct op_chunk *new_chunk(size_t size)
 {
     struct op_chunk *chunk = spare;
@@ -72,8 +80,6 @@ static struct op_chunk *new_chunk(size_t size)
     }
     if (size < CHUNK_BYTES)
         size = CHUNK_BYTES;
-    pthread_once(&spare_once, make_key);
-    pthread_setspecific(spare_key, &spare);
     chunk = xmalloc(sizeof *chunk + size);
     chunk->size = size;
     return chunk;

@@ -1,0 +1,49 @@
+/* server.h: what the files of http/ share. */
+#ifndef HTTP_SERVER_H
+#define HTTP_SERVER_H
+
+#include "base/pool.h"
+#include "config.h"
+#include "domain.h"
+#include "feed.h"
+#include "http/http.h"
+#include "identity/audit.h"
+#include "identity/identity.h"
+#include "web_router.h"
+
+struct listener;
+
+struct http {
+    struct http_options options; /* borrowed, all of it */
+    const struct config_limits *limits;
+    struct domain_instance own;  /* /tree/ and the page */
+    struct pool *workers;        /* handlers that may wait */
+    struct pool *hashers;        /* password hashes: few at a time, they only burn CPU */
+    struct listener **listeners;
+    size_t n_listeners;
+    unsigned under_way; /* atomic: requests whose headers have arrived, and not answered */
+    unsigned parked;    /* atomic: suspended connections, and requests not yet freed */
+    bool stopping;      /* atomic: answers close their connections */
+    bool refusing;      /* atomic: nothing is served any more */
+    uint64_t body_bytes; /* atomic: held in memory for collected bodies, of all requests */
+};
+
+/* One socket: a libmicrohttpd daemon with two threads. */
+struct listener {
+    struct http *http;
+    struct MHD_Daemon *daemon;
+    struct web_router *router;
+    struct tls *tls; /* NULL: plain */
+    char *address;   /* as it is reported */
+};
+
+/* listener.c: -errno with a reason in why. */
+int listener_open(struct http *http, const struct config_listen *config, struct listener **ret,
+                  struct buf *why);
+void listener_quiesce(struct listener *l); /* accepts no more */
+void listener_close(struct listener *l);   /* none of its connections may be suspended */
+
+/* tree_routes.c */
+extern const struct domain http_domain;
+
+#endif
