@@ -227,8 +227,8 @@ static bool name_legacy(struct slice name, bool colon)
 
     for (size_t i = 0; i < name.len; i++) {
         char c = p[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-                      (colon && c == ':');
+        bool letter =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (colon && c == ':');
 
         if (!letter && (i == 0 || c < '0' || c > '9'))
             return false;

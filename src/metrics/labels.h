@@ -1,4 +1,5 @@
-/* labels.h: the labels of a series, sorted by name, without empty values. `__name__` is the metric. */
+/* labels.h: the labels of a series, sorted by name, without empty values. `__name__` is the metric.
+ */
 #ifndef METRICS_LABELS_H
 #define METRICS_LABELS_H
 

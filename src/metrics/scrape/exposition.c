@@ -1,9 +1,9 @@
-/* The text format, by the grammar of Prometheus' lexer: blanks and tabs separate tokens, what a line
- * means is decided by its first token. */
+/* The text format, by the grammar of Prometheus' lexer: blanks and tabs separate tokens, what a
+ * line means is decided by its first token. */
 #include "metrics/scrape/exposition.h"
 
-#include "base/utf8.h"
 #include "base/shim.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -22,8 +22,8 @@ void exposition_done(struct exposition *x)
     buf_done(&x->why);
 }
 
-/* What was met runs from `token` to one byte past `at`, as Prometheus words it. At the end of a text
- * body there is always a line break. */
+/* What was met runs from `token` to one byte past `at`, as Prometheus words it. At the end of a
+ * text body there is always a line break. */
 int exposition_fail(struct exposition *x, const char *expected, const char *token, const char *at,
                     const char *name)
 {
@@ -168,8 +168,8 @@ static int parse_label(struct exposition *x)
     p = skip_blanks(p + 1, x->end);
     e = exposition_quoted_end(p, x->end);
     if (e == p)
-        return exposition_fail(x, "expected label value", p,
-                               p < x->end && *p == '"' ? x->end : p, "INVALID");
+        return exposition_fail(x, "expected label value", p, p < x->end && *p == '"' ? x->end : p,
+                               "INVALID");
     if (!utf8_valid(slice_of(p, (size_t)(e - p)))) {
         buf_add_str(&x->why, "invalid UTF-8 label value: ");
         quote_go(&x->why, slice_of(p, (size_t)(e - p)));
@@ -309,10 +309,9 @@ static int parse_metadata(struct exposition *x, bool is_type, const char *eol)
         quoted = true;
     }
     if (e == name)
-        return exposition_fail(x,
-                               is_type ? "expected metric name after TYPE"
-                                       : "expected metric name after HELP",
-                               name, name, "INVALID");
+        return exposition_fail(
+            x, is_type ? "expected metric name after TYPE" : "expected metric name after HELP",
+            name, name, "INVALID");
     x->name = slice_of(name + quoted, (size_t)(e - name) - 2 * (size_t)quoted);
     e = skip_blanks(e, eol);
     x->text = slice_of(e, (size_t)(eol - e));
@@ -410,7 +409,8 @@ struct slice exposition_help(const struct exposition *x, struct op *op)
     return unescape(op, x->text, x->format == EXPOSITION_OPENMETRICS);
 }
 
-/* Prometheus 3: bucket bounds and quantiles of declared histograms and summaries are one spelling. */
+/* Prometheus 3: bucket bounds and quantiles of declared histograms and summaries are one spelling.
+ */
 static struct slice normalise(struct exposition *x, struct op *op, struct label l)
 {
     bool bound = (x->type == METRIC_HISTOGRAM && slice_eq(l.name, SLICE("le"))) ||
@@ -440,8 +440,7 @@ int exposition_labels(struct exposition *x, struct op *op, struct labels *ret)
             label.name = unescape(op, label.name, true);
         else if (slice_eq(label.name, LABEL_NAME))
             return exposition_fail_text(x, x->p, "metric name already set");
-        label.value = normalise(
-            x, op, (struct label){label.name, unescape(op, label.value, true)});
+        label.value = normalise(x, op, (struct label){label.name, unescape(op, label.value, true)});
         l.items[l.n++] = label;
     }
     if (l.items[0].value.len == 0 || !utf8_valid(l.items[0].value)) {

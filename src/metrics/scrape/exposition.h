@@ -1,6 +1,6 @@
-/* exposition.h: reads what a target exposes: text 0.0.4 and 1.0.0, OpenMetrics 1.0. Zero-copy over a
- * whole body; accepts, refuses and explains exactly what Prometheus 3.16 does, except that a blank
- * before a name never becomes part of it. */
+/* exposition.h: reads what a target exposes: text 0.0.4 and 1.0.0, OpenMetrics 1.0. Zero-copy over
+ * a whole body; accepts, refuses and explains exactly what Prometheus 3.16 does, except that a
+ * blank before a name never becomes part of it. */
 #ifndef METRICS_SCRAPE_EXPOSITION_H
 #define METRICS_SCRAPE_EXPOSITION_H
 
@@ -36,8 +36,8 @@ struct exposition_label {
 struct exposition {
     const char *p, *end, *start; /* start: of the entry */
     enum exposition_format format;
-    /* Does the text at p (left bytes) begin with a series text that is known? Its length, or 0. Then
-     * only the value is read. NULL: nothing is known. */
+    /* Does the text at p (left bytes) begin with a series text that is known? Its length, or 0.
+     * Then only the value is read. NULL: nothing is known. */
     size_t (*known)(void *ctx, const char *p, size_t left);
     void *known_ctx;
 
@@ -62,8 +62,9 @@ void exposition_init(struct exposition *x, enum exposition_format format, struct
 void exposition_done(struct exposition *x);
 /* The next entry; -EINVAL with the reason in x->why: nothing of the body counts then. */
 int exposition_next(struct exposition *x);
-/* The labels of the sample just read: unescaped, checked, with `le` and `quantile` normalised, without
- * empty values, sorted; strings in the op or in the body. -EINVAL with a reason in x->why. */
+/* The labels of the sample just read: unescaped, checked, with `le` and `quantile` normalised,
+ * without empty values, sorted; strings in the op or in the body. -EINVAL with a reason in x->why.
+ */
 int exposition_labels(struct exposition *x, struct op *op, struct labels *ret);
 /* The text of HELP without its escapes. In the op. */
 struct slice exposition_help(const struct exposition *x, struct op *op);
@@ -71,8 +72,8 @@ struct slice exposition_help(const struct exposition *x, struct op *op);
 /* By Content-Type; -EINVAL with a reason in why. NULL: it was not sent. */
 int exposition_format_of(const char *content_type, enum exposition_format *ret, struct buf *why);
 
-/* A value as both formats write it: Go's ParseFloat without hex and underscores. Every NaN is the one
- * that stands for a real NaN. Errors as Go words them. */
+/* A value as both formats write it: Go's ParseFloat without hex and underscores. Every NaN is the
+ * one that stands for a real NaN. Errors as Go words them. */
 int value_parse(struct slice s, double *ret, struct buf *why);
 /* "1.0", "0.001", "+Inf": a float as OpenMetrics writes `le`. */
 size_t value_print_openmetrics(double v, char text[40]);

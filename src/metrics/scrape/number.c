@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
-static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+static const double POWERS[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
 
 /* Digits with at most one point, so few that one division gives the nearest double. */
 static bool parse_plain(const char *p, const char *end, double *ret)

@@ -125,8 +125,7 @@ static int parse_seconds(struct exposition *x, int64_t *ret_ms)
     if (r < 0)
         return r;
     if (isnan(s) || isinf(s) || fabs(s) > 9e15) {
-        buf_printf(&x->why, "invalid timestamp %s",
-                   isnan(s) ? "NaN" : s > 0 ? "+Inf" : "-Inf");
+        buf_printf(&x->why, "invalid timestamp %s", isnan(s) ? "NaN" : s > 0 ? "+Inf" : "-Inf");
         return -EINVAL;
     }
     *ret_ms = (int64_t)(s * 1000);

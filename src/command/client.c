@@ -1,0 +1,266 @@
+/* client.c: the commands that ask a running daemon, over HTTP. */
+#include "base/alloc.h"
+#include "base/codec.h"
+#include "base/file.h"
+#include "base/scope.h"
+#include "command/line.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#define VALUE_MAX (64u << 20)
+
+DEFINE_SCOPE(config, struct config, config_free)
+
+struct client {
+    CURL *curl;
+    struct curl_slist *headers;
+    char *address; /* without a slash at the end */
+    char *mount;   /* where the daemon's tree is mounted here, or NULL */
+    bool print;    /* a good answer goes to standard output as it comes */
+    struct buf answer;
+    struct buf token;
+};
+
+static const char *first_of(const char *a, const char *b, const char *c, const char *d)
+{
+    return a != NULL ? a : b != NULL ? b : c != NULL ? c : d;
+}
+
+static bool read_token_file(struct client *c, const char *folder, const char *name)
+{
+    autofree char *path = NULL;
+
+    if (folder == NULL || asprintf(&path, "%s/%s", folder, name) < 0) {
+        path = NULL;
+        return false;
+    }
+    if (file_read(path, 4096, &c->token) < 0)
+        return false;
+    while (c->token.len > 0 && (unsigned char)c->token.data[c->token.len - 1] <= ' ')
+        c->token.data[--c->token.len] = 0;
+    return c->token.len > 0;
+}
+
+static void find_token(struct client *c, const struct config *config)
+{
+    const char *given = first_of(getenv("INFRAFS_TOKEN"), getenv("VAULT_TOKEN"),
+                                 getenv("BAO_TOKEN"), NULL);
+
+    if (given != NULL && given[0] != 0)
+        buf_add_str(&c->token, given);
+    else if (!read_token_file(c, config->data, "root-token"))
+        read_token_file(c, getenv("HOME"), ".vault-token");
+}
+
+static int client_open(const struct command_line *line, struct client *c)
+{
+    int code = EX_CONFIG;
+    scope_cleanup(scope_config) struct config *config = command_config(line, &code);
+    const char *address;
+    size_t len;
+
+    if (config == NULL)
+        return code;
+    address = first_of(line_option(line, "address"), getenv("INFRAFS_ADDR"), getenv("VAULT_ADDR"),
+                       "http://127.0.0.1:8080");
+    len = strlen(address);
+    while (len > 0 && address[len - 1] == '/')
+        len--;
+    c->address = xstrndup(address, len);
+    c->mount = config->mount != NULL ? xstrdup(config->mount) : NULL;
+    find_token(c, config);
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    c->curl = curl_easy_init();
+    if (c->curl == NULL)
+        return command_fail(EX_OSERR, "libcurl did not start");
+    if (c->token.len > 0) {
+        autobuf header = {0};
+
+        buf_printf(&header, "Authorization: Bearer %s", c->token.data);
+        c->headers = curl_slist_append(c->headers, header.data);
+        explicit_bzero(header.data, header.cap);
+    }
+    c->headers = curl_slist_append(c->headers, "Expect:");
+    return 0;
+}
+
+static void client_close(struct client *c)
+{
+    for (struct curl_slist *h = c->headers; h != NULL; h = h->next)
+        explicit_bzero(h->data, strlen(h->data));
+    curl_slist_free_all(c->headers);
+    curl_easy_cleanup(c->curl);
+    curl_global_cleanup();
+    buf_wipe(&c->token);
+    buf_wipe(&c->answer);
+    free(c->address);
+    free(c->mount);
+}
+
+static size_t receive(char *bytes, size_t size, size_t n, void *ctx)
+{
+    struct client *c = ctx;
+    long status = 0;
+
+    curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (c->print && status < 400)
+        return fwrite(bytes, size, n, stdout);
+    if (c->answer.len < (1u << 20))
+        buf_add(&c->answer, bytes, size * n);
+    return size * n;
+}
+
+static int status_code(long status)
+{
+    switch (status) {
+    case 400:
+    case 409:
+    case 413:
+    case 422:
+        return EX_DATAERR;
+    case 401:
+    case 403:
+        return EX_NOPERM;
+    case 404:
+        return EX_NOINPUT;
+    default:
+        return EX_UNAVAILABLE;
+    }
+}
+
+/* One request; `body` NULL: GET. An exit code; the reason was printed. */
+static int ask(struct client *c, const char *path, const struct slice *body)
+{
+    autobuf url = {0};
+    char error[CURL_ERROR_SIZE] = "";
+    long status = 0;
+    CURLcode r;
+
+    buf_add_str(&url, c->address);
+    percent_encode(&url, slice_str(path), "/@:+,=~");
+    curl_easy_setopt(c->curl, CURLOPT_URL, url.data);
+    curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, c->headers);
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, error);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, receive);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, c);
+    curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, 10L);
+    if (body != NULL) {
+        curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->len);
+        curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body->len > 0 ? body->data : "");
+        curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, "PUT");
+    } else {
+        curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, NULL);
+        curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
+    }
+    buf_clear(&c->answer);
+    r = curl_easy_perform(c->curl);
+    if (r != CURLE_OK)
+        return command_fail(EX_UNAVAILABLE, "%s: %s; is 'infrafs serve' running?", c->address,
+                            error[0] != 0 ? error : curl_easy_strerror(r));
+    curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status < 400)
+        return EX_OK;
+    while (c->answer.len > 0 && (unsigned char)c->answer.data[c->answer.len - 1] <= ' ')
+        c->answer.data[--c->answer.len] = 0;
+    return command_fail(status_code(status), "%s (%ld)",
+                        c->answer.len > 0 ? c->answer.data : "refused", status);
+}
+
+/* "/tree/" and the path, which may be written with the mount in front. Returns new. */
+static char *tree_path(const struct client *c, const char *path)
+{
+    size_t n = c->mount != NULL ? strlen(c->mount) : 0;
+    char *result;
+
+    if (n > 0 && strncmp(path, c->mount, n) == 0 && (path[n] == '/' || path[n] == 0))
+        path += n;
+    while (*path == '/')
+        path++;
+    if (asprintf(&result, "/tree/%s", path) < 0)
+        abort();
+    return result;
+}
+
+int run_get(const struct command_line *line)
+{
+    struct client c = {.print = true};
+    int code = client_open(line, &c);
+
+    if (code == 0) {
+        autofree char *path = tree_path(&c, line->operands[0]);
+
+        code = ask(&c, path, NULL);
+    }
+    client_close(&c);
+    return code;
+}
+
+static int read_value(struct buf *ret)
+{
+    char bytes[65536];
+    size_t n;
+
+    while ((n = fread(bytes, 1, sizeof bytes, stdin)) > 0) {
+        if (ret->len + n > VALUE_MAX)
+            return command_fail(EX_DATAERR, "the value is over 64 MiB");
+        buf_reserve(ret, VALUE_MAX < 2 * ret->len + n ? n : ret->len + n);
+        buf_add(ret, bytes, n);
+    }
+    explicit_bzero(bytes, sizeof bytes);
+    return ferror(stdin) ? command_fail(EX_NOINPUT, "standard input: %s", strerror(errno)) : 0;
+}
+
+int run_set(const struct command_line *line)
+{
+    const char *given = line_option(line, "value");
+    struct client c = {.print = true};
+    struct buf value = {0};
+    int code = given == NULL ? read_value(&value) : 0;
+
+    if (given != NULL)
+        buf_add_str(&value, given);
+    if (code == 0)
+        code = client_open(line, &c);
+    if (code == 0) {
+        autofree char *path = tree_path(&c, line->operands[0]);
+        struct slice body = buf_slice(&value);
+
+        code = ask(&c, path, &body);
+    }
+    client_close(&c);
+    buf_wipe(&value);
+    return code;
+}
+
+int run_status(const struct command_line *line)
+{
+    struct client c = {.print = true};
+    int code = client_open(line, &c);
+
+    if (code == 0)
+        code = ask(&c, "/tree/.status", NULL);
+    client_close(&c);
+    return code;
+}
+
+int run_gc(const struct command_line *line)
+{
+    struct client c = {0};
+    struct slice word = line_option(line, "dry-run") != NULL ? SLICE("dry-run") : SLICE("run");
+    int code = client_open(line, &c);
+
+    if (code == 0)
+        code = ask(&c, "/tree/.infra/gc", &word);
+    c.print = true;
+    if (code == 0)
+        code = ask(&c, "/tree/.infra/gc", NULL);
+    client_close(&c);
+    return code;
+}

@@ -1,0 +1,100 @@
+/* table.c: the one table of commands. */
+#include "command/line.h"
+
+#define END {NULL, 0, NULL, NULL}
+
+#define OPTION_CONFIG   {"config", 'c', "FILE", "read the configuration from FILE"}
+#define OPTION_DATA     {"data", 'd', "DIR", "the data folder (default /var/lib/infrafs)"}
+#define OPTION_HTPASSWD {"htpasswd", 'u', "FILE", "the user file (default DATA/htpasswd)"}
+#define OPTION_ADDRESS                                                                             \
+    {"address", 'a', "URL", "the daemon; else $INFRAFS_ADDR, $VAULT_ADDR, http://127.0.0.1:8080"}
+#define OPTION_STDIN {"password-stdin", 0, NULL, "read the password from standard input"}
+
+static const struct command_option serve_options[] = {
+    OPTION_CONFIG,
+    OPTION_DATA,
+    {"mount", 'm', "DIR", "where to mount the tree (default /mnt/infra)"},
+    {"no-mount", 0, NULL, "serve over HTTP only"},
+    {"listen", 'l', "ADDR:PORT", "listen there; may be given several times"},
+    OPTION_HTPASSWD,
+    {"prometheus", 'p', "FILE", "the scrape configuration (default DATA/prometheus.yml)"},
+    {"foreground", 'f', NULL, "stay in the foreground; this is always so"},
+    {"verbose", 'v', NULL, "log debug events too"},
+    END,
+};
+
+static const struct command_option user_options[] = {OPTION_HTPASSWD, OPTION_CONFIG, OPTION_DATA,
+                                                     END};
+static const struct command_option password_options[] = {
+    OPTION_STDIN, OPTION_HTPASSWD, OPTION_CONFIG, OPTION_DATA, END,
+};
+static const struct command_option config_options[] = {OPTION_CONFIG, OPTION_DATA, END};
+static const struct command_option client_options[] = {OPTION_ADDRESS, OPTION_CONFIG, OPTION_DATA,
+                                                       END};
+static const struct command_option set_options[] = {
+    {"value", 'V', "TEXT", "the value; others on this machine may see it in the process list"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
+static const struct command_option gc_options[] = {
+    {"dry-run", 'n', NULL, "count what would be freed, and free nothing"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
+static const struct command_option help_options[] = {
+    {"all", 0, NULL, "print the help of every command, as a manual"},
+    END,
+};
+static const struct command_option no_options[] = {END};
+
+#define TOKEN_TEXT                                                                                 \
+    "Who asks is told by a token: $INFRAFS_TOKEN, else $VAULT_TOKEN, else the file DATA/root-token " \
+    "where it can be read, else ~/.vault-token."
+
+const struct command command_table[] = {
+    {"serve", "", "run the daemon",
+     "Opens the store, mounts the tree and listens. When all of that is up it prints one line, "
+     "'ready mount=DIR listen=ADDR:PORT', and tells systemd. SIGTERM and SIGINT end it cleanly, "
+     "SIGHUP reads users, targets and rules again (they are also read whenever their files "
+     "change).\n\n"
+     "Options beat the environment (INFRAFS_DATA, INFRAFS_METRICS_RETENTION, …: one variable for "
+     "each key of the configuration), the environment beats the file, the file beats the defaults. "
+     "Without --config, $INFRAFS_CONFIG or /etc/infrafs/infrafs.yml is read if it is there.",
+     serve_options, 0, 0, run_serve},
+    {"user add", "NAME", "add a user to the user file",
+     "The password is asked for, or read from standard input, and kept as a bcrypt hash of cost "
+     "11. A running daemon takes the change at once. The file is an htpasswd file; other tools may "
+     "edit it too.",
+     password_options, 1, 1, run_user_add},
+    {"user passwd", "NAME", "give a user another password",
+     "The old password is refused from the next request on.", password_options, 1, 1,
+     run_user_passwd},
+    {"user remove", "NAME", "remove a user", NULL, user_options, 1, 1, run_user_remove},
+    {"user list", "", "print the users, one a line", NULL, user_options, 0, 0, run_user_list},
+    {"status", "", "say how the daemon is", TOKEN_TEXT, client_options, 0, 0, run_status},
+    {"get", "PATH", "print a file of the tree, such as a secret",
+     "PATH is as in the mounted tree: 'shop/prod/db-password', or with the mount in front, "
+     "'/mnt/infra/shop/prod/db-password'. A folder is printed as a JSON list. No newline is "
+     "added.\n\n" TOKEN_TEXT,
+     client_options, 1, 1, run_get},
+    {"set", "PATH", "write a file of the tree, such as a secret",
+     "The value is read from standard input to its end, byte for byte, unless --value gives it. It "
+     "is durable and visible through every door when the command returns.\n\n" TOKEN_TEXT,
+     set_options, 1, 1, run_set},
+    {"config check", "[FILE]", "check a configuration and say what is wrong",
+     "Without FILE the configuration that 'serve' would use is checked, the environment included.",
+     config_options, 0, 1, run_config_check},
+    {"config dump", "", "print the configuration in force, defaults included", NULL, config_options,
+     0, 0, run_config_dump},
+    {"gc", "", "free blobs that nothing needs any more",
+     "The daemon does this by itself every few minutes, after a grace (images.gc_grace); it is "
+     "safe beside uploads.\n\n" TOKEN_TEXT,
+     gc_options, 0, 0, run_gc},
+    {"help", "[COMMAND]", "explain a command", NULL, help_options, 0, 2, run_help},
+    {"version", "", "print the version", NULL, no_options, 0, 0, run_version},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
+};

@@ -1,0 +1,61 @@
+/* db.h: the samples: a head in memory with its log, and sorted runs in the store.
+ *
+ * What is appended is in the log before it counts, and on disk at the latest a second later;
+ * db_sync makes it so at once. Every two hours of data become a run (store_bulk), and the log is
+ * trimmed. See README.md for rows and keys. Any thread. */
+#ifndef METRICS_HEAD_DB_H
+#define METRICS_HEAD_DB_H
+
+#include "metrics/head/index.h"
+
+struct store;
+struct db;
+
+#define BUCKET_MS (2 * 3600 * 1000ll)
+
+struct db_options {
+    int64_t retention_ms;     /* 0: for ever */
+    uint64_t retention_bytes; /* 0: no limit; of the whole store */
+    int64_t out_of_order_ms;  /* how far behind its series' newest sample one may be */
+    uint64_t log_bytes_max;   /* beyond it all of the head becomes a run; 0: 256 MiB */
+    bool no_thread;           /* tests: the caller calls db_maintain */
+};
+
+int db_open(struct store *store, const struct db_options *options, struct db **ret,
+            struct buf *why);
+void db_close(struct db *db);
+
+struct db_sample {
+    uint32_t ref;
+    int64_t ts_ms;
+    uint64_t bits;
+};
+struct db_result {
+    size_t added;
+    size_t duplicate;    /* another value at the time of the series' newest sample */
+    size_t out_of_order; /* further behind than is allowed, or no time at all */
+};
+
+/* The series with these labels (sorted, none empty); made if there is none. */
+uint32_t db_series(struct db *db, const struct labels *labels);
+uint32_t db_find(struct db *db, const struct labels *labels); /* SERIES_NONE */
+/* All that fit; the rest is counted in ret. -ENOSPC, -EIO: nothing was added. */
+int db_append(struct db *db, const struct db_sample *samples, size_t n, struct db_result *ret);
+int db_sync(struct db *db);
+
+/* What falls due: sync, runs, retention. */
+void db_maintain(struct db *db, int64_t now_ms);
+int db_flush(struct db *db); /* all of the head, now */
+
+/* A look at the index; f runs under its lock. */
+void db_look(struct db *db, void (*f)(void *ctx, const struct index *ix), void *ctx);
+
+struct db_stats {
+    uint64_t series, symbol_bytes, head_bytes, head_samples, log_bytes, runs, label_pairs;
+    uint64_t appended, duplicate, out_of_order;
+    int64_t min_ms, max_ms; /* of the head; 0 if it is empty */
+    int64_t oldest_ms;      /* start of the oldest run */
+};
+void db_stats(struct db *db, struct db_stats *ret);
+
+#endif

@@ -1,0 +1,72 @@
+/* db_internal.h: for the files of the database. */
+#ifndef METRICS_HEAD_DB_INTERNAL_H
+#define METRICS_HEAD_DB_INTERNAL_H
+
+#include "metrics/head/db.h"
+
+#include "base/scope.h"
+#include "store/store.h"
+
+#define RUN_NAME_MAX 48
+#define RUN_PREFIX   "samples/"
+#define SERIES_PART  "metrics/series"
+
+struct run {
+    char part[RUN_NAME_MAX]; /* "samples/2026112412", a later one of the same time "….1" */
+    int64_t start_ms;        /* of its bucket */
+};
+
+struct db {
+    struct store *store;
+    struct db_options options;
+    struct store_log *log;
+
+    pthread_mutex_t append; /* one appender at a time; taken before lock */
+    uint32_t n_logged;      /* series up to this ref are in the log or saved */
+    uint32_t n_saved;       /* series up to this ref have their row */
+    int64_t bucket;         /* newest bucket (its number) with a sample */
+    uint64_t bucket_seq;    /* first record of the log that has one of it */
+    uint64_t bucket_bytes;  /* of the log before it */
+    uint64_t next_seq;
+    uint64_t log_bytes;
+    struct buf record;
+
+    pthread_rwlock_t lock; /* guards: index with its streams, runs, counters below */
+    struct index *index;
+    struct run *runs; /* by start */
+    size_t n_runs;
+    uint64_t flushes;      /* runs changed so many times */
+    int64_t oldest_bucket; /* of what is in the head; INT64_MAX: empty */
+    int64_t min_ms, max_ms;
+    uint64_t head_bytes, head_samples;
+    uint64_t appended, duplicate, out_of_order;
+
+    pthread_mutex_t flushing; /* one flush at a time; taken before append */
+    bool dirty;               /* appended to since the last sync; atomic */
+    int64_t retry_ms, retention_checked_ms;
+
+    pthread_t thread;
+    pthread_mutex_t thread_lock;
+    pthread_cond_t thread_wake;
+    bool stopping, running;
+};
+
+static inline int64_t bucket_of(int64_t ts_ms)
+{
+    return ts_ms / BUCKET_MS;
+}
+
+/* log.c */
+void log_put_series(struct db *db, struct buf *record);
+size_t log_put_samples(struct db *db, const struct db_sample *s, size_t n, struct buf *record);
+int log_replay(struct db *db);
+/* db.c: under both locks, or alone */
+void db_seal(struct series *s);
+void db_apply(struct db *db, const struct db_sample *s, struct db_result *ret);
+/* flush.c */
+int series_load(struct db *db);
+int runs_load(struct db *db);
+int flush_until(struct db *db, int64_t bucket);
+void runs_retain(struct db *db, int64_t now_ms);
+
+#endif

@@ -1,0 +1,309 @@
+/* Reading a group. Its bytes come from a disk: all is checked once, when it is opened. */
+#include "base/alloc.h"
+#include "base/codec.h"
+#include "metrics/head/chunk.h"
+#include "metrics/head/decimal.h"
+#include "metrics/head/group.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <zstd.h>
+
+#define SECTION_MAX (1u << 20)
+
+struct member {
+    size_t n;
+    int64_t first_ms, step_ms;
+    int64_t *steps; /* NULL: regular; shared between members, owned by the first */
+    bool owns_steps;
+    unsigned exponent, order, width;
+    uint64_t divisor;
+    int64_t start[2], base;
+    struct slice odd; /* n pairs of varint and 8 bytes */
+    size_t n_odd;
+    size_t offset[GROUP_PLANES];
+};
+
+struct group {
+    size_t n;
+    uint64_t *ids;
+    struct member *members;
+    struct buf sections[1 + GROUP_PLANES];
+    unsigned planes;
+};
+
+void group_free(struct group *g)
+{
+    if (g == NULL)
+        return;
+    for (size_t i = 0; i < g->n; i++)
+        if (g->members[i].owns_steps)
+            free(g->members[i].steps);
+    for (int k = 0; k <= GROUP_PLANES; k++)
+        buf_done(&g->sections[k]);
+    free(g->ids);
+    free(g->members);
+    free(g);
+}
+
+const uint64_t *group_ids(const struct group *g, size_t *ret_n)
+{
+    *ret_n = g->n;
+    return g->ids;
+}
+
+static int get_section(struct slice *in, struct buf *ret)
+{
+    uint64_t raw = 0;
+    uint64_t stored = 0;
+    size_t n;
+
+    if (varint_get(in, &raw) < 0 || varint_get(in, &stored) < 0 || raw > SECTION_MAX ||
+        (stored > 0 ? stored : raw) > in->len)
+        return -EIO;
+    n = (size_t)(stored > 0 ? stored : raw);
+    buf_reserve(ret, (size_t)raw + 1);
+    if (stored == 0) {
+        buf_add(ret, in->data, n);
+    } else {
+        size_t r = ZSTD_decompress(ret->data, (size_t)raw, in->data, n);
+
+        if (ZSTD_isError(r) || r != raw)
+            return -EIO;
+        ret->len = (size_t)raw;
+        ret->data[raw] = 0;
+    }
+    *in = slice_skip(*in, n);
+    return 0;
+}
+
+/* A damaged group may hold any number. */
+static int64_t wrap_add(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+
+static int get_signed(struct slice *in, int64_t *ret)
+{
+    uint64_t v = 0;
+    int r = varint_get(in, &v);
+
+    *ret = unzigzag(v);
+    return r;
+}
+
+static int get_times(struct slice *in, struct member *m, const struct member *before,
+                     int64_t *first_ms)
+{
+    uint64_t kind = 0;
+    uint64_t step = 0;
+    int64_t delta = 0;
+
+    if (varint_get(in, &kind) < 0 || get_signed(in, &delta) < 0)
+        return -EIO;
+    m->first_ms = *first_ms = wrap_add(*first_ms, delta);
+    if (kind == GROUP_TIMES_LIKE_BEFORE) {
+        if (before == NULL || before->n != m->n)
+            return -EIO;
+        m->steps = before->steps;
+        m->step_ms = before->step_ms;
+        return 0;
+    }
+    if (kind == GROUP_TIMES_REGULAR) {
+        if (varint_get(in, &step) < 0)
+            return -EIO;
+        m->step_ms = (int64_t)step;
+        return 0;
+    }
+    m->steps = xmalloc(m->n * sizeof *m->steps);
+    m->owns_steps = true;
+    for (size_t i = 0; i + 1 < m->n; i++) {
+        if (get_signed(in, &m->steps[i]) < 0)
+            return -EIO;
+        if (i > 0)
+            m->steps[i] = wrap_add(m->steps[i], m->steps[i - 1]);
+    }
+    return 0;
+}
+
+static int get_odd(struct slice *in, struct member *m)
+{
+    uint64_t n = 0;
+    uint64_t skip = 0;
+    const char *start;
+
+    if (varint_get(in, &m->divisor) < 0 || varint_get(in, &n) < 0 || n > m->n)
+        return -EIO;
+    m->n_odd = (size_t)n;
+    start = in->data;
+    for (uint64_t i = 0; i < n; i++) {
+        if (varint_get(in, &skip) < 0 || in->len < 8)
+            return -EIO;
+        *in = slice_skip(*in, 8);
+    }
+    m->odd = slice_of(start, (size_t)((const char *)in->data - start));
+    return 0;
+}
+
+static int get_values(struct slice *in, struct member *m, const struct group *g, size_t *offsets)
+{
+    uint64_t mode = 0;
+    uint64_t width = 0;
+
+    if (varint_get(in, &mode) < 0 || varint_get(in, &width) < 0 || mode > 255 || width > g->planes)
+        return -EIO;
+    m->exponent = mode & 31;
+    m->order = mode >> 5 & 3;
+    m->width = (unsigned)width;
+    m->divisor = 1;
+    if (m->order > 2 || m->order > m->n ||
+        (m->exponent > DECIMAL_EXPONENT_MAX && m->exponent != GROUP_RAW))
+        return -EIO;
+    if ((mode & 128) != 0 && get_odd(in, m) < 0)
+        return -EIO;
+    for (unsigned i = 0; i < m->order; i++)
+        if (get_signed(in, &m->start[i]) < 0)
+            return -EIO;
+    if (get_signed(in, &m->base) < 0)
+        return -EIO;
+    for (unsigned k = 0; k < m->width; k++) {
+        m->offset[k] = offsets[k];
+        offsets[k] += m->n - m->order;
+        if (offsets[k] > g->sections[1 + k].len)
+            return -EIO;
+    }
+    return 0;
+}
+
+static int get_members(struct group *g, uint64_t n)
+{
+    struct slice in = buf_slice(&g->sections[0]);
+    size_t offsets[GROUP_PLANES] = {0};
+    uint64_t id = 0;
+    int64_t first_ms = 0;
+
+    if (n > in.len)
+        return -EIO;
+    g->ids = xcalloc((size_t)n + 1, sizeof *g->ids);
+    g->members = xcalloc((size_t)n + 1, sizeof *g->members);
+    while (g->n < n) {
+        struct member *m = &g->members[g->n];
+        uint64_t delta = 0;
+        uint64_t samples = 0;
+
+        if (varint_get(&in, &delta) < 0 || varint_get(&in, &samples) < 0 || samples == 0 ||
+            samples > CHUNK_SAMPLES_MAX)
+            return -EIO;
+        m->n = (size_t)samples;
+        g->ids[g->n++] = id += delta;
+        if (get_times(&in, m, g->n > 1 ? m - 1 : NULL, &first_ms) < 0 ||
+            get_values(&in, m, g, offsets) < 0)
+            return -EIO;
+    }
+    return 0;
+}
+
+int group_open(struct slice bytes, struct group **ret)
+{
+    struct group *g = xcalloc(1, sizeof *g);
+    uint64_t version = 0;
+    uint64_t planes = 0;
+    uint64_t n = 0;
+    int r = -EIO;
+
+    if (varint_get(&bytes, &version) == 0 && version == GROUP_VERSION &&
+        varint_get(&bytes, &planes) == 0 && planes <= GROUP_PLANES && varint_get(&bytes, &n) == 0) {
+        g->planes = (unsigned)planes;
+        r = 0;
+        for (unsigned k = 0; k <= g->planes && r == 0; k++)
+            r = get_section(&bytes, &g->sections[k]);
+        if (r == 0)
+            r = get_members(g, n);
+    }
+    if (r < 0) {
+        group_free(g);
+        return r;
+    }
+    *ret = g;
+    return 0;
+}
+
+static size_t find_member(const struct group *g, uint64_t id)
+{
+    size_t low = 0;
+    size_t high = g->n;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (g->ids[middle] < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+struct odd_cursor {
+    struct slice in;
+    size_t left, at;
+    uint64_t bits;
+};
+
+static void odd_next(struct odd_cursor *c)
+{
+    uint64_t skip = 0;
+
+    if (c->left == 0) {
+        c->at = SIZE_MAX;
+        return;
+    }
+    c->left--;
+    if (varint_get(&c->in, &skip) == 0 && c->in.len >= 8) {
+        c->at += (size_t)skip;
+        c->bits = be64_get(c->in.data);
+        c->in = slice_skip(c->in, 8);
+    }
+}
+
+static void read_member(const struct group *g, const struct member *m, int64_t from_ms,
+                        int64_t to_ms, struct samples *out)
+{
+    struct odd_cursor odd = {.in = m->odd, .left = m->n_odd};
+    int64_t ts = m->first_ms;
+    uint64_t v = 0;
+    uint64_t slope = 0;
+
+    odd_next(&odd);
+    for (size_t i = 0; i < m->n && ts <= to_ms; i++) {
+        uint64_t r = 0;
+        uint64_t bits;
+
+        if (i < m->order) {
+            slope = (uint64_t)m->start[i] - v;
+            v = (uint64_t)m->start[i];
+        } else {
+            for (unsigned k = 0; k < m->width; k++)
+                r |= (uint64_t)(uint8_t)g->sections[1 + k].data[m->offset[k] + i - m->order]
+                     << 8 * k;
+            r = r * m->divisor + (uint64_t)m->base;
+            slope = m->order == 2 ? slope + r : r;
+            v = m->order == 0 ? r : v + slope;
+        }
+        bits = m->exponent == GROUP_RAW ? v : to_bits(decimal_value((int64_t)v, (int)m->exponent));
+        if (i == odd.at) {
+            bits = odd.bits;
+            odd_next(&odd);
+        }
+        if (ts >= from_ms)
+            samples_add(out, ts, bits);
+        ts = wrap_add(ts, m->steps == NULL ? m->step_ms : i + 1 < m->n ? m->steps[i] : 0);
+    }
+}
+
+void group_read(const struct group *g, uint64_t id, int64_t from_ms, int64_t to_ms,
+                struct samples *out)
+{
+    for (size_t i = find_member(g, id); i < g->n && g->ids[i] == id; i++)
+        read_member(g, &g->members[i], from_ms, to_ms, out);
+}

@@ -1,0 +1,208 @@
+/* Records of the log:
+ *   1, then for each new series its id and labels.
+ *   2, the number of samples, the time of all, then for each: a byte (value bytes << 4 | id delta,
+ * 15: the delta follows as a varint), the leading bytes of the value up to its last that is not 0.
+ *   3, the same with a varint before each byte: the time as a delta to the one before. */
+#include "base/alloc.h"
+#include "base/codec.h"
+#include "metrics/head/db_internal.h"
+#include "metrics/head/decimal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { RECORD_SERIES = 1, RECORD_SAMPLES = 2, RECORD_TIMED = 3 };
+
+#define RECORD_BYTES 900000u /* a record may have 1 MiB */
+#define SAMPLE_BYTES 32u     /* the most that one takes */
+
+/* The series that are not logged, as many as a record holds; moves db->n_logged on. */
+void log_put_series(struct db *db, struct buf *record)
+{
+    size_t n = index_count(db->index);
+
+    buf_add_char(record, RECORD_SERIES);
+    while (db->n_logged < n && record->len < RECORD_BYTES) {
+        const struct series *s = index_series(db->index, db->n_logged++);
+        struct label room[LABELS_MAX + 1];
+        struct labels l = index_labels(db->index, s, room);
+
+        varint_put(record, s->id);
+        labels_encode(record, &l);
+    }
+}
+
+static void put_value(uint8_t **p, uint64_t id_delta, uint64_t bits)
+{
+    uint8_t *head = (*p)++;
+    unsigned n = 0;
+    uint64_t rest = bits;
+
+    while (rest != 0) {
+        rest <<= 8;
+        n++;
+    }
+    *head = (uint8_t)(n << 4 | (id_delta < 15 ? id_delta : 15));
+    if (id_delta >= 15) {
+        for (; id_delta >= 0x80; id_delta >>= 7)
+            *(*p)++ = (uint8_t)(id_delta | 0x80);
+        *(*p)++ = (uint8_t)id_delta;
+    }
+    for (unsigned i = 0; i < n; i++)
+        *(*p)++ = (uint8_t)(bits >> (56 - 8 * i));
+}
+
+static bool same_time(const struct db_sample *s, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (s[i].ts_ms != s[0].ts_ms)
+            return false;
+    return true;
+}
+
+/* Puts as many of the samples as a record holds; how many. */
+size_t log_put_samples(struct db *db, const struct db_sample *s, size_t n, struct buf *record)
+{
+    bool timed;
+    uint64_t id = 0;
+    int64_t ts;
+    uint8_t *p;
+
+    if (n > RECORD_BYTES / SAMPLE_BYTES)
+        n = RECORD_BYTES / SAMPLE_BYTES;
+    timed = !same_time(s, n);
+    ts = s[0].ts_ms;
+    buf_add_char(record, timed ? RECORD_TIMED : RECORD_SAMPLES);
+    varint_put(record, n);
+    varint_put(record, zigzag(ts));
+    buf_reserve(record, n * SAMPLE_BYTES);
+    p = (uint8_t *)record->data + record->len;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t next = index_series(db->index, s[i].ref)->id;
+
+        if (timed) {
+            uint64_t step = zigzag(s[i].ts_ms - ts);
+
+            for (; step >= 0x80; step >>= 7)
+                *p++ = (uint8_t)(step | 0x80);
+            *p++ = (uint8_t)step;
+            ts = s[i].ts_ms;
+        }
+        put_value(&p, zigzag((int64_t)(next - id)), s[i].bits);
+        id = next;
+    }
+    record->len = (size_t)(p - (uint8_t *)record->data);
+    record->data[record->len] = 0;
+    return n;
+}
+
+static int replay_series(struct db *db, struct slice in)
+{
+    struct op op;
+    int r = 0;
+
+    op_init(&op, DOOR_INTERNAL, NULL);
+    while (in.len > 0 && r == 0) {
+        struct labels l;
+        uint64_t id = 0;
+
+        if (varint_get(&in, &id) < 0 || labels_decode(&op, &in, &l) < 0 || l.n > LABELS_MAX + 1)
+            r = -EIO;
+        else if (index_find_id(db->index, id) == SERIES_NONE &&
+                 index_find(db->index, &l) == SERIES_NONE)
+            index_add(db->index, &l, id);
+    }
+    op_done(&op);
+    return r;
+}
+
+static int get_value(struct slice *in, uint64_t *id, uint64_t *ret_bits)
+{
+    const uint8_t *p = in->data;
+    uint64_t delta;
+    uint64_t bits = 0;
+    unsigned n;
+
+    if (in->len == 0)
+        return -EIO;
+    delta = *p & 15;
+    n = *p >> 4;
+    *in = slice_skip(*in, 1);
+    if (delta == 15 && varint_get(in, &delta) < 0)
+        return -EIO;
+    if (n > 8 || in->len < n)
+        return -EIO;
+    p = in->data;
+    for (unsigned i = 0; i < n; i++)
+        bits |= (uint64_t)p[i] << (56 - 8 * i);
+    *in = slice_skip(*in, n);
+    *id += (uint64_t)unzigzag(delta);
+    *ret_bits = bits;
+    return 0;
+}
+
+static int replay_samples(struct db *db, struct slice in, bool timed)
+{
+    struct db_result ignored = {0};
+    uint64_t n = 0;
+    uint64_t v = 0;
+    uint64_t id = 0;
+    struct db_sample s = {0};
+
+    if (varint_get(&in, &n) < 0 || varint_get(&in, &v) < 0)
+        return -EIO;
+    s.ts_ms = unzigzag(v);
+    for (; n > 0; n--) {
+        if (timed) {
+            if (varint_get(&in, &v) < 0)
+                return -EIO;
+            s.ts_ms += unzigzag(v);
+        }
+        if (get_value(&in, &id, &s.bits) < 0)
+            return -EIO;
+        s.ref = index_find_id(db->index, id);
+        if (s.ref != SERIES_NONE)
+            db_apply(db, &s, &ignored);
+    }
+    return 0;
+}
+
+static int replay_record(void *ctx, uint64_t seq, struct slice record)
+{
+    struct db *db = ctx;
+    int64_t before = db->bucket;
+    int r = -EIO;
+
+    if (record.len == 0)
+        return -EIO;
+    switch (*(const uint8_t *)record.data) {
+    case RECORD_SERIES:
+        r = replay_series(db, slice_skip(record, 1));
+        break;
+    case RECORD_SAMPLES:
+        r = replay_samples(db, slice_skip(record, 1), false);
+        break;
+    case RECORD_TIMED:
+        r = replay_samples(db, slice_skip(record, 1), true);
+        break;
+    default:
+        break;
+    }
+    if (db->bucket > before) {
+        db->bucket_seq = seq;
+        db->bucket_bytes = db->log_bytes;
+    }
+    db->next_seq = seq + 1;
+    db->log_bytes += record.len;
+    if (r < 0)
+        log_line(LOG_ERROR, NULL, "metrics.log.damaged", "seq=%" PRIu64, seq);
+    return 0; /* one damaged record must not hide the rest */
+}
+
+int log_replay(struct db *db)
+{
+    int r = store_log_replay(db->log, 0, replay_record, db);
+
+    db->n_logged = (uint32_t)index_count(db->index);
+    return r;
+}

@@ -1,0 +1,280 @@
+#include "metrics/query.h"
+
+#include "base/alloc.h"
+#include "base/codec.h"
+#include "metrics/head/db_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* A place in one run; ids are asked in ascending order. */
+struct cursor {
+    struct store_scan *scan;
+    struct group *group; /* NULL: none loaded */
+    uint64_t first, last;
+    bool ended;
+};
+
+struct wanted {
+    uint64_t id;
+    uint32_t ref;
+};
+
+struct query {
+    struct db *db;
+    int64_t from_ms, to_ms;
+    unsigned flags;
+    struct wanted *series;
+    size_t n_series, at;
+    struct cursor *cursors;
+    size_t n_cursors;
+    uint64_t flushes; /* db->flushes when the cursors were opened */
+    bool opened;
+    struct samples samples;
+    struct label room[LABELS_MAX + 1];
+};
+
+static int wanted_cmp(const void *a, const void *b)
+{
+    const struct wanted *x = a;
+    const struct wanted *y = b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+int query_open(struct db *db, const struct matcher *matchers, size_t n, int64_t from_ms,
+               int64_t to_ms, unsigned flags, struct query **ret)
+{
+    struct query *q = xcalloc(1, sizeof *q);
+    struct refs refs;
+
+    *q = (struct query){.db = db, .from_ms = from_ms, .to_ms = to_ms, .flags = flags};
+    pthread_rwlock_rdlock(&db->lock);
+    index_select(db->index, matchers, n, &refs);
+    q->series = xmalloc((refs.n + 1) * sizeof *q->series);
+    for (size_t i = 0; i < refs.n; i++)
+        q->series[i] = (struct wanted){index_series(db->index, refs.items[i])->id, refs.items[i]};
+    pthread_rwlock_unlock(&db->lock);
+    q->n_series = refs.n;
+    refs_done(&refs);
+    qsort(q->series, q->n_series, sizeof *q->series, wanted_cmp);
+    *ret = q;
+    return 0;
+}
+
+static void cursors_close(struct query *q)
+{
+    for (size_t i = 0; i < q->n_cursors; i++) {
+        group_free(q->cursors[i].group);
+        store_scan_free(q->cursors[i].scan);
+    }
+    free(q->cursors);
+    q->cursors = NULL;
+    q->n_cursors = 0;
+}
+
+void query_close(struct query *q)
+{
+    if (q == NULL)
+        return;
+    cursors_close(q);
+    samples_done(&q->samples);
+    free(q->series);
+    free(q);
+}
+
+size_t query_series(const struct query *q)
+{
+    return q->n_series;
+}
+
+static int cursors_open(struct query *q)
+{
+    struct db *db = q->db;
+    struct run *runs;
+    size_t n = 0;
+    int r = 0;
+
+    cursors_close(q);
+    pthread_rwlock_rdlock(&db->lock);
+    runs = xmalloc((db->n_runs + 1) * sizeof *runs);
+    for (size_t i = 0; i < db->n_runs; i++)
+        if (db->runs[i].start_ms <= q->to_ms && db->runs[i].start_ms + BUCKET_MS > q->from_ms)
+            runs[n++] = db->runs[i];
+    q->flushes = db->flushes;
+    pthread_rwlock_unlock(&db->lock);
+    q->opened = true;
+    q->cursors = xcalloc(n + 1, sizeof *q->cursors);
+    for (size_t i = 0; i < n && r >= 0; i++) {
+        r = store_bulk_scan(db->store, STORE_SAMPLES, slice_str(runs[i].part), SLICE(""), SLICE(""),
+                            0, &q->cursors[q->n_cursors].scan);
+        if (r == -ENOENT)
+            r = 0; /* dropped by retention meanwhile */
+        else
+            q->n_cursors += r == 0;
+    }
+    free(runs);
+    return r;
+}
+
+static int cursor_load(struct cursor *c)
+{
+    struct slice key;
+    struct slice value;
+    const uint64_t *ids;
+    size_t n = 0;
+    int r = store_scan_next(c->scan, &key, &value);
+
+    group_free(c->group);
+    c->group = NULL;
+    if (r <= 0) {
+        c->ended = true;
+        return r;
+    }
+    r = group_open(value, &c->group);
+    if (r < 0)
+        return r;
+    ids = group_ids(c->group, &n);
+    if (n == 0)
+        return -EIO;
+    c->first = ids[0];
+    c->last = ids[n - 1];
+    return 0;
+}
+
+/* Moves to the first group that may hold id: its key is the last id in it. */
+static int cursor_find(struct cursor *c, uint64_t id)
+{
+    bool fresh = c->group == NULL;
+    uint8_t key[8];
+    int r;
+
+    if (c->ended || (!fresh && c->last >= id))
+        return 0;
+    if (!fresh) {
+        r = cursor_load(c); /* often the very next */
+        if (r < 0 || c->ended || c->last >= id)
+            return r;
+    }
+    be64_put(key, id);
+    store_scan_seek(c->scan, slice_of(key, sizeof key));
+    return cursor_load(c);
+}
+
+static int cursor_read(struct query *q, struct cursor *c, uint64_t id)
+{
+    int r = cursor_find(c, id);
+
+    while (r == 0 && !c->ended && c->first <= id) {
+        group_read(c->group, id, q->from_ms, q->to_ms, &q->samples);
+        if (c->last > id)
+            break;
+        r = cursor_load(c); /* a long series goes on in the next group */
+    }
+    return r;
+}
+
+static void read_stream(struct query *q, const struct stream *s)
+{
+    struct stream_reader reader;
+    int64_t ts;
+    uint64_t bits;
+
+    if (s->count == 0 || s->first_ms > q->to_ms || s->last_ms < q->from_ms)
+        return;
+    if ((q->flags & QUERY_LAST) != 0 && s->last_ms <= q->to_ms) {
+        samples_add(&q->samples, s->last_ms, s->last_bits);
+        return;
+    }
+    stream_read(s, &reader);
+    while (stream_next(&reader, &ts, &bits) && ts <= q->to_ms)
+        if (ts >= q->from_ms)
+            samples_add(&q->samples, ts, bits);
+}
+
+/* The head first and then the runs: a flush in between shows a sample twice, never not at all. */
+static bool read_head(struct query *q, uint32_t ref, uint64_t *ret_flushes)
+{
+    const struct series *s;
+    bool enough;
+
+    pthread_rwlock_rdlock(&q->db->lock);
+    s = index_series(q->db->index, ref);
+    for (const struct sealed *p = s->sealed; p != NULL; p = p->next)
+        read_stream(q, &p->stream);
+    read_stream(q, &s->open);
+    enough = (q->flags & QUERY_LAST) != 0 && s->open.count > 0 && s->open.last_ms <= q->to_ms &&
+             s->open.last_ms >= q->from_ms;
+    *ret_flushes = q->db->flushes;
+    pthread_rwlock_unlock(&q->db->lock);
+    return enough;
+}
+
+/* Runs come oldest first and the head is newest, but it was read first. */
+static void put_head_last(struct query *q, size_t n_head)
+{
+    size_t n = q->samples.n;
+    int64_t *ts;
+    uint64_t *bits;
+
+    if (n_head == 0 || n_head == n)
+        return;
+    ts = xmalloc(n_head * sizeof *ts);
+    bits = xmalloc(n_head * sizeof *bits);
+    memcpy(ts, q->samples.ts, n_head * sizeof *ts);
+    memcpy(bits, q->samples.bits, n_head * sizeof *bits);
+    memmove(q->samples.ts, q->samples.ts + n_head, (n - n_head) * sizeof *ts);
+    memmove(q->samples.bits, q->samples.bits + n_head, (n - n_head) * sizeof *bits);
+    memcpy(q->samples.ts + n - n_head, ts, n_head * sizeof *ts);
+    memcpy(q->samples.bits + n - n_head, bits, n_head * sizeof *bits);
+    free(ts);
+    free(bits);
+}
+
+static int read_series(struct query *q, const struct wanted *w)
+{
+    uint64_t flushes = 0;
+    size_t n_head;
+    int r = 0;
+
+    q->samples.n = 0;
+    if (read_head(q, w->ref, &flushes))
+        goto order;
+    n_head = q->samples.n;
+    if (!q->opened || flushes != q->flushes)
+        r = cursors_open(q);
+    for (size_t i = 0; i < q->n_cursors && r >= 0; i++)
+        r = cursor_read(q, &q->cursors[i], w->id);
+    if (r < 0)
+        return r;
+    put_head_last(q, n_head);
+order:
+    samples_order(&q->samples);
+    return 0;
+}
+
+int query_next(struct query *q, struct query_item *ret)
+{
+    while (q->at < q->n_series) {
+        const struct wanted *w = &q->series[q->at++];
+        int r = read_series(q, w);
+        size_t skip;
+
+        if (r < 0)
+            return r;
+        if (q->samples.n == 0)
+            continue;
+        skip = (q->flags & QUERY_LAST) != 0 ? q->samples.n - 1 : 0;
+        pthread_rwlock_rdlock(&q->db->lock);
+        *ret = (struct query_item){
+            .ref = w->ref,
+            .labels = index_labels(q->db->index, index_series(q->db->index, w->ref), q->room),
+            .ts = q->samples.ts + skip,
+            .bits = q->samples.bits + skip,
+            .n = q->samples.n - skip,
+        };
+        pthread_rwlock_unlock(&q->db->lock);
+        return 1;
+    }
+    return 0;
+}

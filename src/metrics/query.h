@@ -1,0 +1,30 @@
+/* query.h: reads the database: the series that meet a set of matchers, one after the other, each
+ * with its samples of a range of time. What a query language builds on. */
+#ifndef METRICS_QUERY_H
+#define METRICS_QUERY_H
+
+#include "metrics/head/db.h"
+
+struct query;
+
+enum query_flags {
+    QUERY_LAST = 1, /* of each series only the last sample in the range */
+};
+
+/* Samples with from <= time <= to, both ends counted. The set of series is that of this moment. */
+int query_open(struct db *db, const struct matcher *matchers, size_t n, int64_t from_ms,
+               int64_t to_ms, unsigned flags, struct query **ret);
+void query_close(struct query *q);
+size_t query_series(const struct query *q); /* how many there are, with samples or without */
+
+struct query_item {
+    uint32_t ref;
+    struct labels labels; /* sorted; valid until the next; strings live as long as the database */
+    const int64_t *ts;    /* ascending; valid until the next */
+    const uint64_t *bits; /* of the doubles: a stale marker is VALUE_STALE_BITS */
+    size_t n;             /* at least 1 */
+};
+/* The next series that has samples in the range, in the order of ids: 1, 0 at the end, -EIO. */
+int query_next(struct query *q, struct query_item *ret);
+
+#endif

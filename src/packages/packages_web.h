@@ -1,0 +1,17 @@
+/* packages_web.h: the PyPI dialect: the simple index (PEP 503, 691), files, and uploads. */
+#ifndef PACKAGES_PACKAGES_WEB_H
+#define PACKAGES_PACKAGES_WEB_H
+
+#include "web.h"
+
+extern const struct route packages_routes[];
+
+void packages_render(void *self, struct web_request *req, int err, struct web_response *resp);
+
+/* The upload's route (upload.c). */
+int upload_begin(struct web_request *req);
+int upload_data(struct web_request *req, const void *bytes, size_t n);
+int upload_handle(struct web_request *req, struct web_response *resp);
+void upload_end(struct web_request *req);
+
+#endif

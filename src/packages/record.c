@@ -1,0 +1,156 @@
+/* record.c: a release file's row: tag, length, bytes, again and again; unknown tags are skipped, so
+ * that an older program reads what a newer one wrote. */
+#include "base/codec.h"
+#include "packages/state.h"
+
+#include <errno.h>
+
+/* On disk: never renumber. */
+enum tag {
+    TAG_VERSION = 1,
+    TAG_KIND,
+    TAG_SIZE,
+    TAG_SHA256,
+    TAG_BLAKE2B,
+    TAG_MD5,
+    TAG_UPLOADED,
+    TAG_REQUIRES_PYTHON,
+    TAG_METADATA,
+    TAG_METADATA_BYTES,
+    TAG_UPLOADER,
+    TAG_YANKED,
+    TAG_ID,
+    TAG_DISPLAY,
+};
+
+static void put(struct buf *out, enum tag tag, struct slice bytes)
+{
+    varint_put(out, tag);
+    varint_put(out, bytes.len);
+    buf_add_slice(out, bytes);
+}
+
+static void put_number(struct buf *out, enum tag tag, uint64_t v)
+{
+    autobuf bytes = {0};
+
+    varint_put(&bytes, v);
+    put(out, tag, buf_slice(&bytes));
+}
+
+void record_encode(const struct package_file *f, struct buf *out)
+{
+    put(out, TAG_VERSION, slice_str(f->version));
+    put_number(out, TAG_KIND, f->kind);
+    put_number(out, TAG_SIZE, f->size_bytes);
+    put(out, TAG_SHA256, slice_of(f->digest.bytes, 32));
+    put(out, TAG_BLAKE2B, slice_of(f->blake2b, sizeof f->blake2b));
+    put(out, TAG_MD5, slice_of(f->md5, sizeof f->md5));
+    put_number(out, TAG_UPLOADED, (uint64_t)f->uploaded_unix_ns);
+    put(out, TAG_REQUIRES_PYTHON, slice_str(f->requires_python));
+    put(out, TAG_UPLOADER, slice_str(f->uploader));
+    put(out, TAG_ID, slice_str(f->id));
+    put(out, TAG_DISPLAY, slice_str(f->display));
+    if (f->metadata_bytes > 0) {
+        put(out, TAG_METADATA, slice_of(f->metadata.bytes, 32));
+        put_number(out, TAG_METADATA_BYTES, f->metadata_bytes);
+    }
+    if (f->yanked != NULL)
+        put(out, TAG_YANKED, slice_str(f->yanked));
+}
+
+static int get_bytes(struct slice in, void *ret, size_t n)
+{
+    if (in.len != n)
+        return -EIO;
+    memcpy(ret, in.data, n);
+    return 0;
+}
+
+static int get_number(struct slice in, uint64_t *ret)
+{
+    return varint_get(&in, ret) < 0 || in.len > 0 ? -EIO : 0;
+}
+
+static int get_digest(struct slice in, struct digest *ret)
+{
+    *ret = (struct digest){.algorithm = DIGEST_SHA256};
+    return get_bytes(in, ret->bytes, 32);
+}
+
+static int get_text(struct op *op, struct slice in, const char **ret)
+{
+    *ret = op_strndup(op, in.data, in.len);
+    return 0;
+}
+
+static int get_field(struct op *op, uint64_t tag, struct slice in, struct package_file *f)
+{
+    uint64_t number = 0;
+    int r = 0;
+
+    switch (tag) {
+    case TAG_VERSION:
+        return get_text(op, in, &f->version);
+    case TAG_KIND:
+        r = get_number(in, &number);
+        f->kind = (enum package_kind)number;
+        return r;
+    case TAG_SIZE:
+        return get_number(in, &f->size_bytes);
+    case TAG_SHA256:
+        return get_digest(in, &f->digest);
+    case TAG_BLAKE2B:
+        return get_bytes(in, f->blake2b, sizeof f->blake2b);
+    case TAG_MD5:
+        return get_bytes(in, f->md5, sizeof f->md5);
+    case TAG_UPLOADED:
+        r = get_number(in, &number);
+        f->uploaded_unix_ns = (int64_t)number;
+        return r;
+    case TAG_REQUIRES_PYTHON:
+        return get_text(op, in, &f->requires_python);
+    case TAG_METADATA:
+        return get_digest(in, &f->metadata);
+    case TAG_METADATA_BYTES:
+        return get_number(in, &f->metadata_bytes);
+    case TAG_UPLOADER:
+        return get_text(op, in, &f->uploader);
+    case TAG_YANKED:
+        return get_text(op, in, &f->yanked);
+    case TAG_ID:
+        return get_text(op, in, &f->id);
+    case TAG_DISPLAY:
+        return get_text(op, in, &f->display);
+    default:
+        return 0;
+    }
+}
+
+int record_decode(struct op *op, const char *project, const char *name, struct slice row,
+                  struct package_file *ret)
+{
+    struct package_file f = {
+        .project = project,
+        .name = name,
+        .display = project,
+        .requires_python = "",
+        .uploader = "",
+    };
+    uint64_t tag, len;
+    int r = 0;
+
+    f.row = row = op_slice(op, row);
+    while (row.len > 0 && r == 0) {
+        if (varint_get(&row, &tag) < 0 || varint_get(&row, &len) < 0 || len > row.len)
+            r = -EIO;
+        else
+            r = get_field(op, tag, slice_of(row.data, (size_t)len), &f);
+        if (r == 0)
+            row = slice_skip(row, (size_t)len);
+    }
+    if (r < 0 || f.version == NULL || f.id == NULL || f.digest.algorithm == 0)
+        return op_fail(op, EIO, "the record of '%s' is damaged; run a scrub", name);
+    *ret = f;
+    return 0;
+}

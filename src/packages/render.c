@@ -1,0 +1,295 @@
+/* render.c: the text of the index pages. HTML as PEP 503, 592, 629, 658, 714 and 792, JSON as PEP
+ * 691 and 700 have it; api-version 1.4 is claimed, and all of its mandatory fields are there. */
+#include "packages/render.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/json.h"
+#include "base/scope.h"
+#include "identity/identity.h"
+#include "packages/state.h"
+
+#include <errno.h>
+
+#define API_VERSION "1.4"
+
+/* The files of a project, in the order in which they are shown. */
+struct listing {
+    struct listed {
+        struct package_file file;
+        struct version version;
+    } * items;
+    size_t n, cap;
+};
+
+static void html_escape(struct buf *out, const char *s)
+{
+    for (; *s != 0; s++) {
+        const char *text = *s == '&'    ? "&amp;"
+                           : *s == '<'  ? "&lt;"
+                           : *s == '>'  ? "&gt;"
+                           : *s == '"'  ? "&quot;"
+                           : *s == '\'' ? "&#x27;"
+                                        : NULL;
+
+        if (text != NULL)
+            buf_add_str(out, text);
+        else
+            buf_add_char(out, *s);
+    }
+}
+
+static void hex(struct buf *out, const struct digest *d)
+{
+    char text[65];
+
+    hex_encode(slice_of(d->bytes, 32), text);
+    buf_add_str(out, text);
+}
+
+/* Relative to /simple/<project>/, so that it survives any proxy in front. */
+static void add_url(struct buf *out, const char *file)
+{
+    buf_add_str(out, "../../packages/");
+    percent_encode(out, slice_str(file), "");
+}
+
+static int collect(void *ctx, const struct package_file *file)
+{
+    struct listing *l = ctx;
+
+    if (l->n == l->cap) {
+        size_t cap = l->cap > 0 ? 2 * l->cap : 32;
+        struct listed *items = realloc(l->items, cap * sizeof *items);
+
+        if (items == NULL)
+            return -ENOMEM;
+        l->items = items;
+        l->cap = cap;
+    }
+    if (version_parse(slice_str(file->version), &l->items[l->n].version) < 0)
+        return -EIO;
+    l->items[l->n++].file = *file;
+    return 0;
+}
+
+static int by_version(const void *a, const void *b)
+{
+    const struct listed *x = a, *y = b;
+    int r = version_cmp(&x->version, &y->version);
+
+    return r != 0 ? r : strcmp(x->file.name, y->file.name);
+}
+
+static void html_head(struct buf *out, const char *title)
+{
+    buf_add_str(out, "<!DOCTYPE html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n"
+                     "    <meta name=\"pypi:repository-version\" content=\"" API_VERSION "\">\n"
+                     "    <title>");
+    html_escape(out, title);
+    buf_add_str(out, "</title>\n  </head>\n  <body>\n");
+}
+
+static void html_file(struct buf *out, const struct package_file *f)
+{
+    buf_add_str(out, "    <a href=\"");
+    add_url(out, f->name);
+    buf_add_str(out, "#sha256=");
+    hex(out, &f->digest);
+    buf_add_char(out, '"');
+    if (f->requires_python[0] != 0) {
+        buf_add_str(out, " data-requires-python=\"");
+        html_escape(out, f->requires_python);
+        buf_add_char(out, '"');
+    }
+    if (f->metadata_bytes > 0) {
+        buf_add_str(out, " data-core-metadata=\"sha256=");
+        hex(out, &f->metadata);
+        buf_add_str(out, "\" data-dist-info-metadata=\"sha256="); /* pip before 23.3 */
+        hex(out, &f->metadata);
+        buf_add_char(out, '"');
+    }
+    if (f->yanked != NULL) {
+        buf_add_str(out, " data-yanked=\"");
+        html_escape(out, f->yanked);
+        buf_add_char(out, '"');
+    }
+    buf_add_char(out, '>');
+    html_escape(out, f->name);
+    buf_add_str(out, "</a><br>\n");
+}
+
+static void html_project(struct buf *out, const char *project, const struct listing *l)
+{
+    autobuf title = {0};
+
+    buf_printf(&title, "Links for %s", project);
+    html_head(out, title.data);
+    buf_add_str(out, "    <h1>");
+    html_escape(out, title.data);
+    buf_add_str(out, "</h1>\n");
+    for (size_t i = 0; i < l->n; i++)
+        html_file(out, &l->items[i].file);
+    buf_add_str(out, "  </body>\n</html>\n");
+}
+
+static void json_meta(struct json *j)
+{
+    json_key(j, "meta");
+    json_object(j);
+    json_kstr(j, "api-version", API_VERSION);
+    json_object_end(j);
+}
+
+static void json_hash(struct json *j, const char *key, const struct digest *d)
+{
+    char text[65];
+
+    hex_encode(slice_of(d->bytes, 32), text);
+    json_key(j, key);
+    json_object(j);
+    json_kstr(j, "sha256", text);
+    json_object_end(j);
+}
+
+static void json_file(struct json *j, const struct package_file *f)
+{
+    char time[CLOCK_TEXT_MAX];
+    autobuf url = {0};
+
+    add_url(&url, f->name);
+    json_object(j);
+    json_kstr(j, "filename", f->name);
+    json_kslice(j, "url", buf_slice(&url));
+    json_hash(j, "hashes", &f->digest);
+    if (f->requires_python[0] != 0)
+        json_kstr(j, "requires-python", f->requires_python);
+    json_ku64(j, "size", f->size_bytes);
+    json_kstr(j, "upload-time", clock_print_ns(f->uploaded_unix_ns, 6, time));
+    if (f->metadata_bytes > 0)
+        json_hash(j, "core-metadata", &f->metadata);
+    else
+        json_kbool(j, "core-metadata", false);
+    /* An empty reason is not allowed in JSON (PEP 691). */
+    if (f->yanked != NULL && f->yanked[0] != 0)
+        json_kstr(j, "yanked", f->yanked);
+    else
+        json_kbool(j, "yanked", f->yanked != NULL);
+    json_object_end(j);
+}
+
+static void json_versions(struct json *j, const struct listing *l)
+{
+    json_key(j, "versions");
+    json_array(j);
+    for (size_t i = 0; i < l->n; i++)
+        if (i == 0 || strcmp(l->items[i - 1].file.version, l->items[i].file.version) != 0)
+            json_str(j, l->items[i].file.version);
+    json_array_end(j);
+}
+
+static void json_project(struct buf *out, const char *project, const struct listing *l)
+{
+    struct json j;
+
+    json_init(&j, out);
+    json_object(&j);
+    json_meta(&j);
+    json_kstr(&j, "name", project);
+    json_versions(&j, l);
+    json_key(&j, "files");
+    json_array(&j);
+    for (size_t i = 0; i < l->n; i++)
+        json_file(&j, &l->items[i].file);
+    json_array_end(&j);
+    json_key(&j, "project-status");
+    json_object(&j);
+    json_kstr(&j, "status", "active");
+    json_object_end(&j);
+    json_object_end(&j);
+}
+
+int render_project(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
+                   struct buf *out)
+{
+    struct listing l = {0};
+    int r = package_each(op, pk, project, collect, &l);
+
+    if (r == 0 && l.n == 0)
+        r = op_fail(op, ENOENT, "there is no project '%s'", project);
+    if (r == 0) {
+        qsort(l.items, l.n, sizeof *l.items, by_version);
+        if (kind == PAGE_V1_JSON)
+            json_project(out, project, &l);
+        else
+            html_project(out, project, &l);
+    }
+    free(l.items);
+    return r;
+}
+
+struct root {
+    struct op *op;
+    struct buf *out;
+    struct json json;
+    enum page_kind kind;
+    bool filtered;
+};
+
+static int add_project(void *ctx, const char *project, const char *display, bool has_files)
+{
+    struct root *root = ctx;
+
+    if (!has_files ||
+        (root->filtered && !identity_may(root->op, POLICY_READ, "packages/%s", project)))
+        return 0;
+    if (root->kind == PAGE_V1_JSON) {
+        json_object(&root->json);
+        json_kstr(&root->json, "name", display);
+        json_object_end(&root->json);
+        return 0;
+    }
+    buf_printf(root->out, "    <a href=\"%s/\">", project);
+    html_escape(root->out, display);
+    buf_add_str(root->out, "</a><br>\n");
+    return 0;
+}
+
+int render_root(struct op *op, struct packages *pk, enum page_kind kind, bool filtered,
+                struct buf *out)
+{
+    struct root root = {.op = op, .out = out, .kind = kind, .filtered = filtered};
+    int r;
+
+    if (kind == PAGE_V1_JSON) {
+        json_init(&root.json, out);
+        json_object(&root.json);
+        json_meta(&root.json);
+        json_key(&root.json, "projects");
+        json_array(&root.json);
+    } else {
+        html_head(out, "Simple index");
+    }
+    r = project_each(op, pk, add_project, &root);
+    if (kind == PAGE_V1_JSON) {
+        json_array_end(&root.json);
+        json_object_end(&root.json);
+    } else {
+        buf_add_str(out, "  </body>\n</html>\n");
+    }
+    return r;
+}
+
+static int add_sum(void *ctx, const struct package_file *f)
+{
+    struct buf *out = ctx;
+
+    hex(out, &f->digest);
+    buf_printf(out, "  %s\n", f->name);
+    return 0;
+}
+
+int render_sums(struct op *op, struct packages *pk, const char *project, struct buf *out)
+{
+    return package_each(op, pk, project, add_sum, out);
+}

@@ -1,0 +1,43 @@
+/* The strict zip reader, and the check of a wheel on top of it. */
+#include "base/scope.h"
+#include "packages/wheel.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct bytes {
+    const uint8_t *data;
+    size_t size;
+};
+
+static ssize_t read_bytes(void *ctx, uint64_t offset, void *buf, size_t n)
+{
+    const struct bytes *b = ctx;
+
+    if (offset >= b->size)
+        return 0;
+    if (n > b->size - offset)
+        n = b->size - (size_t)offset;
+    memcpy(buf, b->data + offset, n);
+    return (ssize_t)n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct bytes bytes = {data, size};
+    struct zip_source source = {read_bytes, &bytes, size};
+    struct package_filename name;
+    struct metadata metadata;
+    autobuf why = {0}, text = {0};
+    struct zip *z = NULL;
+
+    if (zip_open(&source, &z, &why) == 0)
+        for (size_t i = 0; i < zip_count(z); i++) {
+            autobuf out = {0};
+
+            zip_read(z, zip_entry(z, i), 1 << 20, &out, &why);
+        }
+    zip_close(z);
+    if (package_filename_parse(SLICE("foo-1.0-py3-none-any.whl"), &name, NULL) == 0)
+        wheel_check(&source, &name, &text, &metadata, &why);
+    return 0;
+}

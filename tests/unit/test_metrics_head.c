@@ -1,0 +1,361 @@
+/* The database on the store in memory: what is appended is found again, from the head, from runs, after
+ * a crash, and when the store fails. */
+#include "metrics/query.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#define T0 (1700000000000ll / BUCKET_MS * BUCKET_MS)
+
+struct fixture {
+    struct store *store;
+    struct db *db;
+};
+
+static void db_up(struct fixture *f, struct db_options options)
+{
+    autobuf why = {0};
+
+    options.no_thread = true;
+    if (db_open(f->store, &options, &f->db, &why) < 0)
+        fail_msg("%s", why.data);
+}
+
+static void up(struct fixture *f)
+{
+    autobuf why = {0};
+
+    if (store_open("mem:", &(struct store_options){0}, &f->store, &why) < 0)
+        fail_msg("%s", why.data);
+    db_up(f, (struct db_options){.out_of_order_ms = 600000});
+}
+
+static void down(struct fixture *f)
+{
+    db_close(f->db);
+    store_close(f->store);
+}
+
+static void restart(struct fixture *f)
+{
+    db_close(f->db);
+    db_up(f, (struct db_options){.out_of_order_ms = 600000});
+}
+
+static uint32_t series(struct fixture *f, const char *metric, const char *instance)
+{
+    struct label room[2] = {{LABEL_NAME, slice_str(metric)},
+                            {SLICE("instance"), slice_str(instance)}};
+
+    return db_series(f->db, &(struct labels){room, 2});
+}
+
+static int put(struct fixture *f, uint32_t ref, int64_t ts, double v, struct db_result *ret)
+{
+    struct db_result ignored;
+
+    return db_append(f->db, &(struct db_sample){ref, ts, double_bits(v)}, 1,
+                     ret != NULL ? ret : &ignored);
+}
+
+/* All samples of a metric in the range, in one list. */
+static size_t get(struct fixture *f, const char *metric, int64_t from, int64_t to, unsigned flags,
+                  struct samples *out)
+{
+    struct query *q;
+    struct query_item item;
+    struct matcher m;
+    size_t n = 0;
+    int r;
+
+    out->n = 0;
+    matcher_init(&m, MATCH_EQ, LABEL_NAME, slice_str(metric), NULL);
+    assert_int_equal(query_open(f->db, &m, 1, from, to, flags, &q), 0);
+    while ((r = query_next(q, &item)) > 0) {
+        assert_true(slice_eq(labels_get(&item.labels, LABEL_NAME), slice_str(metric)));
+        for (size_t i = 0; i < item.n; i++)
+            samples_add(out, item.ts[i], item.bits[i]);
+        n++;
+    }
+    assert_int_equal(r, 0);
+    query_close(q);
+    matcher_done(&m);
+    return n;
+}
+
+static void expect_ramp(struct fixture *f, const char *metric, int64_t from, int64_t to,
+                        int64_t step, size_t n)
+{
+    struct samples s = {0};
+
+    get(f, metric, from, to, 0, &s);
+    if (s.n != n)
+        fail_msg("%s: %zu samples, expected %zu", metric, s.n, n);
+    for (size_t i = 0; i < n; i++)
+        if (s.ts[i] != from + (int64_t)i * step || bits_double(s.bits[i]) != (double)(s.ts[i] - T0))
+            fail_msg("%s: sample %zu is %g at %lld", metric, i, bits_double(s.bits[i]),
+                     (long long)s.ts[i]);
+    samples_done(&s);
+}
+
+static void ramp(struct fixture *f, uint32_t ref, int64_t from, int64_t to, int64_t step)
+{
+    for (int64_t ts = from; ts <= to; ts += step)
+        assert_int_equal(put(f, ref, ts, (double)(ts - T0), NULL), 0);
+}
+
+static void test_head(void **state)
+{
+    struct fixture f;
+    struct samples s = {0};
+    uint32_t a;
+
+    (void)state;
+    up(&f);
+    a = series(&f, "a", "one");
+    assert_int_equal(series(&f, "a", "one"), a);
+    assert_int_not_equal(series(&f, "a", "two"), a);
+    ramp(&f, a, T0, T0 + 3600000, 15000);
+    expect_ramp(&f, "a", T0, T0 + 3600000, 15000, 241);
+    expect_ramp(&f, "a", T0 + 15000, T0 + 29999, 15000, 1);
+    expect_ramp(&f, "b", T0, T0 + 1, 1, 0);
+    assert_int_equal(get(&f, "a", T0, T0 + 100000, QUERY_LAST, &s), 1);
+    assert_int_equal(s.n, 1);
+    assert_int_equal(s.ts[0], T0 + 90000);
+    assert_int_equal(get(&f, "a", T0, T0 + 3600000, QUERY_LAST, &s), 1);
+    assert_int_equal(s.ts[0], T0 + 3600000);
+    assert_int_equal(get(&f, "a", T0 + 3600001, T0 + 3700000, QUERY_LAST, &s), 0);
+    samples_done(&s);
+    down(&f);
+}
+
+static void test_replay(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    up(&f);
+    ramp(&f, series(&f, "a", "one"), T0, T0 + 60000, 1000);
+    ramp(&f, series(&f, "b", "one"), T0 + 500, T0 + 60500, 1000);
+    restart(&f);
+    expect_ramp(&f, "a", T0, T0 + 60000, 1000, 61);
+    ramp(&f, series(&f, "a", "one"), T0 + 61000, T0 + 70000, 1000);
+    restart(&f);
+    expect_ramp(&f, "a", T0, T0 + 70000, 1000, 71);
+    expect_ramp(&f, "b", T0 + 500, T0 + 70000, 1000, 61);
+    down(&f);
+}
+
+static size_t count_log(struct fixture *f)
+{
+    struct db_stats stats;
+
+    db_stats(f->db, &stats);
+    return (size_t)stats.log_bytes;
+}
+
+static void test_runs(void **state)
+{
+    struct fixture f;
+    struct db_stats stats;
+
+    (void)state;
+    up(&f);
+    ramp(&f, series(&f, "a", "one"), T0, T0 + 3 * BUCKET_MS + 1500000, 10000);
+    ramp(&f, series(&f, "b", "one"), T0 + 3 * BUCKET_MS, T0 + 3 * BUCKET_MS + 1500000, 10000);
+    db_maintain(f.db, T0 + 3 * BUCKET_MS + 1500000);
+    db_stats(f.db, &stats);
+    assert_int_equal(stats.runs, 3);
+    assert_true(stats.head_samples <= 302);
+    expect_ramp(&f, "a", T0, T0 + 3 * BUCKET_MS + 1500000, 10000, 2311);
+    expect_ramp(&f, "a", T0 + BUCKET_MS - 20000, T0 + BUCKET_MS + 20000, 10000, 5);
+    restart(&f);
+    expect_ramp(&f, "a", T0, T0 + 3 * BUCKET_MS + 1500000, 10000, 2311);
+    expect_ramp(&f, "b", T0 + 3 * BUCKET_MS, T0 + 3 * BUCKET_MS + 1500000, 10000, 151);
+    ramp(&f, series(&f, "b", "one"), T0 + 3 * BUCKET_MS + 1510000, T0 + 3 * BUCKET_MS + 1600000,
+         10000);
+    assert_int_equal(db_flush(f.db), 0);
+    assert_int_equal(count_log(&f), 0);
+    db_stats(f.db, &stats);
+    assert_int_equal(stats.head_samples, 0);
+    expect_ramp(&f, "b", T0 + 3 * BUCKET_MS, T0 + 3 * BUCKET_MS + 1600000, 10000, 161);
+    ramp(&f, series(&f, "b", "one"), T0 + 3 * BUCKET_MS + 1610000, T0 + 3 * BUCKET_MS + 1700000,
+         10000);
+    assert_int_equal(db_flush(f.db), 0); /* a second run of the same two hours */
+    restart(&f);
+    db_stats(f.db, &stats);
+    assert_int_equal(stats.runs, 5);
+    assert_int_equal(stats.series, 2);
+    expect_ramp(&f, "b", T0 + 3 * BUCKET_MS, T0 + 3 * BUCKET_MS + 1700000, 10000, 171);
+    down(&f);
+}
+
+/* Many series, of several metrics, in groups; all and single ones are found in runs. */
+static void test_many_series(void **state)
+{
+    struct fixture f;
+    struct samples s = {0};
+    struct query *q;
+    struct query_item item;
+    struct matcher m[2];
+
+    (void)state;
+    up(&f);
+    for (int i = 0; i < 2000; i++) {
+        char metric[16];
+        char instance[16];
+
+        snprintf(metric, sizeof metric, "m%d", i % 7);
+        snprintf(instance, sizeof instance, "i%d", i);
+        ramp(&f, series(&f, metric, instance), T0 + i, T0 + i + 300000, 30000);
+    }
+    assert_int_equal(db_flush(f.db), 0);
+    for (int i = 0; i < 7; i++) {
+        char metric[16];
+
+        snprintf(metric, sizeof metric, "m%d", i);
+        assert_int_equal(get(&f, metric, T0, T0 + BUCKET_MS, 0, &s), 2000 / 7 + (i < 2000 % 7));
+        assert_int_equal(s.n, 11 * (2000 / 7 + (i < 2000 % 7)));
+    }
+    matcher_init(&m[0], MATCH_RE, SLICE("instance"), SLICE("i17|i1999|i3"), NULL);
+    assert_int_equal(query_open(f.db, m, 1, T0, T0 + BUCKET_MS, 0, &q), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(query_next(q, &item), 1);
+        assert_int_equal(item.n, 11);
+        assert_true(bits_double(item.bits[10]) == (double)(item.ts[10] - T0));
+    }
+    assert_int_equal(query_next(q, &item), 0);
+    query_close(q);
+    matcher_done(&m[0]);
+    samples_done(&s);
+    down(&f);
+}
+
+static void test_order_of_time(void **state)
+{
+    struct fixture f;
+    struct db_result r;
+    uint32_t a;
+
+    (void)state;
+    up(&f);
+    a = series(&f, "a", "one");
+    ramp(&f, a, T0 + 1000000, T0 + 1000000, 1);
+    put(&f, a, T0 + 1000000, (double)1000000, &r);
+    assert_true(r.added == 1 && r.duplicate == 0);
+    put(&f, a, T0 + 1000000, 1, &r);
+    assert_true(r.added == 0 && r.duplicate == 1);
+    put(&f, a, T0 + 300000, 1, &r);
+    assert_true(r.added == 0 && r.out_of_order == 1);
+    put(&f, a, -5, 1, &r);
+    assert_true(r.added == 0 && r.out_of_order == 1);
+    ramp(&f, a, T0 + 900000, T0 + 990000, 10000); /* late, but not too late */
+    expect_ramp(&f, "a", T0 + 900000, T0 + 1000000, 10000, 11);
+    restart(&f);
+    expect_ramp(&f, "a", T0 + 900000, T0 + 1000000, 10000, 11);
+    assert_int_equal(db_flush(f.db), 0);
+    expect_ramp(&f, "a", T0 + 900000, T0 + 1000000, 10000, 11);
+    down(&f);
+}
+
+static void test_retention(void **state)
+{
+    struct fixture f;
+    struct db_stats stats;
+
+    (void)state;
+    up(&f);
+    ramp(&f, series(&f, "a", "one"), T0, T0 + 5 * BUCKET_MS - 1, 60000);
+    assert_int_equal(db_flush(f.db), 0);
+    db_close(f.db);
+    db_up(&f, (struct db_options){.retention_ms = 2 * BUCKET_MS});
+    db_maintain(f.db, T0 + 5 * BUCKET_MS);
+    db_stats(f.db, &stats);
+    assert_int_equal(stats.runs, 2);
+    assert_true(stats.oldest_ms == T0 + 3 * BUCKET_MS);
+    expect_ramp(&f, "a", T0 + 3 * BUCKET_MS, T0 + 5 * BUCKET_MS, 60000, 240);
+    down(&f);
+}
+
+/* The store fails after any number of writes: what was said to be added is there, then and later. */
+static void test_faults(void **state)
+{
+    (void)state;
+    for (unsigned n = 0; n < 12; n++) {
+        struct fixture f;
+        struct samples s = {0};
+        int64_t ts = T0;
+        size_t good = 0;
+        int r;
+
+        up(&f);
+        for (int i = 0; i < 5; i++, ts += 1000)
+            good += put(&f, series(&f, "a", "one"), ts, 1, NULL) == 0;
+        store_fault(f.store, n, ENOSPC);
+        for (int i = 0; i < 5; i++, ts += 1000)
+            good += put(&f, series(&f, "a", i < 3 ? "one" : "two"), ts, 1, NULL) == 0;
+        r = db_flush(f.db);
+        get(&f, "a", T0, ts, 0, &s);
+        assert_int_equal(s.n, good);
+        store_fault(f.store, 0, 0);
+        put(&f, series(&f, "a", "two"), ts, 1, NULL);
+        good++;
+        restart(&f);
+        get(&f, "a", T0, ts, 0, &s);
+        if (s.n != good)
+            fail_msg("fault after %u writes (flush gave %d): %zu samples, expected %zu", n, r, s.n,
+                     good);
+        assert_int_equal(db_flush(f.db), 0);
+        get(&f, "a", T0, ts, 0, &s);
+        assert_int_equal(s.n, good);
+        samples_done(&s);
+        down(&f);
+    }
+}
+
+static void test_large_append(void **state)
+{
+    struct fixture f;
+    struct db_result r;
+    struct samples s = {0};
+    size_t n = 100000;
+    struct db_sample *all = malloc(n * sizeof *all);
+
+    (void)state;
+    up(&f);
+    for (size_t i = 0; i < n; i++)
+        all[i] = (struct db_sample){series(&f, "a", "one"), T0 + (int64_t)i, i * 0x9e3779b97f4a7c15ull};
+    assert_int_equal(db_append(f.db, all, n, &r), 0);
+    assert_int_equal(r.added, n);
+    restart(&f);
+    get(&f, "a", T0, T0 + BUCKET_MS, 0, &s);
+    assert_int_equal(s.n, n);
+    for (size_t i = 0; i < n; i++)
+        assert_true(s.bits[i] == all[i].bits);
+    assert_int_equal(db_flush(f.db), 0);
+    get(&f, "a", T0, T0 + BUCKET_MS, 0, &s);
+    assert_int_equal(s.n, n);
+    for (size_t i = 0; i < n; i++)
+        assert_true(s.bits[i] == all[i].bits);
+    samples_done(&s);
+    free(all);
+    down(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_head),         cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_runs),         cmocka_unit_test(test_many_series),
+        cmocka_unit_test(test_order_of_time), cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_faults),       cmocka_unit_test(test_large_append),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
