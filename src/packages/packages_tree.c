@@ -355,6 +355,7 @@ static int open_writer(struct op *op, struct packages *pk, const struct place *p
 static int tree_open_node(struct op *op, void *self, const char *path, unsigned flags,
                           struct node_file **ret)
 {
+    struct node_stat st;
     struct place p;
     int r = parse(op, path, &p);
 
@@ -371,7 +372,8 @@ static int tree_open_node(struct op *op, void *self, const char *path, unsigned 
     case PLACE_SUMS:
         return open_computed(op, self, &p, ret);
     default:
-        return op_fail(op, EISDIR, "'%s' is a folder", path);
+        r = tree_stat_node(op, self, path, &st);
+        return r < 0 ? r : op_fail(op, EISDIR, "'%s' is a folder", path);
     }
 }
 
@@ -428,10 +430,13 @@ static int tree_rename_node(struct op *op, void *self, const char *from, const c
                             unsigned flags)
 {
     struct package_file a, b;
+    struct node_stat st;
     struct place p, q;
-    int r = parse(op, from, &p);
+    int r = tree_stat_node(op, self, from, &st);
 
     (void)flags;
+    if (r == 0)
+        r = parse(op, from, &p);
     if (r < 0)
         return r;
     if (p.kind == PLACE_FILE && parse(op, to, &q) == 0 && q.kind == PLACE_FILE && !q.alias &&

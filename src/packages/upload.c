@@ -110,15 +110,26 @@ static int on_data(void *ctx, const void *bytes, size_t n)
     return 0;
 }
 
+/* UTF-8 without control characters: these fields are names, and go into answers and logs. */
+static bool is_plain_text(struct slice text)
+{
+    const unsigned char *c = text.data;
+
+    for (size_t i = 0; i < text.len; i++)
+        if (c[i] < 0x20 || c[i] == 0x7f)
+            return false;
+    return text.len == 0 || utf8_valid(text);
+}
+
 static int on_end(void *ctx)
 {
     struct upload *u = ctx;
 
     if (u->part != PART_FIELD)
         return 0;
-    if (u->text.len > 0 &&
-        (memchr(u->text.data, 0, u->text.len) != NULL || !utf8_valid(buf_slice(&u->text))))
-        return op_fail(u->op, EINVAL, "the field '%s' is not UTF-8 text", fields[u->field].name);
+    if (!is_plain_text(buf_slice(&u->text)))
+        return op_fail(u->op, EINVAL, "the field '%s' is not plain UTF-8 text",
+                       fields[u->field].name);
     u->value[u->field] = op_strndup(u->op, u->text.data, u->text.len);
     return 0;
 }
