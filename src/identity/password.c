@@ -82,7 +82,8 @@ int password_check(const char *hash, struct buf *why)
         return -EINVAL;
     }
     tail = kinds[i].kind == PASSWORD_SHA1 ? hash + 5 : strrchr(hash, '$') + 1;
-    if (strlen(tail) != kinds[i].tail || strchr(hash, ' ') != NULL) {
+    if (strlen(tail) != kinds[i].tail || strchr(hash, ' ') != NULL ||
+        (kinds[i].kind == PASSWORD_BCRYPT && strspn(hash + 4, "0123456789") != 2)) {
         buf_printf(why, "the %s hash is cut or damaged", kinds[i].name);
         return -EINVAL;
     }

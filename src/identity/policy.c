@@ -258,7 +258,7 @@ unsigned policy_set_rights(const struct policy_set *set, struct slice path)
 {
     const unsigned lists = POLICY_LIST | POLICY_SCAN;
     const struct policy_rule *rule, *trimmed;
-    unsigned rights;
+    unsigned rights, denied;
 
     if (set->root)
         return POLICY_ALL;
@@ -268,8 +268,9 @@ unsigned policy_set_rights(const struct policy_set *set, struct slice path)
     rights = rule != NULL ? rule->rights : 0;
     if (trimmed == NULL)
         return rights;
+    denied = (rights | trimmed->rights) & POLICY_DENY;
     rights = (rights & POLICY_DENY ? 0 : rights & ~lists) | (trimmed->rights & lists);
-    return rights != 0 ? rights : POLICY_DENY;
+    return rights != 0 ? rights : denied;
 }
 
 /* Is the rule about something at or below prefix, and not about more than that? */

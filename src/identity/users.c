@@ -41,7 +41,7 @@ struct take {
 static int take_user(void *ctx, unsigned line, struct slice name, struct slice hash)
 {
     struct take *take = ctx;
-    struct user *user, *old;
+    struct user *user;
 
     HASH_FIND(hh, take->table, name.data, name.len, user);
     if (user != NULL) {
@@ -53,14 +53,6 @@ static int take_user(void *ctx, unsigned line, struct slice name, struct slice h
     user->name = xmemdup(name.data, name.len);
     user->hash = xmemdup(hash.data, hash.len);
     HASH_ADD_KEYPTR(hh, take->table, user->name, name.len, user);
-    HASH_FIND(hh, take->users->table, name.data, name.len, old);
-    if (old == NULL)
-        return 0;
-    user->who = old->who != NULL ? identity_ref(old->who) : NULL;
-    if (old->verified && strcmp(old->hash, user->hash) == 0) {
-        user->verified = true;
-        memcpy(user->mac, old->mac, sizeof user->mac);
-    }
     return 0;
 }
 
@@ -96,16 +88,16 @@ void users_take(struct users *u, struct slice text)
     struct take take = {.users = u};
     struct user *old;
 
-    userfile_each(text, take_user, take_bad, &take); /* reads the table; only we write it */
+    userfile_each(text, take_user, take_bad, &take);
     pthread_rwlock_wrlock(&u->lock);
     for (struct user *user = take.table; user != NULL; user = user->hh.next) {
-        HASH_FIND_STR(u->table, user->name, old); /* logged in since */
-        if (old != NULL && old->verified && !user->verified && strcmp(old->hash, user->hash) == 0) {
+        HASH_FIND_STR(u->table, user->name, old);
+        if (old != NULL && old->who != NULL)
+            user->who = identity_ref(old->who);
+        if (old != NULL && old->verified && strcmp(old->hash, user->hash) == 0) {
             user->verified = true;
             memcpy(user->mac, old->mac, sizeof user->mac);
         }
-        if (old != NULL && user->who == NULL && old->who != NULL)
-            user->who = identity_ref(old->who);
     }
     old = u->table;
     u->table = take.table;

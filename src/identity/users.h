@@ -52,6 +52,7 @@ struct users {
     int inotify, file_watch, folder_watch;
     int wake;                           /* eventfd: the thread shall end */
     int64_t looked_tick;                /* atomic; the clock's tick of the last look */
+    bool looking;                       /* atomic; a thread is at it */
     pthread_t thread;
     bool started, stop;                 /* stop is atomic */
 };
@@ -59,7 +60,7 @@ struct users {
 /* Replaces the table by what the text holds; passwords verified for the same line stay so. */
 void users_take(struct users *u, struct slice text);
 /* Looks whether the file was edited, and reads it if so. Cheap. `now`: look in any case, else only
- * if the clock has ticked since the last look. */
+ * if inotify has something, or the clock has ticked since the last look. */
 void users_look(struct users *u, bool now);
 int users_watch_start(struct users *u);
 void users_watch_stop(struct users *u);

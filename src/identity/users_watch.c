@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 #define SETTLE_MS 250
@@ -164,16 +165,12 @@ static int64_t tick(void)
     return nanoseconds(t);
 }
 
-void users_look(struct users *u, bool now)
+/* watch_lock is held. */
+static void look(struct users *u)
 {
-    int64_t this_tick = tick();
     bool ended = false, began = false;
     struct stat st = {0};
 
-    if (!now && __atomic_load_n(&u->looked_tick, __ATOMIC_RELAXED) == this_tick)
-        return;
-    guard(&u->watch_lock);
-    __atomic_store_n(&u->looked_tick, this_tick, __ATOMIC_RELAXED);
     take_events(u, &ended, &began);
     watch_folder(u);
     if (stat(u->path, &st) < 0) {
@@ -191,6 +188,24 @@ void users_look(struct users *u, bool now)
     }
     if (is_due(u, &st, began))
         read_now(u);
+}
+
+void users_look(struct users *u, bool now)
+{
+    int64_t this_tick = tick();
+    int queued = 0;
+
+    if (!now && u->inotify >= 0 && ioctl(u->inotify, FIONREAD, &queued) < 0)
+        queued = 1;
+    if (!now && queued == 0 && !__atomic_load_n(&u->looking, __ATOMIC_ACQUIRE) &&
+        __atomic_load_n(&u->looked_tick, __ATOMIC_RELAXED) == this_tick)
+        return;
+    guard(&u->watch_lock);
+    /* From here until the users are read nobody is answered from the old ones. */
+    __atomic_store_n(&u->looking, true, __ATOMIC_RELEASE);
+    __atomic_store_n(&u->looked_tick, this_tick, __ATOMIC_RELAXED);
+    look(u);
+    __atomic_store_n(&u->looking, false, __ATOMIC_RELEASE);
 }
 
 int users_reload(struct identities *ids)
