@@ -55,7 +55,7 @@ int blob_stage_begin(struct store *s, enum digest_algorithm algorithm, uint64_t 
         return r;
     r = stage_claim(s, id, &stage);
     if (r < 0) {
-        s->engine->staging_free(staging, false);
+        s->engine->staging_free(staging, STAGING_DROPPED);
         return r;
     }
     stage->staging = staging;
@@ -168,11 +168,11 @@ int blob_stage_suspend(struct blob_stage *stage, uint64_t *ret_durable_bytes)
         r = write_row(stage, buf_slice(&state));
     if (r < 0) {
         /* What an earlier suspend made durable is still there, and still resumes. */
-        e->staging_free(take(stage->staging), stage->has_row);
+        e->staging_free(take(stage->staging), stage->has_row ? STAGING_FAILED : STAGING_DROPPED);
         stage_forget(stage);
         return r;
     }
-    e->staging_free(take(stage->staging), true);
+    e->staging_free(take(stage->staging), STAGING_SUSPENDED);
     remember(stage, durable);
     *ret_durable_bytes = durable;
     return 0;
@@ -219,7 +219,7 @@ int blob_stage_resume(struct store *s, const uint8_t id[BLOB_STAGE_ID_BYTES],
     r = reopen(stage, ret_durable_bytes);
     if (r < 0) {
         if (stage->staging != NULL)
-            s->engine->staging_free(stage->staging, true);
+            s->engine->staging_free(stage->staging, STAGING_FAILED);
         stage_forget(stage);
         return r;
     }
@@ -237,6 +237,6 @@ void blob_stage_drop(struct blob_stage *stage)
         stage_unmark(b, stage->id);
         (void)store_commit(b, 0); /* if it stays, its content is found missing, and swept */
     }
-    stage->store->engine->staging_free(stage->staging, false);
+    stage->store->engine->staging_free(stage->staging, STAGING_DROPPED);
     stage_forget(stage);
 }

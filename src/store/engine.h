@@ -78,6 +78,12 @@ struct staging; /* an engine's half of a stage */
 struct content; /* an engine's half of an open blob */
 struct run;     /* an engine's half of a bulk */
 
+enum staging_end {
+    STAGING_DROPPED,   /* all its bytes go; none are left of a finished one */
+    STAGING_SUSPENDED, /* the state that suspend gave is durable: what is older goes */
+    STAGING_FAILED,    /* the state of an earlier suspend still counts */
+};
+
 struct engine {
     const char *scheme; /* "mem" */
     int (*open)(struct store *s, const char *where, struct buf *why);
@@ -116,10 +122,10 @@ struct engine {
     /* Puts the content in its place; what the batch lacks for that is added to it, `layout` says
      * how to find it. The content counts once the batch is committed. */
     int (*staging_finish)(struct staging *g, struct store_batch *b, struct buf *layout);
-    void (*staging_free)(struct staging *g, bool keep); /* keep: what it has on disk stays */
+    void (*staging_free)(struct staging *g, enum staging_end end);
     /* Frees what a suspended stage has on disk. */
     void (*staging_discard)(struct store *s, const uint8_t id[BLOB_ID], struct slice state);
-    /* At open: drops whatever is neither content (`known`, asked by id) nor suspended. */
+    /* At open: drops whatever is neither content of the catalog nor suspended. */
     int (*sweep)(struct store *s);
 
     int (*content_open)(struct store *s, const uint8_t id[BLOB_ID], uint64_t size_bytes,

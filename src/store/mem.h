@@ -23,7 +23,7 @@ int mem_staging_suspend(struct staging *g, struct buf *state, uint64_t *ret_dura
 int mem_staging_resume(struct store *s, const uint8_t id[BLOB_ID], struct slice state,
                        struct staging **ret, uint64_t *ret_durable_bytes);
 int mem_staging_finish(struct staging *g, struct store_batch *b, struct buf *layout);
-void mem_staging_free(struct staging *g, bool keep);
+void mem_staging_free(struct staging *g, enum staging_end end);
 void mem_staging_discard(struct store *s, const uint8_t id[BLOB_ID], struct slice state);
 int mem_content_open(struct store *s, const uint8_t id[BLOB_ID], uint64_t size_bytes,
                      struct slice layout, struct content **ret);

@@ -136,9 +136,9 @@ int mem_staging_finish(struct staging *g, struct store_batch *b, struct buf *lay
     return 0;
 }
 
-void mem_staging_free(struct staging *g, bool keep)
+void mem_staging_free(struct staging *g, enum staging_end end)
 {
-    (void)keep;
+    (void)end;
     blob_free(g->blob);
     free(g);
 }

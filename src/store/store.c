@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-static const struct engine *const engines[] = {&mem_engine};
+static const struct engine *const engines[] = {&rocks_engine, &mem_engine};
 
 static const struct engine *engine_of(const char *url, const char **ret_where)
 {

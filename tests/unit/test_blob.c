@@ -429,6 +429,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TESTS(on_mem),
+        TESTS(on_rocks),
     };
 
     return cmocka_run_group_tests_name("blob", tests, NULL, NULL);

@@ -504,6 +504,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_url),
         TESTS(on_mem),
+        TESTS(on_rocks),
     };
 
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);

@@ -1,0 +1,58 @@
+/* Free space. Writes stop while there is still a reserve: what RocksDB must write to go on, and to
+ * delete, finds room. */
+#include "store/rocks.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <sys/statvfs.h>
+
+#define LOOK_EVERY_MS 1000
+
+static uint64_t free_bytes(const struct rocks *r, uint64_t *ret_total)
+{
+    struct statvfs v;
+
+    *ret_total = 0;
+    if (statvfs(r->dir, &v) < 0)
+        return UINT64_MAX; /* a disk that cannot be asked speaks for itself when it is written */
+    *ret_total = (uint64_t)v.f_blocks * v.f_frsize;
+    return (uint64_t)v.f_bavail * v.f_frsize;
+}
+
+int rocks_room(struct rocks *r, size_t n)
+{
+    uint64_t reserve = r->store->options.reserve_bytes, spare, total;
+    int64_t now = clock_monotonic_ms();
+
+    if (now < atomic_load(&r->room_until_ms) &&
+        atomic_fetch_sub(&r->room_bytes, (long long)n) > (long long)n)
+        return 0;
+    spare = free_bytes(r, &total);
+    if (spare < reserve || spare - reserve < n) {
+        atomic_store(&r->room_until_ms, 0); /* look again at the next write */
+        return -ENOSPC;
+    }
+    spare = (spare - reserve) / 4;
+    atomic_store(&r->room_bytes, (long long)(spare < INT64_MAX ? spare : INT64_MAX));
+    atomic_store(&r->room_until_ms, now + LOOK_EVERY_MS);
+    return 0;
+}
+
+int rocks_usage(struct store *s, struct store_usage *ret)
+{
+    struct rocks *r = s->self;
+    int e = rocks_enter(r);
+
+    if (e < 0)
+        return e;
+    ret->disk_free_bytes = free_bytes(r, &ret->disk_bytes);
+    for (int i = 0; i < N_CF; i++) {
+        uint64_t n = 0;
+
+        if (rocksdb_property_int_cf(r->db, r->cf[i], "rocksdb.total-sst-files-size", &n) == 0)
+            ret->live_bytes += n;
+    }
+    rocks_leave(r);
+    return 0;
+}

@@ -1,0 +1,329 @@
+/* The files of stages in uploads/, and what a suspended stage remembers of them. */
+#include "store/rocks_stage.h"
+
+#include "store/blob_catalog.h"
+
+#include "base/alloc.h"
+#include "base/codec.h"
+#include "base/log.h"
+#include "base/scope.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+char *upload_raw_path(const struct rocks *r, const uint8_t id[BLOB_ID])
+{
+    char hex[2 * BLOB_ID + 1], *path;
+
+    hex_encode(slice_of(id, BLOB_ID), hex);
+    if (asprintf(&path, "%s/%s.raw", r->uploads, hex) < 0)
+        abort();
+    return path;
+}
+
+char *upload_part_path(const struct rocks *r, const uint8_t id[BLOB_ID], uint32_t n)
+{
+    char hex[2 * BLOB_ID + 1], *path;
+
+    hex_encode(slice_of(id, BLOB_ID), hex);
+    if (asprintf(&path, "%s/%s.%u.sst", r->uploads, hex, n) < 0)
+        abort();
+    return path;
+}
+
+static bool is_current(const struct staging *g, uint32_t file_no)
+{
+    for (size_t i = 0; i < g->n_parts; i++)
+        if (g->parts[i].file_no == file_no)
+            return true;
+    return false;
+}
+
+void upload_remove(const struct staging *g, bool keep_current)
+{
+    if (g->phase != PHASE_MEM && !(keep_current && g->phase == PHASE_RAW)) {
+        autofree char *raw = upload_raw_path(g->rocks, g->id);
+
+        unlink(raw);
+    }
+    for (uint32_t i = 0; i < g->next_file_no; i++) {
+        autofree char *path = NULL;
+
+        if (keep_current && is_current(g, i))
+            continue;
+        path = upload_part_path(g->rocks, g->id, i);
+        unlink(path);
+    }
+}
+
+/* varint phase; then the content itself (memory), its size (plain file), or the parts. */
+void stage_state_encode(struct buf *b, const struct staging *g)
+{
+    varint_put(b, g->phase);
+    if (g->phase == PHASE_MEM)
+        buf_add(b, g->mem.data, g->mem.len);
+    if (g->phase == PHASE_RAW)
+        varint_put(b, g->size_bytes);
+    if (g->phase != PHASE_PARTS)
+        return;
+    varint_put(b, g->next_file_no);
+    varint_put(b, g->n_parts);
+    for (size_t i = 0; i < g->n_parts; i++) {
+        varint_put(b, g->parts[i].file_no);
+        varint_put(b, g->parts[i].chunks);
+        varint_put(b, g->parts[i].bytes);
+    }
+}
+
+static int decode_parts(struct slice state, struct staging *g)
+{
+    uint64_t next = 0, n = 0, file_no = 0, chunks = 0, chunk = 0;
+
+    if (varint_get(&state, &next) < 0 || varint_get(&state, &n) < 0 || n > state.len / 3 ||
+        next > UINT32_MAX)
+        return -EIO;
+    g->next_file_no = (uint32_t)next;
+    g->parts = xcalloc(n, sizeof *g->parts);
+    g->cap_parts = n;
+    for (; g->n_parts < n; g->n_parts++) {
+        struct part *p = &g->parts[g->n_parts];
+
+        if (varint_get(&state, &file_no) < 0 || varint_get(&state, &chunks) < 0 ||
+            varint_get(&state, &p->bytes) < 0 || chunks == 0 || chunks > PART_CHUNKS ||
+            file_no >= next)
+            return -EIO;
+        p->file_no = (uint32_t)file_no;
+        p->chunks = (uint32_t)chunks;
+        p->first_chunk = chunk;
+        part_set_offsets(p);
+        chunk += chunks;
+        g->size_bytes += p->bytes;
+    }
+    return 0;
+}
+
+int stage_state_decode(struct slice state, struct staging *g)
+{
+    uint64_t phase = 0;
+
+    if (varint_get(&state, &phase) < 0)
+        return -EIO;
+    g->phase = (enum phase)phase;
+    switch (phase) {
+    case PHASE_MEM:
+        buf_add_slice(&g->mem, state);
+        g->size_bytes = state.len;
+        return 0;
+    case PHASE_RAW:
+        return varint_get(&state, &g->size_bytes) < 0 ? -EIO : 0;
+    case PHASE_PARTS:
+        return decode_parts(state, g);
+    default:
+        return -EIO;
+    }
+}
+
+static int open_part(struct staging *g)
+{
+    autofree char *path = upload_part_path(g->rocks, g->id, g->next_file_no);
+    const struct part *before = g->n_parts > 0 ? &g->parts[g->n_parts - 1] : NULL;
+    char *err = NULL;
+    int r;
+
+    if (g->writer == NULL)
+        g->writer = rocksdb_sstfilewriter_create(g->rocks->env, g->rocks->part_options);
+    rocksdb_sstfilewriter_open(g->writer, path, &err);
+    r = rocks_error(err);
+    if (r < 0)
+        return r;
+    g->current = (struct part){
+        .file_no = g->next_file_no++,
+        .first_chunk = before != NULL ? before->first_chunk + before->chunks : 0,
+    };
+    return 0;
+}
+
+int staging_add_chunk(struct staging *g, const void *bytes, size_t n)
+{
+    uint8_t key[CHUNK_KEY];
+    char *err = NULL;
+    int r = 0;
+
+    if (g->current.chunks == 0)
+        r = open_part(g);
+    if (r < 0)
+        return r;
+    chunk_key(key, g->id, g->current.first_chunk + g->current.chunks);
+    rocksdb_sstfilewriter_put(g->writer, (const char *)key, sizeof key, bytes, n, &err);
+    r = rocks_error(err);
+    if (r < 0)
+        return r;
+    g->current.chunks++;
+    g->current.bytes += n;
+    return g->current.chunks == PART_CHUNKS ? staging_end_part(g, false) : 0;
+}
+
+/* Offsets are recorded only if every entry of the finished file is where the formula says. */
+static int check_part(struct staging *g, struct part *p)
+{
+    autofree char *path = upload_part_path(g->rocks, g->id, p->file_no);
+    autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int r = 1;
+
+    if (fd < 0)
+        return -errno;
+    part_set_offsets(p);
+    for (uint32_t i = 0; i < p->chunks && r == 1; i++)
+        r = part_check(fd, p, g->id, i);
+    if (r == 0)
+        p->first = 0;
+    return r < 0 ? r : 0;
+}
+
+int staging_end_part(struct staging *g, bool with_gathered)
+{
+    char *err = NULL;
+    int r = 0;
+
+    if (with_gathered && g->n_gathered > 0) {
+        size_t n = g->n_gathered;
+
+        g->n_gathered = 0;
+        r = staging_add_chunk(g, g->gathered, n);
+    }
+    if (r < 0 || g->current.chunks == 0)
+        return r;
+    rocksdb_sstfilewriter_finish(g->writer, &err);
+    r = rocks_error(err);
+    if (r == 0)
+        r = check_part(g, &g->current);
+    if (r < 0)
+        return r;
+    if (g->n_parts == g->cap_parts) {
+        g->cap_parts = g->cap_parts > 0 ? 2 * g->cap_parts : 4;
+        g->parts = xrealloc(g->parts, g->cap_parts * sizeof *g->parts);
+    }
+    g->parts[g->n_parts++] = g->current;
+    g->current = (struct part){0};
+    return 0;
+}
+
+/* Is a file of uploads/ one that a suspended stage still needs? */
+static bool is_needed(struct store *s, const char *name)
+{
+    struct staging g = {.rocks = s->self, .raw_fd = -1, .read_fd = -1};
+    struct store_value v = {0};
+    struct stage_row row;
+    bool needed = false;
+    char *dot = strchr(name, '.');
+
+    if (dot == NULL || hex_decode(slice_of(name, (size_t)(dot - name)), g.id, BLOB_ID) != BLOB_ID ||
+        catalog_row_get(s, ROW_STAGE, slice_of(g.id, BLOB_ID), &v) < 0)
+        return false;
+    if (stage_row_decode(v.data, &row) == 0 && row.state == STAGE_SUSPENDED &&
+        stage_state_decode(row.engine, &g) == 0)
+        needed = strcmp(dot, ".raw") == 0 ? g.phase == PHASE_RAW
+                                          : is_current(&g, (uint32_t)strtoul(dot + 1, NULL, 10));
+    buf_done(&g.mem);
+    free(g.parts);
+    store_value_release(&v);
+    return needed;
+}
+
+static int sweep_uploads(struct store *s)
+{
+    struct rocks *r = s->self;
+    DIR *dir = opendir(r->uploads);
+    struct dirent *e;
+    unsigned n = 0;
+
+    if (dir == NULL)
+        return -errno;
+    while ((e = readdir(dir)) != NULL) {
+        if (e->d_name[0] == '.' || is_needed(s, e->d_name))
+            continue;
+        if (unlinkat(dirfd(dir), e->d_name, 0) == 0)
+            n++;
+    }
+    closedir(dir);
+    if (n > 0)
+        log_line(LOG_INFO, NULL, "store.swept", "uploads=%u", n);
+    return 0;
+}
+
+struct known {
+    UT_hash_handle hh;
+    uint8_t id[BLOB_ID];
+};
+
+static int add_known(struct store *s, struct known **known)
+{
+    struct store_scan *scan = NULL;
+    struct slice key, value;
+    struct catalog_row row;
+    int r = catalog_scan(s, ROW_CONTENT, (struct slice){0}, &scan);
+
+    if (r < 0)
+        return r;
+    while ((r = store_scan_next(scan, &key, &value)) == 1) {
+        struct known *k;
+
+        if (catalog_decode(value, &row) < 0)
+            continue;
+        k = xcalloc(1, sizeof *k);
+        memcpy(k->id, row.id, BLOB_ID);
+        HASH_ADD(hh, *known, id, BLOB_ID, k);
+    }
+    store_scan_free(scan);
+    return r;
+}
+
+static void delete_file(struct rocks *r, const rocksdb_livefiles_t *files, int i)
+{
+    size_t n = 0, m = 0;
+    const char *lower = rocksdb_livefiles_smallestkey(files, i, &n);
+    const char *upper = rocksdb_livefiles_largestkey(files, i, &m);
+    char *err = NULL;
+
+    rocksdb_delete_file_in_range_cf(r->db, r->cf[CF_BLOB], lower, n, upper, m, &err);
+    if (rocks_error(err) == 0)
+        log_line(LOG_INFO, NULL, "store.swept", "part=%s", rocksdb_livefiles_name(files, i));
+}
+
+/* Parts that were taken in, but whose sealing batch never came. */
+static void sweep_parts(struct rocks *r, struct known *known)
+{
+    const rocksdb_livefiles_t *files = rocksdb_livefiles(r->db);
+
+    for (int i = 0, n = rocksdb_livefiles_count(files); i < n; i++) {
+        struct known *k = NULL;
+        size_t len = 0;
+        const char *key = rocksdb_livefiles_smallestkey(files, i, &len);
+
+        if (len != CHUNK_KEY || strcmp(rocksdb_livefiles_column_family_name(files, i), "blob") != 0)
+            continue;
+        HASH_FIND(hh, known, key, BLOB_ID, k);
+        if (k == NULL)
+            delete_file(r, files, i);
+    }
+    rocksdb_livefiles_destroy(files);
+}
+
+int rocks_sweep(struct store *s)
+{
+    struct rocks *r = s->self;
+    struct known *known = NULL, *k, *next;
+    int e = sweep_uploads(s);
+
+    if (e == 0)
+        e = add_known(s, &known);
+    if (e == 0)
+        sweep_parts(r, known);
+    HASH_ITER (hh, known, k, next) {
+        HASH_DEL(known, k);
+        free(k);
+    }
+    return e;
+}
