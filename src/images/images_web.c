@@ -270,7 +270,7 @@ static void images_render(void *self, struct web_request *req, int err, struct w
         web_set_header(req, resp, "WWW-Authenticate", "Basic realm=\"infrafs\"");
     if (status == 503)
         web_set_header(req, resp, "Retry-After", "1");
-    if (status == 416 && id[0] != 0 && upload_stat(req->op, self, repo, id, &size) == 0)
+    if (status == 416 && id[0] != 0 && image_upload_stat(req->op, self, repo, id, &size) == 0)
         uploads_status_headers(req, resp, repo, id, size);
     web_reply_buf(req, resp, status, "application/json", &out);
 }

@@ -178,8 +178,9 @@ static int make_room(struct op *op, struct uploads *us)
     return 0;
 }
 
-int upload_begin(struct op *op, struct images *im, const char *repo,
-                 enum digest_algorithm algorithm, uint64_t size_hint_bytes, struct upload **ret)
+int image_upload_begin(struct op *op, struct images *im, const char *repo,
+                       enum digest_algorithm algorithm, uint64_t size_hint_bytes,
+                       struct upload **ret)
 {
     struct uploads *us = im->uploads;
     struct upload *u;
@@ -290,8 +291,8 @@ static int resume(struct op *op, struct images *im, struct upload *u)
     return op_fail(op, ENOENT, "nothing is left of upload '%s'; begin again", u->id);
 }
 
-int upload_take(struct op *op, struct images *im, const char *repo, const char *id,
-                struct upload **ret)
+int image_upload_take(struct op *op, struct images *im, const char *repo, const char *id,
+                      struct upload **ret)
 {
     struct uploads *us = im->uploads;
     struct upload *u, *other;
@@ -324,8 +325,8 @@ int upload_take(struct op *op, struct images *im, const char *repo, const char *
     return 0;
 }
 
-int upload_stat(struct op *op, struct images *im, const char *repo, const char *id,
-                uint64_t *ret_size_bytes)
+int image_upload_stat(struct op *op, struct images *im, const char *repo, const char *id,
+                      uint64_t *ret_size_bytes)
 {
     struct uploads *us = im->uploads;
     const char *owner = owner_of(op);
@@ -340,25 +341,25 @@ int upload_stat(struct op *op, struct images *im, const char *repo, const char *
     pthread_mutex_unlock(&us->lock);
     if (r)
         return 0;
-    r = upload_take(op, im, repo, id, &u);
+    r = image_upload_take(op, im, repo, id, &u);
     if (r < 0)
         return r;
-    *ret_size_bytes = upload_size(u);
-    upload_give(u);
+    *ret_size_bytes = image_upload_size(u);
+    image_upload_give(u);
     return 0;
 }
 
-const char *upload_id(const struct upload *u)
+const char *image_upload_id(const struct upload *u)
 {
     return u->id;
 }
 
-uint64_t upload_size(const struct upload *u)
+uint64_t image_upload_size(const struct upload *u)
 {
     return __atomic_load_n(&u->size_bytes, __ATOMIC_RELAXED);
 }
 
-int upload_write(struct op *op, struct upload *u, const void *bytes, size_t n)
+int image_upload_write(struct op *op, struct upload *u, const void *bytes, size_t n)
 {
     uint64_t limit = u->home->im->config->limits.blob_bytes;
     int r;
@@ -370,24 +371,24 @@ int upload_write(struct op *op, struct upload *u, const void *bytes, size_t n)
     return r;
 }
 
-void upload_give(struct upload *u)
+void image_upload_give(struct upload *u)
 {
     guard(&u->home->lock);
     u->taken = false;
     u->used_monotonic_ms = clock_monotonic_ms();
 }
 
-void upload_drop(struct upload *u)
+void image_upload_drop(struct upload *u)
 {
     forget_row(u);
     remove_from_table(u);
     upload_free(u);
 }
 
-int upload_finish(struct op *op, struct upload *u, const struct digest *want)
+int image_upload_finish(struct op *op, struct upload *u, const struct digest *want)
 {
     struct images *im = u->home->im;
-    uint64_t size_bytes = upload_size(u);
+    uint64_t size_bytes = image_upload_size(u);
     char text[DIGEST_TEXT_MAX];
     struct digest sealed;
     int r;
@@ -398,7 +399,7 @@ int upload_finish(struct op *op, struct upload *u, const struct digest *want)
     u->stage = NULL;
     if (r == 0)
         r = link_put(op, im, u->repo, want, size_bytes);
-    upload_drop(u);
+    image_upload_drop(u);
     return r;
 }
 

@@ -23,21 +23,22 @@ void uploads_sweep(struct uploads *us, int64_t now_unix_ms);
 size_t uploads_open(struct uploads *us);
 
 /* A new session, taken. `size_hint_bytes` 0: unknown. */
-int upload_begin(struct op *op, struct images *im, const char *repo,
-                 enum digest_algorithm algorithm, uint64_t size_hint_bytes, struct upload **ret);
+int image_upload_begin(struct op *op, struct images *im, const char *repo,
+                       enum digest_algorithm algorithm, uint64_t size_hint_bytes,
+                       struct upload **ret);
 /* -EBUSY if another request has it. */
-int upload_take(struct op *op, struct images *im, const char *repo, const char *id,
-                struct upload **ret);
+int image_upload_take(struct op *op, struct images *im, const char *repo, const char *id,
+                      struct upload **ret);
 /* How far it is; also while another request has it. */
-int upload_stat(struct op *op, struct images *im, const char *repo, const char *id,
-                uint64_t *ret_size_bytes);
-const char *upload_id(const struct upload *u);
-uint64_t upload_size(const struct upload *u); /* bytes received */
-int upload_write(struct op *op, struct upload *u, const void *bytes, size_t n);
+int image_upload_stat(struct op *op, struct images *im, const char *repo, const char *id,
+                      uint64_t *ret_size_bytes);
+const char *image_upload_id(const struct upload *u);
+uint64_t image_upload_size(const struct upload *u); /* bytes received */
+int image_upload_write(struct op *op, struct upload *u, const void *bytes, size_t n);
 /* Gives it back, for the next request. */
-void upload_give(struct upload *u);
+void image_upload_give(struct upload *u);
 /* Seals it and links it to its repository. Takes u, except at -EBADMSG. */
-int upload_finish(struct op *op, struct upload *u, const struct digest *want);
-void upload_drop(struct upload *u); /* takes it */
+int image_upload_finish(struct op *op, struct upload *u, const struct digest *want);
+void image_upload_drop(struct upload *u); /* takes it */
 
 #endif

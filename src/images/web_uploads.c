@@ -62,7 +62,7 @@ int uploads_post_begin(struct web_request *req)
     if (r == 0)
         r = query_digest(req, &t);
     if (r == 0 && t.has_want && web_query(req, "mount") == NULL) {
-        r = upload_begin(req->op, req->self, repo, t.want.algorithm, hint(req), &t.upload);
+        r = image_upload_begin(req->op, req->self, repo, t.want.algorithm, hint(req), &t.upload);
         t.at_once = true;
     }
     return r < 0 ? r : keep(req, &t);
@@ -72,7 +72,7 @@ int uploads_post_begin(struct web_request *req)
 static int check_chunk(struct web_request *req, struct transfer *t)
 {
     const char *text = web_header(req, "Content-Range");
-    uint64_t size = upload_size(t->upload), length;
+    uint64_t size = image_upload_size(t->upload), length;
     struct chunk_range range;
 
     if (text == NULL || text[0] == 0)
@@ -103,7 +103,7 @@ int uploads_chunk_begin(struct web_request *req)
     r = web_repo(req, POLICY_CREATE, &repo);
     if (r < 0)
         return r;
-    r = upload_take(req->op, req->self, repo, web_param(req, "id"), &t.upload);
+    r = image_upload_take(req->op, req->self, repo, web_param(req, "id"), &t.upload);
     if (r < 0)
         return r;
     t.err = strcmp(req->method, "PUT") == 0 ? query_digest(req, &t) : 0;
@@ -119,7 +119,7 @@ int uploads_data(struct web_request *req, const void *bytes, size_t n)
     if (t->err == 0 && t->upload != NULL && n > t->room)
         t->err = op_fail(req->op, EINVAL, "more bytes come than Content-Range names");
     if (t->err == 0 && t->upload != NULL)
-        t->err = upload_write(req->op, t->upload, bytes, n);
+        t->err = image_upload_write(req->op, t->upload, bytes, n);
     t->room -= t->err == 0 && t->room != UINT64_MAX ? n : 0;
     return t->err;
 }
@@ -132,9 +132,9 @@ void uploads_end(struct web_request *req)
     if (t->upload == NULL)
         return;
     if (t->at_once)
-        upload_drop(t->upload);
+        image_upload_drop(t->upload);
     else
-        upload_give(t->upload);
+        image_upload_give(t->upload);
 }
 
 static void stored(struct web_request *req, struct web_response *resp, const char *repo,
@@ -152,7 +152,7 @@ static int finish(struct web_request *req, struct web_response *resp)
     struct transfer *t = req->state;
     int r;
 
-    r = upload_finish(req->op, t->upload, &t->want);
+    r = image_upload_finish(req->op, t->upload, &t->want);
     if (r != -EBADMSG)
         t->upload = NULL;
     if (r < 0)
@@ -220,11 +220,11 @@ int uploads_post(struct web_request *req, struct web_response *resp)
         return 0;
     r = algorithm_of(req, &algorithm);
     if (r == 0)
-        r = upload_begin(req->op, req->self, repo, algorithm, 0, &u);
+        r = image_upload_begin(req->op, req->self, repo, algorithm, 0, &u);
     if (r < 0)
         return r;
-    uploads_status_headers(req, resp, repo, upload_id(u), 0);
-    upload_give(u);
+    uploads_status_headers(req, resp, repo, image_upload_id(u), 0);
+    image_upload_give(u);
     resp->status = 202;
     return 0;
 }
@@ -235,8 +235,8 @@ int uploads_patch(struct web_request *req, struct web_response *resp)
 
     if (t->err < 0)
         return t->err;
-    uploads_status_headers(req, resp, web_param(req, "name"), upload_id(t->upload),
-                           upload_size(t->upload));
+    uploads_status_headers(req, resp, web_param(req, "name"), image_upload_id(t->upload),
+                           image_upload_size(t->upload));
     resp->status = 202;
     return 0;
 }
@@ -260,7 +260,7 @@ int uploads_get(struct web_request *req, struct web_response *resp)
 
     r = web_repo(req, POLICY_CREATE, &repo);
     if (r == 0)
-        r = upload_stat(req->op, req->self, repo, id, &size);
+        r = image_upload_stat(req->op, req->self, repo, id, &size);
     if (r < 0)
         return r;
     uploads_status_headers(req, resp, repo, id, size);
@@ -276,10 +276,10 @@ int uploads_delete(struct web_request *req, struct web_response *resp)
 
     r = web_repo(req, POLICY_CREATE, &repo);
     if (r == 0)
-        r = upload_take(req->op, req->self, repo, web_param(req, "id"), &u);
+        r = image_upload_take(req->op, req->self, repo, web_param(req, "id"), &u);
     if (r < 0)
         return r;
-    upload_drop(u);
+    image_upload_drop(u);
     resp->status = 204;
     return 0;
 }

@@ -273,13 +273,12 @@ static void referrer_descriptor(void **state)
 
 static void foreign_and_platform(void **state)
 {
-    static const char text[] =
-        "{\"schemaVersion\":2," CONFIG
-        ",\"layers\":[" LAYER("application/"
-                              "vnd.oci.image.layer.nondistributable."
-                              "v1.tar+gzip") "," LAYER("application/"
-                                                       "vnd.docker.image.rootfs.foreign.diff.tar."
-                                                       "gzip") "," LAYER(TGZ) "]}";
+    static const char text[] = "{\"schemaVersion\":2," CONFIG ",\"layers\":[" LAYER(
+        "application/"
+        "vnd.oci.image.layer.nondistributable."
+        "v1.tar+gzip") "," LAYER("application/"
+                                 "vnd.docker.image.rootfs.foreign.diff.tar."
+                                 "gzip") "," LAYER(TGZ) "]}";
     static const char list[] =
         "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"" MEDIA_OCI_MANIFEST
         "\",\"digest\":\"" EMPTY

@@ -182,14 +182,14 @@ static void one_request_at_a_time(void **state)
 
     begin(t, location);
     op_init(&op, DOOR_HTTP, &t->root);
-    assert_int_equal(upload_take(&op, t->im, "team/app", strrchr(location, '/') + 1, &u), 0);
-    assert_int_equal(upload_write(&op, u, "12345", 5), 0);
+    assert_int_equal(image_upload_take(&op, t->im, "team/app", strrchr(location, '/') + 1, &u), 0);
+    assert_int_equal(image_upload_write(&op, u, "12345", 5), 0);
     assert_int_equal(chunk(t, "PATCH", location, NULL, NULL, "x"), 409);
     assert_int_equal(chunk(t, "PUT", location, "sha256:00", NULL, "x"), 409);
     assert_int_equal(call(t, "DELETE", location, NULL, NULL, SLICE("")), 409);
     assert_int_equal(get(t, location), 204); /* but it can be asked how far it is */
     assert_string_equal(header(t, "Range"), "0-4");
-    upload_give(u);
+    image_upload_give(u);
     op_done(&op);
     assert_int_equal(chunk(t, "PATCH", location, NULL, NULL, "x"), 202);
     assert_string_equal(header(t, "Range"), "0-5");
