@@ -246,13 +246,16 @@ static enum progress advance(struct request *r, bool complete)
             r->stage = r->result < 0 ? STAGE_FINISH : STAGE_HANDLE;
             break;
         case STAGE_HANDLE:
-            if (!(r->web.route->flags & ROUTE_INLINE)) {
+            if (!(r->web.route->flags & ROUTE_INLINE) || r->web.may_wait) {
+                r->web.may_wait = true;
                 request_to_worker(r, r->http->workers, job_handle);
                 return PARKED;
             }
             if (!call_handler(r, false))
                 return PARKED;
-            r->stage = STAGE_FINISH;
+            r->web.may_wait = r->result == -EINPROGRESS; /* then once more, in a worker */
+            if (!r->web.may_wait)
+                r->stage = STAGE_FINISH;
             break;
         case STAGE_COMMITTED:
             r->stage = must_retry(r) ? STAGE_HANDLE : STAGE_FINISH;

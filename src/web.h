@@ -14,7 +14,9 @@ struct web_response;
 
 enum route_flags {
     /* The handler never waits (no fsync, no hash of a password, nothing that grows with what is
-     * stored): it runs in the server's thread. Without it, it runs in a worker. */
+     * stored): it runs in the server's thread. Without it, it runs in a worker. If it must wait
+     * after all (a page is not in memory) it returns -EINPROGRESS, having done nothing: then it is
+     * called again in a worker, with may_wait set. Not with ROUTE_STREAM. */
     ROUTE_INLINE = 1,
     /* Nobody is asked who they are; the op's identity is anonymous. */
     ROUTE_PUBLIC = 2,
@@ -73,6 +75,7 @@ struct web_request {
     struct slice body;         /* collected; empty for ROUTE_STREAM */
     uint64_t content_length;   /* UINT64_MAX: chunked */
     void *state;               /* ROUTE_STREAM: the domain's own */
+    bool may_wait;             /* the handler runs in a worker */
     const char *scheme;        /* "http" or "https", X-Forwarded-Proto believed */
     const char *host;          /* the Host header, or X-Forwarded-Host */
     const struct web_source *source;

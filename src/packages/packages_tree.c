@@ -166,7 +166,8 @@ static int compute(struct op *op, struct packages *pk, const struct place *p, st
 
     if (p->kind == PLACE_SUMS)
         return render_sums(op, pk, p->project, out);
-    r = pages_get(op, pk, p->project, p->kind == PLACE_JSON ? PAGE_V1_JSON : PAGE_HTML, &page);
+    r = pages_get(op, pk, p->project, p->kind == PLACE_JSON ? PAGE_V1_JSON : PAGE_HTML, true,
+                  &page);
     if (r < 0)
         return r;
     buf_add_slice(out, page->bytes);

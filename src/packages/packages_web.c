@@ -75,7 +75,7 @@ static int get_root(struct web_request *req, struct web_response *resp)
     if (identity_may(req->op, POLICY_LIST, "packages/")) {
         r = choose_kind(req, &kind);
         if (r == 0)
-            r = pages_get(req->op, pk, "", kind, &page);
+            r = pages_get(req->op, pk, "", kind, req->may_wait, &page);
         if (r < 0)
             return r;
         web_reply_page(resp, page);
@@ -84,6 +84,8 @@ static int get_root(struct web_request *req, struct web_response *resp)
     }
     if (!policy_set_touches(req->op->who->policies, SLICE("packages/")))
         return identity_check(req->op, POLICY_LIST, "packages/");
+    if (!req->may_wait)
+        return -EINPROGRESS;
     r = choose_kind(req, &kind);
     if (r == 0)
         r = render_root(req->op, pk, kind, true, &text);
@@ -127,7 +129,7 @@ static int get_project(struct web_request *req, struct web_response *resp)
         return redirect(req, resp, op_printf(req->op, "../%s/", project));
     r = choose_kind(req, &kind);
     if (r == 0)
-        r = pages_get(req->op, req->self, project, kind, &page);
+        r = pages_get(req->op, req->self, project, kind, req->may_wait, &page);
     if (r < 0)
         return r;
     web_reply_page(resp, page);

@@ -166,7 +166,7 @@ static struct web_page *make_page(struct slice bytes, enum page_kind kind)
 }
 
 int pages_get(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
-              struct web_page **ret)
+              bool may_wait, struct web_page **ret)
 {
     struct pages *p = pk->pages;
     autobuf text = {0};
@@ -175,6 +175,8 @@ int pages_get(struct op *op, struct packages *pk, const char *project, enum page
 
     if (r == 0)
         return 0;
+    if (!may_wait)
+        return -EINPROGRESS;
     pthread_mutex_lock(&p->lock);
     changes = p->changes[stripe_of(project)];
     pthread_mutex_unlock(&p->lock);

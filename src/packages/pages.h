@@ -18,9 +18,10 @@ int pages_new(struct packages *pk, struct pages **ret);
 void pages_free(struct pages *p); /* NULL is fine */
 
 /* The page of a project (normalised), or of all projects ("" as project). Returns a reference.
- * -ENOENT: no such project, or one without files. */
+ * -ENOENT: no such project, or one without files. -EINPROGRESS: it must be rendered first, and the
+ * caller may not wait for that. */
 int pages_get(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
-              struct web_page **ret);
+              bool may_wait, struct web_page **ret);
 /* The same, if it is in memory: else -EAGAIN. */
 int pages_peek(struct packages *pk, const char *project, enum page_kind kind,
                struct web_page **ret);

@@ -525,7 +525,8 @@ static void test_pages(void **state)
     op_init(&op, DOOR_HTTP, &w.team);
     assert_int_equal(world_wheel(&w, "foo", "1.0", "x"), 0);
     assert_int_equal(pages_peek(w.pk, "foo", PAGE_V1_JSON, &a), -EAGAIN);
-    assert_int_equal(pages_get(&op, w.pk, "foo", PAGE_V1_JSON, &a), 0);
+    assert_int_equal(pages_get(&op, w.pk, "foo", PAGE_V1_JSON, false, &a), -EINPROGRESS);
+    assert_int_equal(pages_get(&op, w.pk, "foo", PAGE_V1_JSON, true, &a), 0);
     assert_int_equal(pages_peek(w.pk, "foo", PAGE_V1_JSON, &b), 0);
     assert_ptr_equal(a, b);
     web_page_unref(b);
@@ -534,11 +535,11 @@ static void test_pages(void **state)
     web_page_unref(b);
     assert_int_equal(world_wheel(&w, "foo", "2.0", "x"), 0);
     assert_int_equal(pages_peek(w.pk, "foo", PAGE_V1_JSON, &b), -EAGAIN);
-    assert_int_equal(pages_get(&op, w.pk, "foo", PAGE_V1_JSON, &b), 0);
+    assert_int_equal(pages_get(&op, w.pk, "foo", PAGE_V1_JSON, true, &b), 0);
     assert_string_not_equal(a->etag, b->etag);
     web_page_unref(a);
     web_page_unref(b);
-    assert_int_equal(pages_get(&op, w.pk, "none", PAGE_HTML, &b), -ENOENT);
+    assert_int_equal(pages_get(&op, w.pk, "none", PAGE_HTML, true, &b), -ENOENT);
     op_done(&op);
 }
 

@@ -139,6 +139,7 @@ static inline int web_test_call(struct web_test *t, const char *method, const ch
         .self = t->self,
         .method = method,
         .content_length = body.len,
+        .may_wait = true,
         .scheme = "http",
         .host = "infra.test",
         .source = &source,
