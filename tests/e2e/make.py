@@ -17,7 +17,7 @@ def wheel(name="demo", version="1.0", files=None, metadata="", tag="py3-none-any
     if size:
         content[f"{module}/data.bin"] = os.urandom(size)
     content.update(files or {})
-    content[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}\nText of the package.\n".encode()
+    content[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata and metadata + chr(10)}\nText of the package.\n".encode()
     content[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n".encode()
     record = "".join(f"{p},sha256={base64.urlsafe_b64encode(hashlib.sha256(b).digest()).rstrip(b'=').decode()},{len(b)}\n" for p, b in content.items())
     content[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
@@ -33,7 +33,7 @@ def sdist(name="demo", version="1.0", metadata=""):
     module = name.replace("-", "_")
     top = f"{module}-{version}"
     files = {
-        f"{top}/PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}\n",
+        f"{top}/PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata and metadata + chr(10)}\n",
         f"{top}/pyproject.toml": f'[build-system]\nrequires=["setuptools"]\nbuild-backend="setuptools.build_meta"\n[project]\nname="{name}"\nversion="{version}"\n',
         f"{top}/{module}.py": "X = 1\n",
     }
