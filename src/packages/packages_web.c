@@ -205,9 +205,8 @@ void packages_render(void *self, struct web_request *req, int err, struct web_re
 
 #define UPLOAD(path)                                                                               \
     {                                                                                              \
-        .methods = "POST", .pattern = path, .begin = package_upload_begin,                         \
-        .data = package_upload_data, .handle = package_upload_handle, .end = package_upload_end,   \
-        .flags = ROUTE_STREAM | ROUTE_AUDIT,                                                       \
+        .methods = "POST", .pattern = path, .begin = upload_begin, .data = upload_data,            \
+        .handle = upload_handle, .end = upload_end, .flags = ROUTE_STREAM | ROUTE_AUDIT,           \
         .body_limit_bytes = UINT64_MAX                                                             \
     }
 

@@ -9,9 +9,9 @@ extern const struct route packages_routes[];
 void packages_render(void *self, struct web_request *req, int err, struct web_response *resp);
 
 /* The upload's route (upload.c). */
-int package_upload_begin(struct web_request *req);
-int package_upload_data(struct web_request *req, const void *bytes, size_t n);
-int package_upload_handle(struct web_request *req, struct web_response *resp);
-void package_upload_end(struct web_request *req);
+int upload_begin(struct web_request *req);
+int upload_data(struct web_request *req, const void *bytes, size_t n);
+int upload_handle(struct web_request *req, struct web_response *resp);
+void upload_end(struct web_request *req);
 
 #endif

@@ -134,7 +134,7 @@ static int on_end(void *ctx)
     return 0;
 }
 
-int package_upload_begin(struct web_request *req)
+int upload_begin(struct web_request *req)
 {
     static const struct multipart_events events = {on_part, on_data, on_end};
     const struct identity *who = req->op->who;
@@ -170,7 +170,7 @@ static int refuse_form(struct upload *u, int r)
     return op_fail(u->op, -r, "the form is malformed: %s", why);
 }
 
-int package_upload_data(struct web_request *req, const void *bytes, size_t n)
+int upload_data(struct web_request *req, const void *bytes, size_t n)
 {
     struct upload *u = req->state;
     int r = multipart_feed(u->multipart, bytes, n);
@@ -314,7 +314,7 @@ static int remove_release(struct upload *u)
     return r;
 }
 
-int package_upload_handle(struct web_request *req, struct web_response *resp)
+int upload_handle(struct web_request *req, struct web_response *resp)
 {
     struct upload *u = req->state;
     const char *action, *protocol;
@@ -343,7 +343,7 @@ int package_upload_handle(struct web_request *req, struct web_response *resp)
     return r;
 }
 
-void package_upload_end(struct web_request *req)
+void upload_end(struct web_request *req)
 {
     struct upload *u = req->state;
 

@@ -1,0 +1,69 @@
+/* kv_internal.h: what the kv_*.c files share. */
+#ifndef SECRETS_KV_INTERNAL_H
+#define SECRETS_KV_INTERNAL_H
+
+#include "secrets/kv.h"
+
+#include <pthread.h>
+
+#define VERSION_BYTES  23
+#define CHUNK_BYTES    60000u
+#define FOLDERS_CACHED 4096
+
+struct folder_cache;
+
+struct kv {
+    struct store *store;
+    struct keyring *keyring;
+    struct slice part;
+    char part_text[64];
+    uint8_t root[KV_ID_BYTES];
+    uint64_t field_limit_bytes;
+    pthread_mutex_t config_lock; /* guards: config */
+    struct kv_config config;
+    pthread_rwlock_t folders_lock; /* guards: folders, generation */
+    /* Path to row, of folders without HIDDEN and DYING. Whoever changes such a row commits it, then
+     * empties this; so a row found here is at most a moment old, and guards see to the rest. */
+    struct folder_cache *folders;
+    unsigned generation; /* how often it was emptied: what was read before is not put in */
+};
+
+/* kv_rows.c: rows and their bytes. */
+int row_key(struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind, struct slice name,
+            uint8_t ret[KV_ROW_KEY_BYTES]);
+int row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
+            struct slice name, struct kv_entry *ret); /* -ENOENT: key and name are set */
+int row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
+              struct kv_entry *ret);
+/* Encrypts the entry under e->key and adds the put. */
+int row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e);
+void version_pack(const struct kv_version *v, uint8_t ret[VERSION_BYTES]);
+
+/* kv_content.c: contents of versions. */
+int content_put(struct op *op, struct kv *kv, struct store_batch *batch,
+                const uint8_t id[KV_ID_BYTES], struct kv_version *version,
+                const struct kv_content *content); /* sets version->chunks */
+void content_delete(struct store_batch *batch, const uint8_t id[KV_ID_BYTES],
+                    const struct kv_version *version);
+
+/* kv_folder.c: paths. */
+struct chain {
+    struct kv_entry *folders; /* from the first below the root to the last */
+    size_t n;
+    size_t n_existing; /* those behind it are not stored: key, name and a new id are set */
+};
+int chain_walk(struct op *op, struct kv *kv, const char *folder, struct chain *ret);
+const uint8_t *chain_last_id(const struct kv *kv, const struct chain *c);
+/* Adds what must hold, and be made, for an entry to be added at the end of the chain: each folder
+ * is still what it was; those that are missing are made; hidden and dying ones are taken back. */
+int chain_claim(struct kv *kv, struct store_batch *batch, const struct chain *c);
+/* The id of a folder. -ENOENT. */
+int folder_id(struct op *op, struct kv *kv, const char *folder, uint8_t ret[KV_ID_BYTES]);
+void folders_forget(struct kv *kv);
+/* Is any entry in the folder? 1, 0. With `visible`, only those that the tree shows count. */
+int folder_has(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES], bool visible);
+
+struct slice path_name(const char *path); /* the last component */
+void new_id(uint8_t ret[KV_ID_BYTES]);
+
+#endif

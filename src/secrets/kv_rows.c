@@ -1,0 +1,205 @@
+/* kv_rows.c: an entry as bytes. All integers are big endian.
+ *   folder   1 · id (16) · flags (1) · created (8) · name length (2) · name
+ *   secret   2 · id (16) · created (8) · updated (8) · current (4) · oldest (4) · max versions (4)
+ * · cas required (1) · delete after (8) · custom length (4) · name length (2) · versions (4) · name
+ * · custom · versions, each: number (4) · created (8) · deletion (8) · destroyed (1) · chunks (2)
+ */
+#include "base/codec.h"
+#include "base/scope.h"
+#include "secrets/kv_internal.h"
+
+#include <errno.h>
+#include <openssl/rand.h>
+
+#define ROW_ENTRY   'e'
+#define FOLDER_HEAD (1 + KV_ID_BYTES + 1 + 8 + 2)
+#define SECRET_HEAD (1 + KV_ID_BYTES + 8 + 8 + 4 + 4 + 4 + 1 + 8 + 4 + 2 + 4)
+
+int row_key(struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind, struct slice name,
+            uint8_t ret[KV_ROW_KEY_BYTES])
+{
+    ret[0] = ROW_ENTRY;
+    memcpy(ret + 1, parent, KV_ID_BYTES);
+    return keyring_blind(kv->keyring, slice_of(parent, KV_ID_BYTES), (uint8_t)kind, name,
+                         ret + 1 + KV_ID_BYTES);
+}
+
+static void be16_put(uint8_t *p, size_t v)
+{
+    p[0] = (uint8_t)(v >> 8);
+    p[1] = (uint8_t)v;
+}
+
+static size_t be16_get(const uint8_t *p)
+{
+    return (size_t)p[0] << 8 | p[1];
+}
+
+void version_pack(const struct kv_version *v, uint8_t ret[VERSION_BYTES])
+{
+    be32_put(ret, v->number);
+    be64_put(ret + 4, (uint64_t)v->created_ns);
+    be64_put(ret + 12, (uint64_t)v->deletion_ns);
+    ret[20] = v->destroyed;
+    be16_put(ret + 21, v->chunks);
+}
+
+void kv_version_at(const struct kv_entry *e, size_t i, struct kv_version *ret)
+{
+    const uint8_t *p = e->versions + i * VERSION_BYTES;
+
+    *ret = (struct kv_version){
+        .number = be32_get(p),
+        .created_ns = (int64_t)be64_get(p + 4),
+        .deletion_ns = (int64_t)be64_get(p + 12),
+        .destroyed = p[20] != 0,
+        .chunks = (uint16_t)be16_get(p + 21),
+    };
+}
+
+static int parse_folder(const uint8_t *p, size_t len, struct kv_entry *ret)
+{
+    if (len < FOLDER_HEAD || len != FOLDER_HEAD + be16_get(p + FOLDER_HEAD - 2))
+        return -EIO;
+    ret->folder_flags = p[17];
+    ret->created_ns = (int64_t)be64_get(p + 18);
+    ret->name = slice_of(p + FOLDER_HEAD, len - FOLDER_HEAD);
+    return 0;
+}
+
+static int parse_secret(const uint8_t *p, size_t len, struct kv_entry *ret)
+{
+    size_t n_name, n_custom;
+
+    if (len < SECRET_HEAD)
+        return -EIO;
+    ret->created_ns = (int64_t)be64_get(p + 17);
+    ret->updated_ns = (int64_t)be64_get(p + 25);
+    ret->current = be32_get(p + 33);
+    ret->oldest = be32_get(p + 37);
+    ret->max_versions = be32_get(p + 41);
+    ret->cas_required = p[45] != 0;
+    ret->delete_after_ns = (int64_t)be64_get(p + 46);
+    n_custom = be32_get(p + 54);
+    n_name = be16_get(p + 58);
+    ret->n_versions = be32_get(p + 60);
+    p += SECRET_HEAD;
+    len -= SECRET_HEAD;
+    if (n_name > len || n_custom > len - n_name ||
+        (len - n_name - n_custom) != ret->n_versions * VERSION_BYTES)
+        return -EIO;
+    ret->name = slice_of(p, n_name);
+    ret->custom = slice_of(p + n_name, n_custom);
+    ret->versions = p + n_name + n_custom;
+    return 0;
+}
+
+int row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
+              struct kv_entry *ret)
+{
+    struct kv_entry e = {0};
+    size_t len;
+    uint8_t *p;
+    int r;
+
+    if (raw.len < KEYRING_OVERHEAD_BYTES + FOLDER_HEAD || key.len != KV_ROW_KEY_BYTES)
+        return op_fail(op, EIO, "a row of the mount is damaged");
+    len = raw.len - KEYRING_OVERHEAD_BYTES;
+    p = op_alloc(op, len);
+    op->wiped = true;
+    r = keyring_decrypt(kv->keyring, kv->part, key, raw, p);
+    if (r < 0)
+        return r == -EIO ? op_fail(op, EIO, "a row of the mount is damaged") : r;
+    memcpy(e.key, key.data, KV_ROW_KEY_BYTES);
+    memcpy(e.id, p + 1, KV_ID_BYTES);
+    e.kind = p[0];
+    r = e.kind == KV_FOLDER   ? parse_folder(p, len, &e)
+        : e.kind == KV_SECRET ? parse_secret(p, len, &e)
+                              : -EIO;
+    if (r < 0)
+        return op_fail(op, EIO, "a row of the mount is damaged");
+    *ret = e;
+    return 0;
+}
+
+int row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
+            struct slice name, struct kv_entry *ret)
+{
+    struct store_value v = {0};
+    uint8_t key[KV_ROW_KEY_BYTES];
+    int r = row_key(kv, parent, kind, name, key);
+
+    if (r < 0)
+        return r;
+    r = store_get(kv->store, kv->part, slice_of(key, sizeof key), &v);
+    if (r == -ENOENT) {
+        *ret = (struct kv_entry){.kind = kind, .name = name};
+        memcpy(ret->key, key, sizeof key);
+    }
+    if (r < 0)
+        return r;
+    r = row_parse(op, kv, slice_of(key, sizeof key), v.data, ret);
+    if (r == 0)
+        ret->raw = op_slice(op, v.data);
+    store_value_release(&v);
+    return r;
+}
+
+static void print_folder(const struct kv_entry *e, struct buf *out)
+{
+    uint8_t head[FOLDER_HEAD];
+
+    head[0] = KV_FOLDER;
+    memcpy(head + 1, e->id, KV_ID_BYTES);
+    head[17] = (uint8_t)e->folder_flags;
+    be64_put(head + 18, (uint64_t)e->created_ns);
+    be16_put(head + 26, e->name.len);
+    buf_add(out, head, sizeof head);
+    buf_add_slice(out, e->name);
+}
+
+static void print_secret(const struct kv_entry *e, struct buf *out)
+{
+    uint8_t head[SECRET_HEAD];
+
+    head[0] = KV_SECRET;
+    memcpy(head + 1, e->id, KV_ID_BYTES);
+    be64_put(head + 17, (uint64_t)e->created_ns);
+    be64_put(head + 25, (uint64_t)e->updated_ns);
+    be32_put(head + 33, e->current);
+    be32_put(head + 37, e->oldest);
+    be32_put(head + 41, e->max_versions);
+    head[45] = e->cas_required;
+    be64_put(head + 46, (uint64_t)e->delete_after_ns);
+    be32_put(head + 54, (uint32_t)e->custom.len);
+    be16_put(head + 58, e->name.len);
+    be32_put(head + 60, (uint32_t)e->n_versions);
+    buf_add(out, head, sizeof head);
+    buf_add_slice(out, e->name);
+    buf_add_slice(out, e->custom);
+    buf_add(out, e->versions, e->n_versions * VERSION_BYTES);
+}
+
+int row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e)
+{
+    struct slice key = slice_of(e->key, sizeof e->key);
+    struct buf plain = {0};
+    autobuf record = {0};
+    int r;
+
+    if (e->kind == KV_FOLDER)
+        print_folder(e, &plain);
+    else
+        print_secret(e, &plain);
+    r = keyring_encrypt(kv->keyring, kv->part, key, buf_slice(&plain), &record);
+    buf_wipe(&plain);
+    if (r == 0)
+        store_batch_put(batch, key, buf_slice(&record));
+    return r;
+}
+
+void new_id(uint8_t ret[KV_ID_BYTES])
+{
+    if (RAND_bytes(ret, KV_ID_BYTES) != 1)
+        abort();
+}

@@ -1,0 +1,174 @@
+#include "secrets/secrets.h"
+
+#include "base/alloc.h"
+#include "base/scope.h"
+#include "config.h"
+#include "identity/identity.h"
+#include "secrets/lockmem.h"
+#include "secrets/tree_name.h"
+#include "secrets/unseal.h"
+
+#include <errno.h>
+
+/* Called with the lock. */
+static int open_keyring(struct secrets *s, struct slice text, struct buf *why)
+{
+    uint8_t key[KEYRING_KEY_BYTES];
+    int r;
+
+    if (text.len == 0)
+        return unseal_open(s->keyring, s->config->unseal, why);
+    r = unseal_parse(text, key, why);
+    if (r == 0)
+        r = keyring_unseal(s->keyring, key);
+    explicit_bzero(key, sizeof key);
+    if (r < 0 && why->len == 0)
+        buf_add_str(why, r == -EBADMSG ? "the key does not fit" : strerror(-r));
+    return r;
+}
+
+int secrets_unseal(struct secrets *s, struct op *op, struct slice text)
+{
+    autobuf why = {0};
+    int r;
+
+    guard(&s->lock);
+    if (!keyring_is_sealed(s->keyring) && text.len == 0)
+        return 0;
+    r = open_keyring(s, text, &why);
+    if (r < 0)
+        return op_fail(op, -r, "%s", why.data);
+    r = mounts_load(s->mounts, op);
+    if (r < 0) {
+        keyring_seal(s->keyring);
+        return r;
+    }
+    free(take(s->sealed_why));
+    log_event(LOG_INFO, op, "secrets.unsealed", "memory=%s",
+              lockmem_is_hidden() ? "hidden" : "locked");
+    return 0;
+}
+
+void secrets_seal(struct secrets *s)
+{
+    guard(&s->lock);
+
+    mounts_forget(s->mounts);
+    keyring_seal(s->keyring);
+    log_line(LOG_INFO, NULL, "secrets.sealed", "by=request");
+}
+
+int secrets_check(struct secrets *s, struct op *op)
+{
+    if (!keyring_is_sealed(s->keyring))
+        return 0;
+    guard(&s->lock);
+    if (s->sealed_why != NULL)
+        return op_fail(op, ESHUTDOWN, "secrets are sealed: %s", s->sealed_why);
+    return op_fail(op, ESHUTDOWN, "secrets are sealed; unseal them with 'bao operator unseal'");
+}
+
+struct mount *secrets_tree_mount(struct secrets *s)
+{
+    const char *rest;
+
+    return mount_find(s->mounts, SECRETS_TREE_MOUNT, &rest);
+}
+
+void secrets_changed(struct op *op, const struct mount *mount, const char *path)
+{
+    const char *shown;
+
+    if (strcmp(mount->path, SECRETS_TREE_MOUNT) != 0)
+        return;
+    shown = tree_path_of(op, path);
+    if (shown == NULL)
+        return;
+    op_changed(op, CHANGE_CONTENT | CHANGE_ENTRY | CHANGE_SUBTREE, "/%s", shown);
+    op_changed(op, CHANGE_CONTENT | CHANGE_ENTRY | CHANGE_SUBTREE, "/.infra/secrets/%s", shown);
+}
+
+/* A key that is missing or cut must not keep the other areas from serving: they start, secrets stay
+ * sealed, and every door says why. */
+static void unseal_at_start(struct secrets *s)
+{
+    struct op op;
+    int r;
+
+    op_init(&op, DOOR_INTERNAL, identity_internal(s->identities));
+    r = secrets_unseal(s, &op, slice_of(NULL, 0));
+    if (r < 0) {
+        s->sealed_why = xstrdup(op_why(&op, r));
+        log_event(LOG_ERROR, &op, "secrets.stay_sealed", "why=%s", s->sealed_why);
+    }
+    op_done(&op);
+}
+
+static int secrets_open(const struct domain_env *env, void **ret_self, struct buf *why)
+{
+    struct secrets *s = xcalloc(1, sizeof *s);
+
+    (void)why;
+    s->config = env->config;
+    s->store = env->store;
+    s->identities = env->identities;
+    s->audit = env->audit;
+    s->feed = env->feed;
+    s->pool = env->pool;
+    pthread_mutex_init(&s->lock, NULL);
+    s->keyring = keyring_new(s->store);
+    s->mounts = mounts_new(s->store, s->keyring, s->config->limits.secret_value_bytes);
+    unseal_at_start(s);
+    *ret_self = s;
+    return 0;
+}
+
+static void secrets_close(void *self)
+{
+    struct secrets *s = self;
+
+    mounts_free(s->mounts);
+    keyring_free(s->keyring);
+    pthread_mutex_destroy(&s->lock);
+    free(s->sealed_why);
+    free(s);
+}
+
+static void secrets_status(void *self, struct buf *out)
+{
+    struct secrets *s = self;
+    struct keyring_status status;
+
+    guard(&s->lock);
+    if (keyring_status(s->keyring, &status) == 0)
+        buf_printf(out, "secrets: unsealed, key term %u\n", status.term);
+    else
+        buf_printf(out, "secrets: sealed%s%s\n", s->sealed_why != NULL ? ": " : "",
+                   s->sealed_why != NULL ? s->sealed_why : "");
+}
+
+static void secrets_metrics(void *self, struct buf *out)
+{
+    struct secrets *s = self;
+    struct keyring_status status = {0};
+    bool unsealed = keyring_status(s->keyring, &status) == 0;
+
+    buf_printf(out,
+               "# HELP infrafs_secrets_unsealed Whether secrets can be read.\n"
+               "# TYPE infrafs_secrets_unsealed gauge\ninfrafs_secrets_unsealed %d\n",
+               unsealed);
+}
+
+static const char *const roots[] = {"", ".infra/secrets", NULL};
+
+const struct domain secrets_domain = {
+    .name = "secrets",
+    .open = secrets_open,
+    .close = secrets_close,
+    .tree = &secrets_tree,
+    .roots = roots,
+    .routes = secrets_routes,
+    .render = secrets_render,
+    .metrics = secrets_metrics,
+    .status = secrets_status,
+};

@@ -1,0 +1,40 @@
+/* secrets.h: the domain's state, shared by its rules, its files and its Vault dialect. */
+#ifndef SECRETS_SECRETS_H
+#define SECRETS_SECRETS_H
+
+#include "domain.h"
+#include "secrets/keyring.h"
+#include "secrets/mounts.h"
+
+#define SECRETS_TREE_MOUNT "secret/" /* the mount that the tree shows */
+
+struct secrets {
+    const struct config *config;
+    struct store *store;
+    struct identities *identities;
+    struct audit *audit;
+    struct feed *feed;
+    struct pool *pool;
+    struct keyring *keyring;
+    struct mounts *mounts;
+    pthread_mutex_t lock; /* guards: sealed_why; one seal or unseal at a time */
+    char *sealed_why;     /* why it did not unseal at start; NULL */
+};
+
+/* Opens with the configured method, or with a key given by a person (text, may be empty). 0;
+ * -EINVAL it is no key; -EBADMSG it does not fit. The reason is in the op. */
+int secrets_unseal(struct secrets *s, struct op *op, struct slice text);
+void secrets_seal(struct secrets *s);
+/* -ESHUTDOWN with the reason in the op while sealed. */
+int secrets_check(struct secrets *s, struct op *op);
+
+/* The mount behind the tree. Returns a reference. NULL: it is not there. */
+struct mount *secrets_tree_mount(struct secrets *s);
+/* Notes that a secret changed, if the tree shows it. `path` is inside the mount. */
+void secrets_changed(struct op *op, const struct mount *mount, const char *path);
+
+extern const struct node_ops secrets_tree;
+extern const struct route secrets_routes[];
+void secrets_render(void *self, struct web_request *req, int err, struct web_response *resp);
+
+#endif

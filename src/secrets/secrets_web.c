@@ -1,0 +1,120 @@
+/* secrets_web.c: the routes of Vault's dialect, and what lies below mounts. */
+#include "base/scope.h"
+#include "secrets/vault.h"
+
+#include <errno.h>
+
+DEFINE_SCOPE(mount, struct mount, mount_unref)
+
+/* "data/app/db" is the noun "data" and the path "app/db"; a last slash is dropped. */
+static int cut_rest(struct kv_request *q, const char *rest)
+{
+    size_t len = strlen(rest);
+    const char *slash;
+
+    if (len > 0 && rest[len - 1] == '/')
+        len--;
+    rest = op_strndup(q->op, rest, len);
+    if (q->mount->kind == MOUNT_KV2) {
+        slash = strchrnul(rest, '/');
+        q->noun = op_strndup(q->op, rest, (size_t)(slash - rest));
+        q->path = *slash != 0 ? slash + 1 : slash;
+    } else {
+        q->noun = "";
+        q->path = rest;
+    }
+    q->full = op_printf(q->op, "%s%s", q->mount->path, rest);
+    return kv_path_check(q->op, q->path);
+}
+
+/* Each token has its own: its id, which nobody else has, is the first component. */
+static int own_cubbyhole(struct kv_request *q)
+{
+    if (q->op->who->token_id[0] == 0)
+        return op_fail(q->op, EACCES, "a cubbyhole belongs to a token");
+    q->path = op_printf(q->op, "%s%s%s", q->op->who->token_id, q->path[0] != 0 ? "/" : "", q->path);
+    return 0;
+}
+
+static int below_mount(struct web_request *req, struct web_response *resp)
+{
+    struct kv_request q = {.s = req->self, .req = req, .resp = resp, .op = req->op};
+    scope_cleanup(scope_mount) struct mount *mount = NULL;
+    const char *rest = "";
+    int r = vault_begin(req);
+
+    if (r < 0)
+        return r;
+    mount = mount_find(q.s->mounts, req->path + 4, &rest); /* behind "/v1/" */
+    if (mount == NULL && vault_is_list(req))               /* "LIST secret" is "LIST secret/" */
+        mount = mount_find(q.s->mounts, op_printf(req->op, "%s/", req->path + 4), &rest);
+    if (mount == NULL || mount->kv == NULL) {
+        /* Who may not ask here does not learn what is mounted. */
+        r = identity_check(req->op, POLICY_READ, "%s", req->path + 4);
+        return r < 0
+                   ? r
+                   : op_fail(req->op, ENOENT, "no handler for route \"%s\". route entry not found.",
+                             req->path + 4);
+    }
+    q.mount = mount;
+    r = cut_rest(&q, rest);
+    if (r == 0 && mount->kind == MOUNT_CUBBYHOLE)
+        r = own_cubbyhole(&q);
+    if (r < 0)
+        return r;
+    return mount->kind == MOUNT_KV2 ? kv2_handle(&q) : kv1_handle(&q);
+}
+
+#define SECRET_FLAGS (ROUTE_AUDIT | ROUTE_SECRET)
+#define QUICK_FLAGS  (SECRET_FLAGS | ROUTE_INLINE)
+
+const struct route secrets_routes[] = {
+    {"GET", "/v1/sys/health", sys_health, .flags = ROUTE_PUBLIC | ROUTE_INLINE},
+    {"GET", "/v1/sys/seal-status", sys_seal_status, .flags = ROUTE_PUBLIC},
+    {"GET", "/v1/sys/init", sys_init, .flags = ROUTE_PUBLIC},
+    {"PUT,POST", "/v1/sys/init", sys_init, .flags = ROUTE_PUBLIC},
+    {"GET", "/v1/sys/leader", sys_leader, .flags = ROUTE_PUBLIC | ROUTE_INLINE},
+    {"PUT,POST", "/v1/sys/unseal", sys_unseal, .flags = ROUTE_PUBLIC | SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/seal", sys_seal, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/key-status", sys_key_status, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/rotate", sys_rotate, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/rotate/keyring", sys_rotate, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/capabilities", sys_capabilities, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/capabilities-self", sys_capabilities, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/capabilities-accessor", sys_capabilities, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/internal/ui/mounts", sys_ui_mounts, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/internal/ui/mounts/{path...}", sys_ui_mount, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/mounts", sys_mounts, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/auth", sys_mounts, .flags = SECRET_FLAGS},
+    {"GET,PUT,POST,DELETE", "/v1/sys/mounts/{mount...}", sys_mount, .flags = SECRET_FLAGS},
+    {"GET,PUT,POST,DELETE", "/v1/sys/auth/{mount...}", sys_mount, .flags = SECRET_FLAGS},
+    {"GET,PUT,POST", "/v1/sys/mounts/{mount...}/tune", sys_mount_tune, .flags = SECRET_FLAGS},
+    {"GET,PUT,POST", "/v1/sys/auth/{mount...}/tune", sys_mount_tune, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/remount", sys_remount, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/remount/status/{id}", sys_remount_status, .flags = SECRET_FLAGS},
+    {"GET,LIST", "/v1/sys/policies/acl", sys_policies, .flags = SECRET_FLAGS},
+    {"GET,PUT,POST,DELETE", "/v1/sys/policies/acl/{name}", sys_policy, .flags = SECRET_FLAGS},
+    {"GET,LIST", "/v1/sys/policy", sys_policies, .flags = SECRET_FLAGS},
+    {"GET,PUT,POST,DELETE", "/v1/sys/policy/{name}", sys_policy, .flags = SECRET_FLAGS},
+    {"GET,PUT,POST", "/v1/auth/token/lookup-self", token_self, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/token/renew-self", token_self, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/token/revoke-self", token_self, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/token/create", token_make, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/token/create-orphan", token_make, .flags = SECRET_FLAGS},
+    {"GET,LIST", "/v1/auth/token/accessors", token_accessors, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/token/{verb}", token_other, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/{mount...}/login/{user}", userpass_login,
+     .flags = ROUTE_PUBLIC | SECRET_FLAGS},
+    {"GET,LIST", "/v1/auth/{mount...}/users", userpass_users, .flags = SECRET_FLAGS},
+    {"GET,PUT,POST,DELETE", "/v1/auth/{mount...}/users/{user}", userpass_user,
+     .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/{mount...}/users/{user}/password", userpass_user, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/{mount...}/users/{user}/policies", userpass_user, .flags = SECRET_FLAGS},
+
+    {"GET", "/v1/{path...}", below_mount, .flags = QUICK_FLAGS},
+    {"LIST,DELETE,PATCH", "/v1/{path...}", below_mount, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/{path...}", below_mount, .flags = QUICK_FLAGS},
+    /* These wait for a commit of their own. */
+    {"PUT,POST", "/v1/{mount...}/config", below_mount, .flags = SECRET_FLAGS},
+    {0},
+};

@@ -1,0 +1,287 @@
+/* vault.c: envelopes, errors and odd input of Vault's dialect. */
+#include "secrets/vault.h"
+
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/scope.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define JSON_TYPE "application/json"
+
+/* Vault replaces the whole answer by a one-time token; handing out the secret itself to who asked
+ * for a wrapped one would be the opposite of what was meant. */
+static int refuse_wrapping(struct web_request *req)
+{
+    const char *ttl = web_header(req, "X-Vault-Wrap-TTL");
+
+    if (ttl == NULL || ttl[0] == 0 || strcmp(ttl, "0") == 0)
+        return 0;
+    return op_fail(req->op, EINVAL,
+                   "response wrapping is not supported; ask without X-Vault-Wrap-TTL");
+}
+
+static int check_namespace(struct web_request *req)
+{
+    const char *name = web_header(req, "X-Vault-Namespace");
+
+    if (name == NULL || name[0] == 0 || strcmp(name, "root") == 0 || strcmp(name, "root/") == 0 ||
+        strcmp(name, "/") == 0)
+        return 0;
+    return op_fail(req->op, ENOENT, "namespace not found");
+}
+
+int vault_begin(struct web_request *req)
+{
+    int r = check_namespace(req);
+
+    req->op->wiped = true;
+    if (r == 0)
+        r = refuse_wrapping(req);
+    return r == 0 ? secrets_check(req->self, req->op) : r;
+}
+
+int vault_body(struct web_request *req, struct object *ret)
+{
+    if (value_trim(req->body).len > 0)
+        return object_parse(req->op, req->body, ret);
+    *ret = (struct object){.text = SLICE("{}")};
+    return 0;
+}
+
+static void begin(struct answer *a, struct web_request *req, int64_t duration_s)
+{
+    *a = (struct answer){.req = req};
+    buf_reserve(&a->out, 1000);
+    json_init(&a->json, &a->out);
+    json_object(&a->json);
+    json_kstr(&a->json, "request_id", op_id(req->op));
+    json_kstr(&a->json, "lease_id", "");
+    json_kbool(&a->json, "renewable", false);
+    json_ki64(&a->json, "lease_duration", duration_s);
+}
+
+void answer_begin_lease(struct answer *a, struct web_request *req, int64_t duration_s)
+{
+    begin(a, req, duration_s);
+    json_key(&a->json, "data");
+}
+
+void answer_begin(struct answer *a, struct web_request *req)
+{
+    answer_begin_lease(a, req, 0);
+}
+
+static void finish(struct answer *a, struct web_response *resp, int status)
+{
+    json_object_end(&a->json);
+    buf_add_char(&a->out, '\n');
+    web_reply_buf(a->req, resp, status > 0 ? status : 200, JSON_TYPE, &a->out);
+    web_set_header(a->req, resp, "Cache-Control", "no-store");
+}
+
+void answer_end(struct answer *a, struct web_response *resp, int status)
+{
+    json_knull(&a->json, "wrap_info");
+    json_knull(&a->json, "warnings");
+    json_knull(&a->json, "auth");
+    finish(a, resp, status);
+}
+
+void plain_begin(struct answer *a, struct web_request *req)
+{
+    *a = (struct answer){.req = req};
+    json_init(&a->json, &a->out);
+    json_object(&a->json);
+}
+
+void plain_end(struct answer *a, struct web_response *resp, int status)
+{
+    finish(a, resp, status);
+}
+
+void answer_empty(struct web_response *resp)
+{
+    resp->status = 204;
+}
+
+int answer_error(struct web_request *req, struct web_response *resp, int status, const char *text)
+{
+    struct answer a;
+
+    plain_begin(&a, req);
+    json_key(&a.json, "errors");
+    json_array(&a.json);
+    if (text != NULL)
+        json_str(&a.json, text);
+    json_array_end(&a.json);
+    plain_end(&a, resp, status);
+    return 0;
+}
+
+static int status_of(int err)
+{
+    switch (err) {
+    case -EPERM: /* Vault knows no 401 */
+        return 403;
+    case -ESHUTDOWN:
+        return 503;
+    case -EEXIST:
+        return 400;
+    default:
+        return web_status(err);
+    }
+}
+
+void secrets_render(void *self, struct web_request *req, int err, struct web_response *resp)
+{
+    const char *text = op_why(req->op, err);
+
+    (void)self;
+    if (err == -ENOENT && req->op->why == NULL)
+        text = NULL; /* an empty list: clients tell "no value" by it */
+    else if (err == -EPERM)
+        text = "permission denied";
+    else if (err == -EACCES)
+        text = "1 error occurred:\n\t* permission denied\n\n";
+    else if (err == -ESHUTDOWN)
+        text = "Vault is sealed";
+    else if (err == -ENOTSUP)
+        text = "unsupported operation";
+    resp->headers = NULL;
+    answer_error(req, resp, status_of(err), text);
+}
+
+void json_ktime(struct json *j, const char *key, int64_t unix_ns)
+{
+    char text[CLOCK_TEXT_MAX];
+
+    json_kstr(j, key, unix_ns != 0 ? clock_print_ns(unix_ns, 9, text) : "");
+}
+
+/* Go's time.ParseDuration, as far as clients send it: "1h30m", "1.5h" is not among it. */
+int vault_duration(struct op *op, struct slice value, int64_t *ret_ns)
+{
+    struct slice s;
+    int64_t n = 0;
+    int r = value_integer(op, value, &n);
+
+    if (r == 0) {
+        if (n < 0 || n > INT64_MAX / INT64_C(1000000000))
+            return -EINVAL;
+        *ret_ns = n * INT64_C(1000000000);
+        return 0;
+    }
+    r = value_string(op, value, &s);
+    if (r == 0 && s.len == 0)
+        *ret_ns = 0;
+    if (r == 0 && s.len > 0)
+        r = duration_parse_ms(s, &n);
+    if (r == 0 && s.len > 0) {
+        if (n > INT64_MAX / 1000000)
+            return -EINVAL;
+        *ret_ns = n * 1000000;
+    }
+    return r < 0 ? -EINVAL : 0;
+}
+
+const char *vault_duration_text(struct op *op, int64_t ns)
+{
+    int64_t s = ns / INT64_C(1000000000);
+    int64_t ms = ns / 1000000 % 1000;
+    char seconds[32];
+
+    if (ms > 0)
+        snprintf(seconds, sizeof seconds, "%" PRId64 ".%03" PRId64 "s", s % 60, ms);
+    else
+        snprintf(seconds, sizeof seconds, "%" PRId64 "s", s % 60);
+    if (s >= 3600)
+        return op_printf(op, "%" PRId64 "h%" PRId64 "m%s", s / 3600, s / 60 % 60, seconds);
+    if (s >= 60)
+        return op_printf(op, "%" PRId64 "m%s", s / 60, seconds);
+    return op_strdup(op, seconds);
+}
+
+static const char *copy_string(struct op *op, struct slice value)
+{
+    struct slice s;
+
+    if (value_string(op, value, &s) < 0 || memchr(s.data, 0, s.len) != NULL)
+        return NULL;
+    return op_strndup(op, s.data, s.len);
+}
+
+static const char **split_commas(struct op *op, const char *text)
+{
+    size_t n = 1;
+    const char **list;
+
+    for (const char *p = text; *p != 0; p++)
+        n += *p == ',';
+    list = op_alloc(op, (n + 1) * sizeof *list);
+    n = 0;
+    while (*text != 0) {
+        size_t len = strcspn(text, ",");
+        struct slice part = value_trim(slice_of(text, len));
+
+        if (part.len > 0)
+            list[n++] = op_strndup(op, part.data, part.len);
+        text += len + (text[len] == ',');
+    }
+    return list;
+}
+
+int vault_strings(struct op *op, struct slice value, const char ***ret)
+{
+    struct slice *elements;
+    const char **list;
+    size_t n;
+
+    if (value.len == 0) {
+        *ret = op_alloc(op, sizeof **ret);
+        return 0;
+    }
+    if (*(const char *)value.data == '"') {
+        const char *text = copy_string(op, value);
+
+        if (text == NULL)
+            return -EINVAL;
+        *ret = split_commas(op, text);
+        return 0;
+    }
+    if (value_elements(op, value, &elements, &n) < 0)
+        return -EINVAL;
+    list = op_alloc(op, (n + 1) * sizeof *list);
+    for (size_t i = 0; i < n; i++) {
+        list[i] = copy_string(op, elements[i]);
+        if (list[i] == NULL)
+            return -EINVAL;
+    }
+    *ret = list;
+    return 0;
+}
+
+int vault_string(struct op *op, const struct object *o, const char *key, const char **ret)
+{
+    struct slice value = object_value(o, key);
+
+    *ret = NULL;
+    if (value.len == 0)
+        return 0;
+    *ret = copy_string(op, value);
+    if (*ret == NULL)
+        return op_fail(op, EINVAL, "error converting input for field \"%s\": expected a string",
+                       key);
+    return 0;
+}
+
+bool vault_is_list(struct web_request *req)
+{
+    const char *list;
+
+    if (strcmp(req->method, "LIST") == 0)
+        return true;
+    list = strcmp(req->method, "GET") == 0 ? web_query(req, "list") : NULL;
+    return list != NULL && (strcmp(list, "true") == 0 || strcmp(list, "1") == 0);
+}

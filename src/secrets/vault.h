@@ -1,0 +1,95 @@
+/* vault.h: what the handlers of Vault's dialect share. A handler returns 0 or a negative errno,
+ * which secrets_render turns into Vault's body. */
+#ifndef SECRETS_VAULT_H
+#define SECRETS_VAULT_H
+
+#include "base/json.h"
+#include "identity/identity.h"
+#include "secrets/object.h"
+#include "secrets/secrets.h"
+
+#define VAULT_VERSION                                                                              \
+    "1.15.0" /* Terraform's provider gates features on a semver of 1.11 or later */
+
+/* Before anything else: namespace, wrapping, sealed. */
+int vault_begin(struct web_request *req);
+/* The body as an object; an empty body is {}. */
+int vault_body(struct web_request *req, struct object *ret);
+
+/* A logical answer: {"request_id":…, then "data": and what the handler writes as its value. */
+struct answer {
+    struct buf out;
+    struct json json;
+    struct web_request *req;
+};
+void answer_begin(struct answer *a, struct web_request *req);
+/* As before, up to the data, with these lease fields (KV v1). */
+void answer_begin_lease(struct answer *a, struct web_request *req, int64_t duration_s);
+/* Ends the envelope, and is the answer; `status` 0: 200. */
+void answer_end(struct answer *a, struct web_response *resp, int status);
+/* An answer that is no envelope: begins an object, ends it. */
+void plain_begin(struct answer *a, struct web_request *req);
+void plain_end(struct answer *a, struct web_response *resp, int status);
+void answer_empty(struct web_response *resp); /* 204 */
+/* {"errors":[text]} with a status of its own. Returns 0: it is the answer. */
+int answer_error(struct web_request *req, struct web_response *resp, int status, const char *text);
+
+void json_ktime(struct json *j, const char *key, int64_t unix_ns); /* 0: "" */
+/* Durations in: "1h30m", 30, "30"; nanoseconds. -EINVAL. Out: "1h30m0s". */
+int vault_duration(struct op *op, struct slice value, int64_t *ret_ns);
+const char *vault_duration_text(struct op *op, int64_t ns);
+/* A list of strings, as an array or as one string with commas. In the op, NULL-terminated. -EINVAL.
+ */
+int vault_strings(struct op *op, struct slice value, const char ***ret);
+/* A member that is a string: NULL if it is absent, -EINVAL if it is something else. */
+int vault_string(struct op *op, const struct object *o, const char *key, const char **ret);
+
+/* Is a list asked for? (LIST, or GET with list=true.) */
+bool vault_is_list(struct web_request *req);
+
+/* A request below a mount. */
+struct kv_request {
+    struct secrets *s;
+    struct mount *mount;
+    const char *noun; /* "data", "metadata", …; v1: "" */
+    const char *path; /* inside the mount, no slash at either end */
+    const char *full; /* "secret/data/app/db": what rights are asked for */
+    struct web_request *req;
+    struct web_response *resp;
+    struct op *op;
+};
+int kv2_handle(struct kv_request *q);
+int kv1_handle(struct kv_request *q);
+int kv2_metadata(struct kv_request *q); /* metadata/, detailed-metadata/, config */
+int kv2_fate(struct kv_request *q);     /* delete/, undelete/, destroy/ */
+int kv_answer_list(struct kv_request *q, bool detailed);
+void json_version_metadata(struct json *j, const struct kv_version *v, struct slice custom);
+
+/* Handlers of fixed routes, by file. */
+int sys_health(struct web_request *req, struct web_response *resp);
+int sys_seal_status(struct web_request *req, struct web_response *resp);
+int sys_init(struct web_request *req, struct web_response *resp);
+int sys_leader(struct web_request *req, struct web_response *resp);
+int sys_seal(struct web_request *req, struct web_response *resp);
+int sys_unseal(struct web_request *req, struct web_response *resp);
+int sys_key_status(struct web_request *req, struct web_response *resp);
+int sys_rotate(struct web_request *req, struct web_response *resp);
+int sys_capabilities(struct web_request *req, struct web_response *resp);
+int sys_ui_mounts(struct web_request *req, struct web_response *resp);
+int sys_ui_mount(struct web_request *req, struct web_response *resp);
+int sys_mounts(struct web_request *req, struct web_response *resp);
+int sys_mount(struct web_request *req, struct web_response *resp);
+int sys_mount_tune(struct web_request *req, struct web_response *resp);
+int sys_remount(struct web_request *req, struct web_response *resp);
+int sys_remount_status(struct web_request *req, struct web_response *resp);
+int sys_policies(struct web_request *req, struct web_response *resp);
+int sys_policy(struct web_request *req, struct web_response *resp);
+int token_self(struct web_request *req, struct web_response *resp);
+int token_other(struct web_request *req, struct web_response *resp);
+int token_make(struct web_request *req, struct web_response *resp);
+int token_accessors(struct web_request *req, struct web_response *resp);
+int userpass_login(struct web_request *req, struct web_response *resp);
+int userpass_user(struct web_request *req, struct web_response *resp);
+int userpass_users(struct web_request *req, struct web_response *resp);
+
+#endif

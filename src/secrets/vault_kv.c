@@ -1,0 +1,391 @@
+/* vault_kv.c: secrets over HTTP: data/, subkeys/ and what belongs to versions of a secret. */
+#include "base/scope.h"
+#include "secrets/tree_value.h"
+#include "secrets/vault.h"
+
+#include <errno.h>
+
+void json_version_metadata(struct json *j, const struct kv_version *v, struct slice custom)
+{
+    json_ktime(j, "created_time", v->created_ns);
+    json_key(j, "custom_metadata");
+    if (custom.len > 0)
+        json_raw(j, custom);
+    else
+        json_null(j);
+    json_ktime(j, "deletion_time", v->deletion_ns);
+    json_kbool(j, "destroyed", v->destroyed);
+    json_ku64(j, "version", v->number);
+}
+
+static void json_metadata(struct json *j, const struct kv_version *v, struct slice custom)
+{
+    json_key(j, "metadata");
+    json_object(j);
+    json_version_metadata(j, v, custom);
+    json_object_end(j);
+}
+
+/* The secret and the version that ?version= names. */
+static int find_version(struct kv_request *q, struct kv_entry *ret_entry, struct kv_version *ret)
+{
+    const char *text = web_query(q->req, "version");
+    int64_t number = 0;
+    int r;
+
+    if (text != NULL && value_integer(q->op, slice_str(text), &number) < 0)
+        return op_fail(q->op, EINVAL, "the version '%s' is no number", text);
+    r = kv_find(q->op, q->mount->kv, q->path, ret_entry);
+    if (r < 0)
+        return r;
+    if (number < 0 || number > UINT32_MAX)
+        return -ENOENT;
+    return kv_version_find(ret_entry, (uint32_t)number, ret);
+}
+
+static int read_data(struct kv_request *q)
+{
+    struct kv_content content = {0};
+    struct kv_version v;
+    struct kv_entry e;
+    struct answer a;
+    bool live;
+    int r = identity_check(q->op, POLICY_READ, "%s", q->full);
+
+    if (r == 0)
+        r = find_version(q, &e, &v);
+    if (r < 0)
+        return r;
+    live = kv_version_is_live(&v);
+    if (live)
+        r = kv_read(q->op, q->mount->kv, &e, &v, &content);
+    if (r < 0)
+        return r;
+    answer_begin(&a, q->req);
+    json_object(&a.json);
+    json_key(&a.json, "data");
+    if (live)
+        json_raw(&a.json, content.text);
+    else
+        json_null(&a.json);
+    json_metadata(&a.json, &v, e.custom);
+    json_object_end(&a.json);
+    answer_end(&a, q->resp,
+               live ? 200 : 404); /* CLI, hvac and Terraform read the body of this 404 */
+    return 0;
+}
+
+/* Create or update, by whether the secret is there. */
+static int check_write(struct kv_request *q)
+{
+    unsigned rights = identity_rights(q->op->who, slice_str(q->full));
+    struct kv_entry e;
+    int r;
+
+    if ((rights & POLICY_DENY) == 0 && (rights & POLICY_CREATE) != 0 &&
+        (rights & POLICY_UPDATE) != 0)
+        return 0;
+    r = kv_find(q->op, q->mount->kv, q->path, &e);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    op_forgive(q->op);
+    return identity_check(q->op, r == 0 ? POLICY_UPDATE : POLICY_CREATE, "%s", q->full);
+}
+
+static int read_cas(struct op *op, const struct object *body, int64_t *ret)
+{
+    struct slice options = object_value(body, "options");
+    struct object o;
+    struct slice cas;
+    int r;
+
+    *ret = -1;
+    if (options.len == 0)
+        return 0;
+    r = object_parse(op, options, &o);
+    if (r < 0)
+        return r;
+    cas = object_value(&o, "cas");
+    if (cas.len == 0)
+        return 0;
+    if (value_integer(op, cas, ret) < 0 || *ret < 0)
+        return op_fail(op, EINVAL, "error parsing check-and-set parameter");
+    return 0;
+}
+
+static int read_write(struct kv_request *q, struct slice *ret_data, int64_t *ret_cas)
+{
+    struct object body, data;
+    int r = vault_body(q->req, &body);
+
+    if (r == 0)
+        r = read_cas(q->op, &body, ret_cas);
+    if (r < 0)
+        return r;
+    *ret_data = object_value(&body, "data");
+    if (ret_data->len == 0)
+        return op_fail(q->op, EINVAL, "no data provided");
+    if (*(const char *)ret_data->data != '{')
+        return op_fail(q->op, EINVAL, "error converting input for field \"data\": expected a map");
+    return object_parse(q->op, *ret_data, &data);
+}
+
+/* A field that holds bytes which are no UTF-8 is shown as base64. A client that reads and writes
+ * the whole secret sends that text back: as long as it is unchanged, it stays bytes. */
+static int keep_binary(struct kv_request *q, const struct kv_entry *e, struct kv_content *content)
+{
+    struct kv_content old = {0};
+    struct kv_version v;
+    int r;
+
+    if (kv_version_find(e, 0, &v) < 0 || !kv_version_is_live(&v))
+        return 0;
+    r = kv_read(q->op, q->mount->kv, e, &v, &old);
+    return r == 0 ? content_keep_binary(q->op, &old, content) : r;
+}
+
+static int write_content(struct kv_request *q, struct slice text, int64_t cas,
+                         const struct kv_entry *old)
+{
+    struct kv_content content = {.text = text};
+    struct kv_version v;
+    struct kv_entry now = {0};
+    struct answer a;
+    int r = 0;
+
+    if (old == NULL && kv_find(q->op, q->mount->kv, q->path, &now) == 0)
+        old = &now;
+    op_forgive(q->op);
+    if (old != NULL)
+        r = keep_binary(q, old, &content);
+    if (r == 0)
+        r = kv_put(q->op, q->mount->kv, q->path, &content, cas, &q->resp->commit, &v);
+    if (r < 0)
+        return r;
+    secrets_changed(q->op, q->mount, q->path);
+    answer_begin(&a, q->req);
+    json_object(&a.json);
+    json_version_metadata(&a.json, &v, old != NULL ? old->custom : slice_of(NULL, 0));
+    json_object_end(&a.json);
+    answer_end(&a, q->resp, 200);
+    return 0;
+}
+
+static int write_data(struct kv_request *q)
+{
+    struct slice data;
+    int64_t cas;
+    int r = check_write(q);
+
+    if (r == 0)
+        r = read_write(q, &data, &cas);
+    return r == 0 ? write_content(q, data, cas, NULL) : r;
+}
+
+static bool is_merge_patch(struct web_request *req)
+{
+    const char *type = web_header(req, "Content-Type");
+
+    return type != NULL && strncmp(type, "application/merge-patch+json", 28) == 0;
+}
+
+static int patch_data(struct kv_request *q)
+{
+    struct kv_content content = {0};
+    struct kv_version v;
+    struct kv_entry e;
+    struct buf merged = {0};
+    struct slice data, text;
+    int64_t cas;
+    int r;
+
+    if (!is_merge_patch(q->req))
+        return answer_error(q->req, q->resp, 415,
+                            "PATCH requires Content-Type of application/merge-patch+json");
+    r = identity_check(q->op, POLICY_PATCH, "%s", q->full);
+    if (r == 0)
+        r = read_write(q, &data, &cas);
+    if (r == 0)
+        r = kv_find(q->op, q->mount->kv, q->path, &e);
+    if (r == 0)
+        r = kv_version_find(&e, 0, &v);
+    if (r == 0 && !kv_version_is_live(&v))
+        r = -ENOENT;
+    if (r == 0)
+        r = kv_read(q->op, q->mount->kv, &e, &v, &content);
+    if (r == 0)
+        r = value_merge(q->op, content.text, data, &merged);
+    text = op_slice(q->op, buf_slice(&merged));
+    buf_wipe(&merged);
+    return r == 0 ? write_content(q, text, cas, &e) : r;
+}
+
+static int delete_data(struct kv_request *q)
+{
+    int r = identity_check(q->op, POLICY_DELETE, "%s", q->full);
+
+    if (r == 0)
+        r = kv_doom(q->op, q->mount->kv, q->path, KV_DELETE, NULL, 0, &q->resp->commit);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    op_forgive(q->op);
+    secrets_changed(q->op, q->mount, q->path);
+    answer_empty(q->resp);
+    return 0;
+}
+
+static int read_versions(struct op *op, const struct object *body, uint32_t **ret, size_t *ret_n)
+{
+    struct slice value = object_value(body, "versions");
+    struct slice *elements = NULL;
+    size_t n = 0;
+    uint32_t *list;
+
+    if (value.len > 0 && *(const char *)value.data != '[') { /* one, or "1,2" */
+        const char **parts;
+
+        if (*(const char *)value.data != '"') {
+            elements = op_alloc(op, sizeof *elements);
+            elements[n++] = value;
+        } else if (vault_strings(op, value, &parts) == 0) {
+            for (size_t i = 0; parts[i] != NULL; i++)
+                n++;
+            elements = op_alloc(op, (n + 1) * sizeof *elements);
+            for (size_t i = 0; i < n; i++)
+                elements[i] = slice_str(parts[i]);
+        }
+    } else if (value.len > 0 && value_elements(op, value, &elements, &n) < 0) {
+        n = 0;
+    }
+    if (n == 0)
+        return op_fail(op, EINVAL, "no version number provided");
+    list = op_alloc(op, n * sizeof *list);
+    for (size_t i = 0; i < n; i++) {
+        int64_t number;
+
+        if (value_integer(op, elements[i], &number) < 0 || number < 0 || number > UINT32_MAX)
+            return op_fail(op, EINVAL,
+                           "error converting input for field \"versions\": expected numbers");
+        list[i] = (uint32_t)number;
+    }
+    *ret = list;
+    *ret_n = n;
+    return 0;
+}
+
+int kv2_fate(struct kv_request *q)
+{
+    enum kv_fate fate = strcmp(q->noun, "delete") == 0     ? KV_DELETE
+                        : strcmp(q->noun, "undelete") == 0 ? KV_UNDELETE
+                                                           : KV_DESTROY;
+    struct object body;
+    uint32_t *versions;
+    size_t n;
+    int r;
+
+    if (strcmp(q->req->method, "PUT") != 0 && strcmp(q->req->method, "POST") != 0)
+        return -ENOTSUP;
+    r = identity_check(q->op, POLICY_UPDATE, "%s", q->full);
+    if (r == 0)
+        r = vault_body(q->req, &body);
+    if (r == 0)
+        r = read_versions(q->op, &body, &versions, &n);
+    if (r == 0)
+        r = kv_doom(q->op, q->mount->kv, q->path, fate, versions, n, &q->resp->commit);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    op_forgive(q->op);
+    secrets_changed(q->op, q->mount, q->path);
+    answer_empty(q->resp);
+    return 0;
+}
+
+/* The shape of a value: objects down to `depth` (0: all), everything else as null. */
+static int json_shape(struct op *op, struct json *j, struct slice value, int64_t depth)
+{
+    struct object o;
+    int r = object_parse(op, value, &o);
+
+    if (r < 0)
+        return r;
+    json_object(j);
+    for (size_t i = 0; i < o.n && r == 0; i++) {
+        bool deeper = *(const char *)o.members[i].value.data == '{' && depth != 1 && j->depth < 60;
+
+        json_key_slice(j, o.members[i].key);
+        if (deeper)
+            r = json_shape(op, j, o.members[i].value, depth > 0 ? depth - 1 : 0);
+        else
+            json_null(j);
+    }
+    json_object_end(j);
+    return r;
+}
+
+static int read_subkeys(struct kv_request *q)
+{
+    const char *text = web_query(q->req, "depth");
+    struct kv_content content = {0};
+    struct kv_version v;
+    struct kv_entry e;
+    struct answer a;
+    int64_t depth = 0;
+    int r;
+
+    if (strcmp(q->req->method, "GET") != 0 && strcmp(q->req->method, "HEAD") != 0)
+        return -ENOTSUP;
+    r = identity_check(q->op, POLICY_READ, "%s", q->full);
+    if (r == 0 && text != NULL && value_integer(q->op, slice_str(text), &depth) < 0)
+        r = op_fail(q->op, EINVAL, "the depth '%s' is no number", text);
+    if (r == 0)
+        r = find_version(q, &e, &v);
+    if (r == 0 && kv_version_is_live(&v))
+        r = kv_read(q->op, q->mount->kv, &e, &v, &content);
+    if (r < 0)
+        return r;
+    answer_begin(&a, q->req);
+    json_object(&a.json);
+    json_metadata(&a.json, &v, e.custom);
+    json_key(&a.json, "subkeys");
+    if (content.text.len > 0)
+        r = json_shape(q->op, &a.json, content.text, depth);
+    else
+        json_null(&a.json);
+    json_object_end(&a.json);
+    answer_end(&a, q->resp, content.text.len > 0 ? 200 : 404);
+    return r;
+}
+
+static int handle_data(struct kv_request *q)
+{
+    const char *method = q->req->method;
+
+    if (q->path[0] == 0)
+        return -ENOENT;
+    if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
+        return read_data(q);
+    if (strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0)
+        return write_data(q);
+    if (strcmp(method, "PATCH") == 0)
+        return patch_data(q);
+    return strcmp(method, "DELETE") == 0 ? delete_data(q) : -ENOTSUP;
+}
+
+int kv2_handle(struct kv_request *q)
+{
+    static const struct {
+        const char *noun;
+        int (*handle)(struct kv_request *q);
+    } nouns[] = {
+        {"data", handle_data},    {"metadata", kv2_metadata},
+        {"delete", kv2_fate},     {"undelete", kv2_fate},
+        {"destroy", kv2_fate},    {"subkeys", read_subkeys},
+        {"config", kv2_metadata}, {"detailed-metadata", kv2_metadata},
+    };
+
+    for (size_t i = 0; i < array_size(nouns); i++) {
+        if (strcmp(q->noun, nouns[i].noun) == 0)
+            return nouns[i].handle(q);
+    }
+    return -ENOENT;
+}

@@ -1,0 +1,325 @@
+/* vault_metadata.c: metadata/, detailed-metadata/ and config of a KV mount; lists. */
+#include "base/scope.h"
+#include "secrets/vault.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static void json_versions(struct json *j, const struct kv_entry *e)
+{
+    json_key(j, "versions");
+    json_object(j);
+    for (size_t i = 0; i < e->n_versions; i++) {
+        struct kv_version v;
+        char number[16];
+
+        kv_version_at(e, i, &v);
+        snprintf(number, sizeof number, "%u", v.number);
+        json_key(j, number);
+        json_object(j);
+        json_ktime(j, "created_time", v.created_ns);
+        json_ktime(j, "deletion_time", v.deletion_ns);
+        json_kbool(j, "destroyed", v.destroyed);
+        json_object_end(j);
+    }
+    json_object_end(j);
+}
+
+static void json_settings(struct op *op, struct json *j, const struct kv_entry *e)
+{
+    json_kbool(j, "cas_required", e->cas_required);
+    json_ktime(j, "created_time", e->created_ns);
+    json_ku64(j, "current_version", e->current);
+    json_key(j, "custom_metadata");
+    if (e->custom.len > 0)
+        json_raw(j, e->custom);
+    else
+        json_null(j);
+    json_kstr(j, "delete_version_after", vault_duration_text(op, e->delete_after_ns));
+    json_ku64(j, "max_versions", e->max_versions);
+    json_ku64(j, "oldest_version", e->oldest);
+    json_ktime(j, "updated_time", e->updated_ns);
+}
+
+static int read_metadata(struct kv_request *q)
+{
+    struct kv_entry e;
+    struct answer a;
+    int r = identity_check(q->op, POLICY_READ, "%s", q->full);
+
+    if (r == 0)
+        r = kv_find(q->op, q->mount->kv, q->path, &e);
+    if (r < 0)
+        return r;
+    answer_begin(&a, q->req);
+    json_object(&a.json);
+    json_settings(q->op, &a.json, &e);
+    json_versions(&a.json, &e);
+    json_object_end(&a.json);
+    answer_end(&a, q->resp, 200);
+    return 0;
+}
+
+static int refuse_field(struct op *op, const char *field, const char *want)
+{
+    return op_fail(op, EINVAL, "error converting input for field \"%s\": expected %s", field, want);
+}
+
+static int read_change(struct op *op, const struct object *body, struct kv_change *ret)
+{
+    struct slice max = object_value(body, "max_versions");
+    struct slice cas = object_value(body, "cas_required");
+    struct slice after = object_value(body, "delete_version_after");
+    int64_t n = 0;
+
+    *ret = (struct kv_change){0};
+    if (max.len > 0) {
+        if (value_integer(op, max, &n) < 0 || n < 0)
+            return refuse_field(op, "max_versions", "a number");
+        if (n > KV_VERSIONS_LIMIT)
+            return op_fail(op, EINVAL, "max_versions is at most %d", KV_VERSIONS_LIMIT);
+        ret->set_max_versions = true;
+        ret->max_versions = (uint32_t)n;
+    }
+    if (cas.len > 0) {
+        if (value_boolean(cas, &ret->cas_required) < 0)
+            return refuse_field(op, "cas_required", "true or false");
+        ret->set_cas_required = true;
+    }
+    if (after.len > 0) {
+        if (vault_duration(op, after, &ret->delete_after_ns) < 0)
+            return refuse_field(op, "delete_version_after", "a duration");
+        ret->set_delete_after = true;
+    }
+    return 0;
+}
+
+static int write_change(struct kv_request *q, const struct kv_change *change)
+{
+    int r = kv_custom_check(q->op, change->custom);
+
+    if (r == 0)
+        r = kv_configure(q->op, q->mount->kv, q->path, change, &q->resp->commit);
+    if (r < 0)
+        return r;
+    secrets_changed(q->op, q->mount, q->path);
+    answer_empty(q->resp);
+    return 0;
+}
+
+static int write_metadata(struct kv_request *q)
+{
+    struct kv_change change;
+    struct object body;
+    struct kv_entry e;
+    bool exists = kv_find(q->op, q->mount->kv, q->path, &e) == 0;
+    int r;
+
+    op_forgive(q->op);
+    r = identity_check(q->op, exists ? POLICY_UPDATE : POLICY_CREATE, "%s", q->full);
+    if (r == 0)
+        r = vault_body(q->req, &body);
+    if (r == 0)
+        r = read_change(q->op, &body, &change);
+    if (r < 0)
+        return r;
+    change.custom = object_value(&body, "custom_metadata");
+    change.set_custom = change.custom.len > 0;
+    return write_change(q, &change);
+}
+
+static int patch_metadata(struct kv_request *q)
+{
+    const char *type = web_header(q->req, "Content-Type");
+    struct buf merged = {0};
+    struct kv_change change;
+    struct object body;
+    struct kv_entry e;
+    int r;
+
+    if (type == NULL || strncmp(type, "application/merge-patch+json", 28) != 0)
+        return answer_error(q->req, q->resp, 415,
+                            "PATCH requires Content-Type of application/merge-patch+json");
+    r = identity_check(q->op, POLICY_PATCH, "%s", q->full);
+    if (r == 0)
+        r = vault_body(q->req, &body);
+    if (r == 0)
+        r = read_change(q->op, &body, &change);
+    if (r == 0)
+        r = kv_find(q->op, q->mount->kv, q->path, &e);
+    if (r < 0)
+        return r;
+    if (object_find(&body, SLICE("custom_metadata")) != NULL) {
+        struct slice patch = object_value(&body, "custom_metadata");
+
+        change.set_custom = true;
+        if (patch.len > 0)
+            r = value_merge(q->op, e.custom, patch, &merged);
+        change.custom = op_slice(q->op, buf_slice(&merged));
+        buf_done(&merged);
+    }
+    return r == 0 ? write_change(q, &change) : r;
+}
+
+static int delete_metadata(struct kv_request *q)
+{
+    int r = identity_check(q->op, POLICY_DELETE, "%s", q->full);
+
+    if (r == 0)
+        r = kv_remove(q->op, q->mount->kv, q->path);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    op_forgive(q->op);
+    secrets_changed(q->op, q->mount, q->path);
+    answer_empty(q->resp);
+    return 0;
+}
+
+static const char *shown_name(struct op *op, const struct kv_entry *e)
+{
+    return op_printf(op, "%.*s%s", (int)e->name.len, (const char *)e->name.data,
+                     e->kind == KV_FOLDER ? "/" : "");
+}
+
+/* OpenBao: ?after=NAME&limit=N. */
+static void page(struct kv_request *q, struct kv_entry **list, size_t *n)
+{
+    const char *after = web_query(q->req, "after");
+    const char *text = web_query(q->req, "limit");
+    int64_t limit = 0;
+
+    while (after != NULL && after[0] != 0 && *n > 0 &&
+           strcmp(shown_name(q->op, *list), after) <= 0) {
+        ++*list;
+        --*n;
+    }
+    if (text != NULL && value_integer(q->op, slice_str(text), &limit) == 0 && limit > 0 &&
+        (uint64_t)limit < *n)
+        *n = (size_t)limit;
+}
+
+static void json_key_info(struct op *op, struct json *j, const struct kv_entry *list, size_t n)
+{
+    json_key(j, "key_info");
+    json_object(j);
+    for (size_t i = 0; i < n; i++) {
+        if (list[i].kind != KV_SECRET)
+            continue;
+        json_key_slice(j, list[i].name);
+        json_object(j);
+        json_settings(op, j, &list[i]);
+        json_object_end(j);
+    }
+    json_object_end(j);
+}
+
+int kv_answer_list(struct kv_request *q, bool detailed)
+{
+    struct kv_entry *list = NULL;
+    struct answer a;
+    size_t n = 0;
+    int r = kv_list(q->op, q->mount->kv, q->path, &list, &n);
+
+    if (r < 0)
+        return r;
+    page(q, &list, &n);
+    if (n == 0)
+        return -ENOENT;
+    answer_begin(&a, q->req);
+    json_object(&a.json);
+    json_key(&a.json, "keys");
+    json_array(&a.json);
+    for (size_t i = 0; i < n; i++) {
+        if (list[i].kind == KV_FOLDER)
+            json_str(&a.json, shown_name(q->op, &list[i]));
+        else
+            json_slice(&a.json, list[i].name);
+    }
+    json_array_end(&a.json);
+    if (detailed)
+        json_key_info(q->op, &a.json, list, n);
+    json_object_end(&a.json);
+    answer_end(&a, q->resp, 200);
+    return 0;
+}
+
+/* Vault asks for list on the path with or without its last slash. */
+static int list_metadata(struct kv_request *q)
+{
+    int r = 0;
+
+    if (!identity_may(q->op, POLICY_LIST, "%s/", q->full))
+        r = identity_check(q->op, POLICY_LIST, "%s", q->full);
+    return r == 0 ? kv_answer_list(q, strcmp(q->noun, "detailed-metadata") == 0) : r;
+}
+
+static int read_config(struct kv_request *q)
+{
+    struct kv_config config = kv_get_config(q->mount->kv);
+    struct answer a;
+    int r = identity_check(q->op, POLICY_READ, "%s", q->full);
+
+    if (r < 0)
+        return r;
+    answer_begin(&a, q->req);
+    json_object(&a.json);
+    json_kbool(&a.json, "cas_required", config.cas_required);
+    json_kstr(&a.json, "delete_version_after", vault_duration_text(q->op, config.delete_after_ns));
+    json_ku64(&a.json, "max_versions", config.max_versions);
+    json_object_end(&a.json);
+    answer_end(&a, q->resp, 200);
+    return 0;
+}
+
+static int write_config(struct kv_request *q)
+{
+    struct kv_config config = kv_get_config(q->mount->kv);
+    struct kv_change change;
+    struct object body;
+    int r = identity_check(q->op, POLICY_UPDATE, "%s", q->full);
+
+    if (r == 0)
+        r = vault_body(q->req, &body);
+    if (r == 0)
+        r = read_change(q->op, &body, &change);
+    if (r < 0)
+        return r;
+    if (change.set_max_versions)
+        config.max_versions = change.max_versions;
+    if (change.set_cas_required)
+        config.cas_required = change.cas_required;
+    if (change.set_delete_after)
+        config.delete_after_ns = change.delete_after_ns;
+    r = mount_save(q->s->mounts, q->mount, NULL, &config);
+    if (r == 0)
+        answer_empty(q->resp);
+    return r;
+}
+
+static int handle_config(struct kv_request *q)
+{
+    const char *method = q->req->method;
+
+    if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
+        return read_config(q);
+    return strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0 ? write_config(q) : -ENOTSUP;
+}
+
+int kv2_metadata(struct kv_request *q)
+{
+    const char *method = q->req->method;
+
+    if (strcmp(q->noun, "config") == 0)
+        return q->path[0] == 0 ? handle_config(q) : -ENOENT;
+    if (vault_is_list(q->req))
+        return list_metadata(q);
+    if (q->path[0] == 0 || strcmp(q->noun, "metadata") != 0)
+        return -ENOENT;
+    if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
+        return read_metadata(q);
+    if (strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0)
+        return write_metadata(q);
+    if (strcmp(method, "PATCH") == 0)
+        return patch_metadata(q);
+    return strcmp(method, "DELETE") == 0 ? delete_metadata(q) : -ENOTSUP;
+}

@@ -1,0 +1,400 @@
+/* vault_mounts.c: sys/mounts, sys/auth, sys/remount, and the preflight of `kv` commands. */
+#include "base/scope.h"
+#include "secrets/vault.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define SECOND INT64_C(1000000000)
+
+DEFINE_SCOPE(mount, struct mount, mount_unref)
+
+static const char *shown_path(const struct mount *mount)
+{
+    return mount_is_auth(mount) ? mount->path + 5 : mount->path; /* behind "auth/" */
+}
+
+/* The members of a mount's row, without its braces. */
+static void json_mount(struct json *j, struct mount *mount)
+{
+    struct mount_tune tune = mount_get_tune(mount);
+
+    json_kstr(j, "accessor", mount->accessor);
+    json_key(j, "config");
+    json_object(j);
+    json_ki64(j, "default_lease_ttl", tune.default_ttl_s);
+    json_kbool(j, "force_no_cache", false);
+    json_ki64(j, "max_lease_ttl", tune.max_ttl_s);
+    if (mount_is_auth(mount))
+        json_kstr(j, "token_type", "default-service");
+    json_object_end(j);
+    json_kstr(j, "description", tune.description);
+    json_kbool(j, "external_entropy_access", false);
+    json_kbool(j, "local", mount->kind == MOUNT_CUBBYHOLE);
+    json_key(j, "options");
+    if (mount->kind == MOUNT_KV2 || mount->kind == MOUNT_KV1) {
+        json_object(j);
+        json_kstr(j, "version", mount->kind == MOUNT_KV2 ? "2" : "1");
+        json_object_end(j);
+    } else {
+        json_null(j);
+    }
+    json_kstr(j, "plugin_version", "");
+    json_kstr(j, "running_plugin_version", "v" VAULT_VERSION "+builtin");
+    json_kstr(j, "running_sha256", "");
+    json_kbool(j, "seal_wrap", false);
+    json_kstr(j, "type", mount_type(mount->kind));
+    json_kstr(j, "uuid", mount->uuid);
+}
+
+/* filter: 0 secret engines, 1 auth; only those that the caller may see, if `who` is given. */
+static void json_mounts(struct op *op, struct json *j, struct mounts *mounts, bool auth,
+                        const struct identity *who)
+{
+    struct mount **list;
+    size_t n = mounts_list(mounts, op, &list);
+
+    for (size_t i = 0; i < n; i++) {
+        if (mount_is_auth(list[i]) == auth &&
+            (who == NULL || policy_set_touches(who->policies, slice_str(list[i]->path)))) {
+            json_key(j, shown_path(list[i]));
+            json_object(j);
+            json_mount(j, list[i]);
+            json_object_end(j);
+        }
+        mount_unref(list[i]);
+    }
+}
+
+int sys_mounts(struct web_request *req, struct web_response *resp)
+{
+    bool auth = strncmp(req->path, "/v1/sys/auth", 12) == 0;
+    struct secrets *s = req->self;
+    struct answer a;
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, POLICY_READ, "%s", auth ? "sys/auth" : "sys/mounts");
+    if (r < 0)
+        return r;
+    answer_begin(&a, req);
+    json_object(&a.json);
+    json_mounts(req->op, &a.json, s->mounts, auth, NULL);
+    json_object_end(&a.json);
+    json_mounts(req->op, &a.json, s->mounts, auth, NULL); /* old clients read the top level */
+    answer_end(&a, resp, 200);
+    return 0;
+}
+
+int sys_ui_mounts(struct web_request *req, struct web_response *resp)
+{
+    struct secrets *s = req->self;
+    struct answer a;
+    int r = vault_begin(req);
+
+    if (r < 0)
+        return r;
+    answer_begin(&a, req);
+    json_object(&a.json);
+    json_key(&a.json, "auth");
+    json_object(&a.json);
+    json_mounts(req->op, &a.json, s->mounts, true, req->op->who);
+    json_object_end(&a.json);
+    json_key(&a.json, "secret");
+    json_object(&a.json);
+    json_mounts(req->op, &a.json, s->mounts, false, req->op->who);
+    json_object_end(&a.json);
+    json_object_end(&a.json);
+    answer_end(&a, resp, 200);
+    return 0;
+}
+
+/* The preflight of every `kv` command of the CLI: which mount is this, and which version of KV. */
+int sys_ui_mount(struct web_request *req, struct web_response *resp)
+{
+    const char *path = op_printf(req->op, "%s/", web_param(req, "path"));
+    scope_cleanup(scope_mount) struct mount *mount = NULL;
+    struct secrets *s = req->self;
+    const char *rest;
+    struct answer a;
+    int r = vault_begin(req);
+
+    if (r < 0)
+        return r;
+    mount = mount_find(s->mounts, path, &rest);
+    if (mount == NULL || !policy_set_touches(req->op->who->policies, slice_str(mount->path))) {
+        path = op_printf(req->op,
+                         "preflight capability check returned 403, please ensure client's policies "
+                         "grant access to path \"%s\"",
+                         path);
+        return answer_error(req, resp, 403, path);
+    }
+    answer_begin(&a, req);
+    json_object(&a.json);
+    json_mount(&a.json, mount);
+    json_kstr(&a.json, "path", mount->path);
+    json_object_end(&a.json);
+    answer_end(&a, resp, 200);
+    return 0;
+}
+
+/* "/v1/sys/mounts/kv2" is "kv2/", "/v1/sys/auth/up" and "/v1/sys/mounts/auth/up" are "auth/up/". */
+static const char *mount_param(struct web_request *req)
+{
+    const char *name = web_param(req, "mount");
+    size_t len = strlen(name);
+    bool auth = strncmp(req->path, "/v1/sys/auth/", 13) == 0;
+
+    return op_printf(req->op, "%s%s%s", auth ? "auth/" : "", name,
+                     len > 0 && name[len - 1] == '/' ? "" : "/");
+}
+
+static int mount_kind(struct op *op, const struct object *body, bool auth, enum mount_kind *ret)
+{
+    struct object options = {0};
+    const char *type = NULL;
+    const char *version = NULL;
+    int r = vault_string(op, body, "type", &type);
+
+    if (r == 0 && object_value(body, "options").len > 0)
+        r = object_parse(op, object_value(body, "options"), &options);
+    if (r == 0)
+        r = vault_string(op, &options, "version", &version);
+    if (r < 0)
+        return r;
+    if (type == NULL)
+        return op_fail(op, EINVAL, "backend type must be specified as a string");
+    if (auth && strcmp(type, "userpass") == 0)
+        *ret = MOUNT_USERPASS;
+    else if (!auth && (strcmp(type, "kv-v2") == 0 ||
+                       (strcmp(type, "kv") == 0 && version != NULL && strcmp(version, "2") == 0)))
+        *ret = MOUNT_KV2;
+    else if (!auth && (strcmp(type, "kv") == 0 || strcmp(type, "generic") == 0))
+        *ret = MOUNT_KV1;
+    else
+        return op_fail(op, EINVAL, "plugin not found in the catalog: %s", type);
+    return 0;
+}
+
+/* description, and the ttls of `config` or (tune) of the body itself. */
+static int read_tune(struct op *op, const struct object *body, const struct object *config,
+                     struct mount_tune *tune)
+{
+    static const char *const names[] = {"default_lease_ttl", "max_lease_ttl"};
+    int64_t *values[] = {&tune->default_ttl_s, &tune->max_ttl_s};
+    const char *description = NULL;
+    int r = vault_string(op, body, "description", &description);
+
+    if (r < 0)
+        return r;
+    if (description != NULL)
+        snprintf(tune->description, sizeof tune->description, "%s", description);
+    for (size_t i = 0; i < array_size(names); i++) {
+        struct slice value = object_value(config, names[i]);
+
+        if (value.len == 0)
+            continue;
+        if (vault_duration(op, value, values[i]) < 0)
+            return op_fail(op, EINVAL,
+                           "error converting input for field \"%s\": expected a duration",
+                           names[i]);
+        *values[i] /= SECOND;
+    }
+    return 0;
+}
+
+static int enable(struct web_request *req, struct web_response *resp, const char *path)
+{
+    struct secrets *s = req->self;
+    struct mount_tune tune = {0};
+    struct object body, config = {0};
+    enum mount_kind kind;
+    int r = vault_body(req, &body);
+
+    if (r == 0)
+        r = mount_kind(req->op, &body, strncmp(path, "auth/", 5) == 0, &kind);
+    if (r == 0 && object_value(&body, "config").len > 0)
+        r = object_parse(req->op, object_value(&body, "config"), &config);
+    if (r == 0)
+        r = read_tune(req->op, &body, &config, &tune);
+    if (r == 0)
+        r = mount_add(s->mounts, req->op, kind, path, &tune);
+    if (r == 0)
+        answer_empty(resp);
+    return r;
+}
+
+static int disable(struct web_request *req, struct web_response *resp, const char *path)
+{
+    struct secrets *s = req->self;
+    int r = mount_remove(s->mounts, req->op, path);
+
+    if (r < 0 && r != -ENOENT)
+        return r;
+    answer_empty(resp);
+    return 0;
+}
+
+static int show(struct web_request *req, struct web_response *resp, const char *path)
+{
+    scope_cleanup(scope_mount) struct mount *mount = NULL;
+    struct secrets *s = req->self;
+    const char *rest = "";
+    struct answer a;
+
+    mount = mount_find(s->mounts, path, &rest);
+    if (mount == NULL || rest[0] != 0)
+        return op_fail(req->op, EINVAL, "No secret engine mount at %s", path);
+    answer_begin(&a, req);
+    json_object(&a.json);
+    json_mount(&a.json, mount);
+    json_object_end(&a.json);
+    json_mount(&a.json, mount);
+    answer_end(&a, resp, 200);
+    return 0;
+}
+
+int sys_mount(struct web_request *req, struct web_response *resp)
+{
+    const char *path = mount_param(req);
+    const char *method = req->method;
+    unsigned right = strcmp(method, "DELETE") == 0 ? POLICY_DELETE
+                     : strcmp(method, "GET") == 0  ? POLICY_READ
+                                                   : POLICY_UPDATE;
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, right, "%s", req->path + 4);
+    if (r < 0)
+        return r;
+    if (right == POLICY_UPDATE)
+        return enable(req, resp, path);
+    return right == POLICY_READ ? show(req, resp, path) : disable(req, resp, path);
+}
+
+static void json_tune(struct json *j, struct mount *mount)
+{
+    struct mount_tune tune = mount_get_tune(mount);
+
+    json_ki64(j, "default_lease_ttl", tune.default_ttl_s > 0 ? tune.default_ttl_s : 2764800);
+    json_kstr(j, "description", tune.description);
+    json_kbool(j, "force_no_cache", false);
+    json_ki64(j, "max_lease_ttl", tune.max_ttl_s > 0 ? tune.max_ttl_s : 2764800);
+    if (mount->kind == MOUNT_KV2 || mount->kind == MOUNT_KV1) {
+        json_key(j, "options");
+        json_object(j);
+        json_kstr(j, "version", mount->kind == MOUNT_KV2 ? "2" : "1");
+        json_object_end(j);
+    }
+    if (mount_is_auth(mount))
+        json_kstr(j, "token_type", "default-service");
+}
+
+static int write_tune(struct web_request *req, struct web_response *resp, struct mount *mount)
+{
+    struct secrets *s = req->self;
+    struct mount_tune tune = mount_get_tune(mount);
+    struct object body, options = {0};
+    const char *version = NULL;
+    int r = vault_body(req, &body);
+
+    if (r == 0 && object_value(&body, "options").len > 0)
+        r = object_parse(req->op, object_value(&body, "options"), &options);
+    if (r == 0)
+        r = vault_string(req->op, &options, "version", &version);
+    if (r == 0 && version != NULL && strcmp(version, mount->kind == MOUNT_KV2 ? "2" : "1") != 0)
+        r = op_fail(req->op, EINVAL,
+                    "the version of a KV mount cannot be changed; make a kv-v2 mount and copy");
+    if (r == 0)
+        r = read_tune(req->op, &body, &body, &tune);
+    if (r == 0)
+        r = mount_save(s->mounts, mount, &tune, NULL);
+    if (r == 0)
+        answer_empty(resp);
+    return r;
+}
+
+int sys_mount_tune(struct web_request *req, struct web_response *resp)
+{
+    bool reads = strcmp(req->method, "GET") == 0;
+    scope_cleanup(scope_mount) struct mount *mount = NULL;
+    struct secrets *s = req->self;
+    const char *rest = "";
+    struct answer a;
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, reads ? POLICY_READ : POLICY_UPDATE, "%s", req->path + 4);
+    if (r < 0)
+        return r;
+    mount = mount_find(s->mounts, mount_param(req), &rest);
+    if (mount == NULL || rest[0] != 0)
+        return op_fail(req->op, EINVAL, "cannot fetch sysview for path \"%s\"", mount_param(req));
+    if (!reads)
+        return write_tune(req, resp, mount);
+    answer_begin(&a, req);
+    json_object(&a.json);
+    json_tune(&a.json, mount);
+    json_object_end(&a.json);
+    json_tune(&a.json, mount);
+    answer_end(&a, resp, 200);
+    return 0;
+}
+
+int sys_remount(struct web_request *req, struct web_response *resp)
+{
+    struct secrets *s = req->self;
+    const char *from = NULL;
+    const char *to = NULL;
+    struct object body;
+    struct answer a;
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, POLICY_UPDATE | POLICY_SUDO, "sys/remount");
+    if (r == 0)
+        r = vault_body(req, &body);
+    if (r == 0)
+        r = vault_string(req->op, &body, "from", &from);
+    if (r == 0)
+        r = vault_string(req->op, &body, "to", &to);
+    if (r == 0 && (from == NULL || to == NULL))
+        r = op_fail(req->op, EINVAL, "both 'from' and 'to' path must be specified as a string");
+    if (r < 0)
+        return r;
+    from =
+        op_printf(req->op, "%s%s", from, from[0] != 0 && from[strlen(from) - 1] == '/' ? "" : "/");
+    to = op_printf(req->op, "%s%s", to, to[0] != 0 && to[strlen(to) - 1] == '/' ? "" : "/");
+    r = mount_move(s->mounts, req->op, from, to);
+    if (r < 0)
+        return r;
+    answer_begin(&a, req);
+    json_object(&a.json);
+    json_kstr(&a.json, "migration_id", op_id(req->op));
+    json_object_end(&a.json);
+    json_kstr(&a.json, "migration_id", op_id(req->op));
+    answer_end(&a, resp, 200);
+    return 0;
+}
+
+/* It was done when it was answered. */
+int sys_remount_status(struct web_request *req, struct web_response *resp)
+{
+    struct answer a;
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, POLICY_READ, "%s", req->path + 4);
+    if (r < 0)
+        return r;
+    answer_begin(&a, req);
+    json_object(&a.json);
+    json_kstr(&a.json, "migration_id", web_param(req, "id"));
+    json_key(&a.json, "migration_info");
+    json_object(&a.json);
+    json_kstr(&a.json, "status", "success");
+    json_object_end(&a.json);
+    json_object_end(&a.json);
+    answer_end(&a, resp, 200);
+    return 0;
+}

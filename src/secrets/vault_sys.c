@@ -1,0 +1,306 @@
+/* vault_sys.c: sys/: health, seal, keys, and what a token may do. */
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/scope.h"
+#include "secrets/vault.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static void cluster_id(struct secrets *s, char ret[37])
+{
+    uint8_t id[KEYRING_ID_BYTES];
+    char hex[2 * KEYRING_ID_BYTES + 1];
+
+    keyring_id(s->keyring, id);
+    hex_encode(slice_of(id, sizeof id), hex);
+    snprintf(ret, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+}
+
+/* ?sealedcode=200 and its sisters replace the status. */
+static int health_status(struct web_request *req, const char *code, int status)
+{
+    const char *text = web_query(req, code);
+    int64_t n;
+
+    if (text == NULL || value_integer(req->op, slice_str(text), &n) < 0 || n < 100 || n > 599)
+        return status;
+    return (int)n;
+}
+
+int sys_health(struct web_request *req, struct web_response *resp)
+{
+    struct secrets *s = req->self;
+    bool sealed = keyring_is_sealed(s->keyring);
+    int initialized = sealed ? keyring_exists(s->keyring) : 1;
+    struct answer a;
+    char id[37];
+    int status;
+
+    if (initialized < 0)
+        return initialized;
+    if (!initialized)
+        status = health_status(req, "uninitcode", 501);
+    else
+        status =
+            sealed ? health_status(req, "sealedcode", 503) : health_status(req, "activecode", 200);
+    cluster_id(s, id);
+    plain_begin(&a, req);
+    json_kbool(&a.json, "initialized", initialized);
+    json_kbool(&a.json, "sealed", sealed);
+    json_kbool(&a.json, "standby", false);
+    json_kbool(&a.json, "performance_standby", false);
+    json_kstr(&a.json, "replication_performance_mode", "disabled");
+    json_kstr(&a.json, "replication_dr_mode", "disabled");
+    json_ki64(&a.json, "server_time_utc", clock_unix_ms() / 1000);
+    json_kstr(&a.json, "version", VAULT_VERSION);
+    json_kstr(&a.json, "cluster_name", "infrafs");
+    json_kstr(&a.json, "cluster_id", id);
+    plain_end(&a, resp, status);
+    return 0;
+}
+
+int sys_seal_status(struct web_request *req, struct web_response *resp)
+{
+    struct secrets *s = req->self;
+    bool sealed = keyring_is_sealed(s->keyring);
+    int initialized = keyring_exists(s->keyring);
+    struct answer a;
+    char id[37];
+
+    if (initialized < 0)
+        return initialized;
+    cluster_id(s, id);
+    plain_begin(&a, req);
+    json_kstr(&a.json, "type",
+              "shamir"); /* one share: whoever unseals by hand gives the whole key */
+    json_kbool(&a.json, "initialized", initialized);
+    json_kbool(&a.json, "sealed", sealed);
+    json_ku64(&a.json, "t", 1);
+    json_ku64(&a.json, "n", 1);
+    json_ku64(&a.json, "progress", 0);
+    json_kstr(&a.json, "nonce", "");
+    json_kstr(&a.json, "version", VAULT_VERSION);
+    json_kstr(&a.json, "build_date", "2026-01-01T00:00:00Z");
+    json_kbool(&a.json, "migration", false);
+    if (!sealed) {
+        json_kstr(&a.json, "cluster_name", "infrafs");
+        json_kstr(&a.json, "cluster_id", id);
+    }
+    json_kbool(&a.json, "recovery_seal", false);
+    json_kstr(&a.json, "storage_type", "rocksdb");
+    plain_end(&a, resp, 200);
+    return 0;
+}
+
+int sys_init(struct web_request *req, struct web_response *resp)
+{
+    struct secrets *s = req->self;
+    int initialized = keyring_exists(s->keyring);
+    struct answer a;
+
+    if (initialized < 0)
+        return initialized;
+    if (strcmp(req->method, "GET") != 0 && strcmp(req->method, "HEAD") != 0)
+        return op_fail(req->op, EINVAL, "%s",
+                       initialized ? "Vault is already initialized"
+                                   : "the daemon initializes itself at its start, see its log");
+    plain_begin(&a, req);
+    json_kbool(&a.json, "initialized", initialized);
+    plain_end(&a, resp, 200);
+    return 0;
+}
+
+int sys_leader(struct web_request *req, struct web_response *resp)
+{
+    struct answer a;
+    int r = secrets_check(req->self, req->op);
+
+    if (r < 0)
+        return r;
+    plain_begin(&a, req);
+    json_kbool(&a.json, "ha_enabled", false);
+    json_kbool(&a.json, "is_self", true);
+    json_kstr(&a.json, "active_time", "0001-01-01T00:00:00Z");
+    json_kstr(&a.json, "leader_address", "");
+    json_kstr(&a.json, "leader_cluster_address", "");
+    json_kbool(&a.json, "performance_standby", false);
+    json_ku64(&a.json, "performance_standby_last_remote_wal", 0);
+    plain_end(&a, resp, 200);
+    return 0;
+}
+
+int sys_seal(struct web_request *req, struct web_response *resp)
+{
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, POLICY_UPDATE | POLICY_SUDO, "sys/seal");
+    if (r < 0)
+        return r;
+    secrets_seal(req->self);
+    answer_empty(resp);
+    return 0;
+}
+
+int sys_unseal(struct web_request *req, struct web_response *resp)
+{
+    struct object body;
+    const char *key = NULL;
+    bool reset = false;
+    int r;
+
+    req->op->wiped = true;
+    r = vault_body(req, &body);
+    if (r == 0)
+        r = vault_string(req->op, &body, "key", &key);
+    if (r < 0)
+        return r;
+    value_boolean(object_value(&body, "reset"), &reset);
+    if (key == NULL && !reset)
+        return op_fail(req->op, EINVAL,
+                       "'key' must be specified in request body as JSON, or 'reset' set to true");
+    if (key != NULL)
+        r = secrets_unseal(req->self, req->op, slice_str(key));
+    if (r == -EBADMSG || r == -EINVAL) {
+        op_forgive(req->op);
+        return op_fail(req->op, EINVAL, "Unseal failed, invalid key");
+    }
+    return r < 0 ? r : sys_seal_status(req, resp);
+}
+
+int sys_key_status(struct web_request *req, struct web_response *resp)
+{
+    struct secrets *s = req->self;
+    struct keyring_status status;
+    struct answer a;
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, POLICY_READ, "sys/key-status");
+    if (r == 0)
+        r = keyring_status(s->keyring, &status);
+    if (r < 0)
+        return r;
+    answer_begin(&a, req);
+    json_object(&a.json);
+    json_ku64(&a.json, "term", status.term);
+    json_ktime(&a.json, "install_time", status.installed_unix_ns);
+    json_ku64(&a.json, "encryptions", status.encryptions);
+    json_object_end(&a.json);
+    json_ku64(&a.json, "term", status.term);
+    json_ktime(&a.json, "install_time", status.installed_unix_ns);
+    json_ku64(&a.json, "encryptions", status.encryptions);
+    answer_end(&a, resp, 200);
+    return 0;
+}
+
+int sys_rotate(struct web_request *req, struct web_response *resp)
+{
+    struct secrets *s = req->self;
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, POLICY_UPDATE | POLICY_SUDO, "sys/rotate");
+    if (r == 0)
+        r = keyring_rotate(s->keyring);
+    if (r == 0)
+        answer_empty(resp);
+    return r;
+}
+
+static void json_rights(struct json *j, unsigned rights, bool is_root)
+{
+    static const struct {
+        unsigned right;
+        const char *name;
+    } names[] = {
+        {POLICY_CREATE, "create"}, {POLICY_DELETE, "delete"}, {POLICY_LIST, "list"},
+        {POLICY_PATCH, "patch"},   {POLICY_READ, "read"},     {POLICY_SCAN, "scan"},
+        {POLICY_SUDO, "sudo"},     {POLICY_UPDATE, "update"},
+    };
+
+    json_array(j);
+    if (is_root)
+        json_str(j, "root");
+    else if ((rights & POLICY_DENY) != 0 || rights == 0)
+        json_str(j, "deny");
+    for (size_t i = 0; i < array_size(names) && !is_root && (rights & POLICY_DENY) == 0; i++) {
+        if ((rights & names[i].right) != 0)
+            json_str(j, names[i].name);
+    }
+    json_array_end(j);
+}
+
+static bool is_root(const struct identity *who)
+{
+    for (size_t i = 0; who->policy_names != NULL && who->policy_names[i] != NULL; i++) {
+        if (strcmp(who->policy_names[i], "root") == 0)
+            return true;
+    }
+    return false;
+}
+
+static int answer_capabilities(struct web_request *req, struct web_response *resp,
+                               const struct object *body, const struct identity *who)
+{
+    struct slice value = object_value(body, "paths");
+    const char **paths;
+    struct answer a;
+
+    if (value.len == 0)
+        value = object_value(body, "path");
+    if (vault_strings(req->op, value, &paths) < 0 || paths[0] == NULL)
+        return op_fail(req->op, EINVAL, "paths must be supplied");
+    answer_begin(&a, req);
+    json_object(&a.json);
+    for (size_t i = 0; paths[i] != NULL; i++) {
+        json_key(&a.json, paths[i]);
+        json_rights(&a.json, identity_rights(who, slice_str(paths[i])), is_root(who));
+    }
+    if (paths[1] == NULL) {
+        json_key(&a.json, "capabilities");
+        json_rights(&a.json, identity_rights(who, slice_str(paths[0])), is_root(who));
+    }
+    json_object_end(&a.json);
+    for (size_t i = 0; paths[i] != NULL; i++) {
+        json_key(&a.json, paths[i]);
+        json_rights(&a.json, identity_rights(who, slice_str(paths[i])), is_root(who));
+    }
+    if (paths[1] == NULL) {
+        json_key(&a.json, "capabilities");
+        json_rights(&a.json, identity_rights(who, slice_str(paths[0])), is_root(who));
+    }
+    answer_end(&a, resp, 200);
+    return 0;
+}
+
+int sys_capabilities(struct web_request *req, struct web_response *resp)
+{
+    const char *verb = req->path + sizeof "/v1/sys/" - 1;
+    struct secrets *s = req->self;
+    struct identity *other = NULL;
+    const char *token = NULL;
+    struct object body;
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, POLICY_UPDATE, "sys/%s", verb);
+    if (r == 0)
+        r = vault_body(req, &body);
+    if (r == 0 && strcmp(verb, "capabilities-accessor") == 0)
+        return op_fail(req->op, ENOTSUP, "capabilities of an accessor are not told");
+    if (r == 0 && strcmp(verb, "capabilities") == 0)
+        r = vault_string(req->op, &body, "token", &token);
+    if (r == 0 && token != NULL) {
+        r = identity_token(s->identities, req->op, slice_str(token), &other);
+        if (r < 0) {
+            op_forgive(req->op);
+            r = op_fail(req->op, EINVAL, "invalid token");
+        }
+    }
+    if (r == 0)
+        r = answer_capabilities(req, resp, &body, other != NULL ? other : req->op->who);
+    identity_unref(other);
+    return r;
+}
