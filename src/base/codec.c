@@ -107,6 +107,8 @@ int base64_decode(struct buf *out, struct slice in)
                 return -EINVAL;
             v = v << 6 | (uint32_t)digit;
         }
+        if ((v & ((1u << 8 * (4 - n)) - 1)) != 0 && n < 4) /* bits behind the end: not canonical */
+            return -EINVAL;
         for (int k = 0; k < 3; k++)
             bytes[k] = (uint8_t)(v >> (16 - 8 * k));
         buf_add(out, bytes, n - 1);

@@ -7,6 +7,7 @@ extern "C" {
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>
@@ -121,6 +122,24 @@ bool regex_replace(const struct regex *r, struct slice text, struct slice replac
     return true;
 }
 
+/* "1.5e+20" as "150000000000000000000": to_chars in fixed form prints all digits of the binary value,
+ * where Go prints the shortest ones and zeros. */
+static size_t expand(char *text, size_t n)
+{
+    char *e = static_cast<char *>(memchr(text, 'e', n));
+    size_t at = text[0] == '-' ? 1 : 0;
+    size_t exponent = std::strtoul(e + 1, nullptr, 10);
+    size_t digits = 1;
+
+    if (text[at + 1] == '.') {
+        digits = static_cast<size_t>(e - text) - at - 1;
+        memmove(text + at + 1, text + at + 2, digits - 1);
+    }
+    memset(text + at + digits, '0', exponent + 1 - digits);
+    text[at + exponent + 1] = 0;
+    return at + exponent + 1;
+}
+
 size_t double_print(double v, char text[DOUBLE_TEXT_MAX])
 {
     double magnitude = std::fabs(v);
@@ -134,11 +153,15 @@ size_t double_print(double v, char text[DOUBLE_TEXT_MAX])
         memcpy(text, v > 0 ? "+Inf" : "-Inf", 5);
         return 4;
     }
-    bool exponent = magnitude != 0 && (magnitude < 1e-4 || magnitude >= 1e21);
+    /* Prometheus, util/jsonutil/marshal.go */
+    bool exponent = magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21);
+    bool large = magnitude >= 1e15 && !exponent;
     r = std::to_chars(text, text + DOUBLE_TEXT_MAX - 1, v,
-                      exponent ? std::chars_format::scientific : std::chars_format::fixed);
+                      exponent || large ? std::chars_format::scientific
+                                        : std::chars_format::fixed);
     *r.ptr = 0;
-    return static_cast<size_t>(r.ptr - text);
+    size_t n = static_cast<size_t>(r.ptr - text);
+    return large ? expand(text, n) : n;
 }
 
 int double_parse(struct slice s, double *ret)

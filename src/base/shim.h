@@ -20,8 +20,8 @@ bool regex_replace(const struct regex *r, struct slice text, struct slice replac
                    struct buf *out);
 
 #define DOUBLE_TEXT_MAX 32
-/* The shortest text that reads back to v, as Go's strconv 'f' with exponent form where it prints
- * one ('g' with -1 precision: 1e+21, 1e-07); NaN, +Inf, -Inf. Returns the length. */
+/* The shortest text that reads back to v, as Prometheus prints it in JSON: plain digits, and an
+ * exponent below 1e-06 and from 1e+21 on; NaN, +Inf, -Inf. Returns the length. */
 size_t double_print(double v, char text[DOUBLE_TEXT_MAX]);
 /* All of s as a decimal double, correctly rounded (from_chars); no hex, no blanks, a leading + is
  * accepted. -EINVAL; -ERANGE on overflow. */
