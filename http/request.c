@@ -68,6 +68,7 @@ void request_resume(struct request *r)
 {
     struct http *http = r->http;
 
+    __atomic_add_fetch(&r->handed, 1, __ATOMIC_RELEASE);
     MHD_resume_connection(r->connection);
     __atomic_sub_fetch(&http->parked, 1, __ATOMIC_RELEASE);
 }
@@ -303,6 +304,7 @@ static enum MHD_Result first_call(struct request *r)
 enum MHD_Result request_handle(struct request *r, const char *method, const char *version,
                                const char *data, size_t *size)
 {
+    (void)__atomic_load_n(&r->handed, __ATOMIC_ACQUIRE);
     if (*size > 0)
         return body_take(r, data, size) < 0 ? MHD_NO : MHD_YES;
     if (r->stage == STAGE_NEW) {
@@ -337,6 +339,7 @@ static void job_abandon(struct request *r)
 
 void request_close(struct request *r)
 {
+    (void)__atomic_load_n(&r->handed, __ATOMIC_ACQUIRE);
     if (r->counted)
         __atomic_sub_fetch(&r->http->under_way, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&r->http->parked, 1, __ATOMIC_RELAXED);

@@ -56,6 +56,7 @@ struct request {
     enum stage stage;
     int result;                        /* 0 or the negative errno to render */
     unsigned tries;
+    unsigned handed; /* atomic: what a worker did comes before what the server's thread does next */
     bool counted;                      /* in http->under_way */
     bool begun;                        /* begin returned 0, and end was not called */
     bool showed_credentials;

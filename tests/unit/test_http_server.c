@@ -1,8 +1,8 @@
 #include "http_test.h"
 
 /* What the routes did, told by several threads. */
-static unsigned begun, ended, handled, committed_twice;
-static uint64_t streamed;
+static _Atomic unsigned begun, ended, handled, committed_twice;
+static _Atomic uint64_t streamed;
 
 static int hello(struct web_request *req, struct web_response *resp)
 {
@@ -37,7 +37,7 @@ static void nap_ms(long ms)
 static int slow(struct web_request *req, struct web_response *resp)
 {
     nap_ms(50);
-    __atomic_add_fetch(&handled, 1, __ATOMIC_RELAXED);
+    handled += 1;
     return hello(req, resp);
 }
 
@@ -99,8 +99,7 @@ static int stream_out(struct web_request *req, struct web_response *resp)
 
 /* The batch of straw: a number of times it must fail. */
 struct store_batch {
-    int fails;
-    int real;
+    _Atomic int fails;
 };
 static struct store_batch batch;
 
@@ -146,7 +145,7 @@ static int after(struct web_request *req, struct web_response *resp)
 
 static int commit(struct web_request *req, struct web_response *resp)
 {
-    __atomic_add_fetch(&committed_twice, 1, __ATOMIC_RELAXED);
+    committed_twice += 1;
     resp->commit = &batch;
     resp->after_commit = after;
     resp->status = 201;
@@ -161,7 +160,7 @@ struct blob {
     bool lendable;
     bool damaged;
 };
-static unsigned blobs_open, loans;
+static _Atomic unsigned blobs_open, loans;
 
 uint64_t blob_size(const struct blob *b)
 {
@@ -178,7 +177,7 @@ const struct digest *blob_digest(const struct blob *b)
 
 void blob_close(struct blob *b)
 {
-    __atomic_sub_fetch(&blobs_open, 1, __ATOMIC_RELAXED);
+    blobs_open -= 1;
     free(b);
 }
 
@@ -206,13 +205,13 @@ int blob_lend(struct blob *b, uint64_t offset, size_t n, struct blob_loan *ret)
         ret->iov[i].iov_base = (void *)(uintptr_t)(b->bytes + offset + i * 1000);
         ret->iov[i].iov_len = left < 1000 ? left : 1000;
     }
-    __atomic_add_fetch(&loans, 1, __ATOMIC_RELAXED);
+    loans += 1;
     return 0;
 }
 
 void blob_unlend(struct blob_loan *loan)
 {
-    __atomic_sub_fetch(&loans, 1, __ATOMIC_RELAXED);
+    loans -= 1;
     free(loan->iov);
 }
 
@@ -224,7 +223,7 @@ static int give_blob(struct web_request *req, struct web_response *resp)
     const char *kind = req->params[0].value;
     struct blob *b = xcalloc(1, sizeof *b);
 
-    __atomic_add_fetch(&blobs_open, 1, __ATOMIC_RELAXED);
+    blobs_open += 1;
     b->bytes = blob_bytes;
     b->size = strcmp(kind, "small") == 0   ? 1000
               : strcmp(kind, "lent") == 0  ? 600000
@@ -242,7 +241,7 @@ static int upload_begin(struct web_request *req)
 {
     if (web_query(req, "refuse") != NULL)
         return op_fail(req->op, EACCES, "not here");
-    __atomic_add_fetch(&begun, 1, __ATOMIC_RELAXED);
+    begun += 1;
     req->state = xcalloc(1, sizeof(uint64_t));
     return 0;
 }
@@ -253,7 +252,7 @@ static int upload_data(struct web_request *req, const void *bytes, size_t n)
 
     for (size_t i = 0; i < n; i++)
         *sum += ((const unsigned char *)bytes)[i];
-    __atomic_add_fetch(&streamed, n, __ATOMIC_RELAXED);
+    streamed += n;
     if (memchr(bytes, '!', n) != NULL)
         return op_fail(req->op, EINVAL, "no '!' please");
     if (web_query(req, "slow") != NULL)
@@ -270,7 +269,7 @@ static int upload(struct web_request *req, struct web_response *resp)
 
 static void upload_end(struct web_request *req)
 {
-    __atomic_add_fetch(&ended, 1, __ATOMIC_RELAXED);
+    ended += 1;
     free(req->state);
 }
 
@@ -321,6 +320,8 @@ static int setup(void **state)
 {
     (void)state;
     memset(large_text, 'a', sizeof large_text);
+    for (size_t i = 0; i < sizeof blob_bytes; i++)
+        blob_bytes[i] = (char)(i * 7 + i / 1000);
     page = web_page_new(slice_of(large_text, 5000), "text/html", "\"page\"", true);
     test_server_start(&server, &test_domain, NULL);
     return 0;
@@ -548,8 +549,8 @@ static void test_cases(void **state)
         if (closed != cases[i].closed)
             fail_msg("%s: %s: %s", cases[i].name, closed ? "closed" : "open", got.data);
     }
-    assert_int_equal(__atomic_load_n(&begun, __ATOMIC_RELAXED),
-                     __atomic_load_n(&ended, __ATOMIC_RELAXED));
+    assert_int_equal(begun,
+                     ended);
 }
 
 static void expect(const char *send, int status, const char *want)
@@ -571,18 +572,18 @@ static void expect(const char *send, int status, const char *want)
 /* A password is hashed once, in a worker; a wrong one each time. */
 static void test_logins(void **state)
 {
-    unsigned before = __atomic_load_n(&hashes, __ATOMIC_RELAXED);
+    unsigned before = hashes;
 
     (void)state;
-    __atomic_store_n(&alice_is_remembered, false, __ATOMIC_RELAXED);
+    alice_is_remembered = false;
     for (int i = 0; i < 3; i++)
         expect(GET("/guarded") "Authorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n", 200, "alice");
     for (int i = 0; i < 3; i++)
         expect(GET("/guarded") "Authorization: Basic YWxpY2U6eA==\r\n\r\n", 401, "wrong");
-    assert_int_equal(__atomic_load_n(&hashes, __ATOMIC_RELAXED) - before, 4);
+    assert_int_equal(hashes - before, 4);
 }
 
-static unsigned published;
+static _Atomic unsigned published;
 
 static void on_feed(void *ctx, const struct op_change *changes, bool wait, enum door door)
 {
@@ -591,7 +592,7 @@ static void on_feed(void *ctx, const struct op_change *changes, bool wait, enum 
     assert_int_equal(door, DOOR_HTTP);
     assert_string_equal(changes->path, "/x");
     nap_ms(20);
-    __atomic_add_fetch(&published, 1, __ATOMIC_SEQ_CST);
+    published += 1;
 }
 
 /* The answer waits for the commit and for those who cache. */
@@ -647,11 +648,11 @@ static void test_refusals(void **state)
 }
 
 /* Waits until the count is reached: what happens after an answer happens soon. */
-static void soon(unsigned *count, unsigned want)
+static void soon(_Atomic unsigned *count, unsigned want)
 {
-    for (int i = 0; i < 2000 && __atomic_load_n(count, __ATOMIC_SEQ_CST) != want; i++)
+    for (int i = 0; i < 2000 && *count != want; i++)
         nap_ms(5);
-    assert_int_equal(__atomic_load_n(count, __ATOMIC_SEQ_CST), want);
+    assert_int_equal(*count, want);
 }
 
 static void test_blobs(void **state)
@@ -665,8 +666,6 @@ static void test_blobs(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof blob_bytes; i++)
-        blob_bytes[i] = (char)(i * 7 + i / 1000);
     for (size_t i = 0; i < array_size(kinds); i++) {
         int fd = client_open(&server);
         autobuf in = {0}, out = {0}, part = {0}, text = {0};
@@ -795,7 +794,7 @@ static void test_limits(void **state)
 }
 
 struct crowd {
-    unsigned good;
+    _Atomic unsigned good;
 };
 
 static void *one_of_many(void *arg)
@@ -810,7 +809,7 @@ static void *one_of_many(void *arg)
         client_send(fd, text, strlen(text));
         if (client_answer(fd, &in, &out, false) && client_answer(fd, &in, &more, false) &&
             status_of(&out) == 200 && strstr(more.data, "hello you\n") != NULL)
-            __atomic_add_fetch(&crowd->good, 1, __ATOMIC_RELAXED);
+            crowd->good += 1;
         close(fd);
     }
     return NULL;
