@@ -2,7 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "http/mhd.h"
+#include "http/page.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -38,6 +38,7 @@ int http_start(const struct http_options *options, struct http **ret, struct buf
     h->options = *options;
     h->limits = &options->config->limits;
     h->own = (struct domain_instance){&http_domain, h};
+    h->page = page_new(&h->page_policy);
     h->workers = pool_new(WORKERS, "http");
     h->hashers = pool_new(HASHERS, "hash");
     r = open_listeners(h, why);
@@ -78,6 +79,8 @@ void http_stop(struct http *h, unsigned grace_ms)
         listener_close(h->listeners[i]);
     pool_free(h->hashers);
     pool_free(h->workers);
+    web_page_unref(h->page);
+    free(h->page_policy);
     free(h->listeners);
     free(h);
 }

@@ -25,6 +25,8 @@ struct http {
     unsigned parked;    /* atomic: suspended connections, and requests not yet freed */
     bool stopping;      /* atomic: answers close their connections */
     bool refusing;      /* atomic: nothing is served any more */
+    struct web_page *page;   /* the web page */
+    char *page_policy;       /* its Content-Security-Policy */
     uint64_t body_bytes; /* atomic: held in memory for collected bodies, of all requests */
 };
 

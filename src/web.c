@@ -109,6 +109,8 @@ void web_response_done(struct web_response *resp)
         web_page_unref(resp->page);
     if (resp->blob != NULL)
         blob_close(resp->blob);
+    if (resp->file != NULL)
+        resp->file->ops->close(resp->file);
     if (resp->generate_free != NULL)
         resp->generate_free(resp->generate_ctx);
     if (resp->commit != NULL)
@@ -134,6 +136,8 @@ int web_status(int err)
     case EEXIST:
     case ENOTEMPTY:
     case EISDIR:
+    case EXDEV:
+    case ELOOP:
         return 409;
     case EINVAL:
     case ENAMETOOLONG:

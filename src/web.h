@@ -118,7 +118,7 @@ struct web_page *web_page_new(struct slice bytes, const char *content_type, cons
 struct web_page *web_page_ref(struct web_page *p);
 void web_page_unref(struct web_page *p); /* NULL is fine */
 
-enum web_body { WEB_NOTHING, WEB_BYTES, WEB_PAGE, WEB_BLOB, WEB_STREAM };
+enum web_body { WEB_NOTHING, WEB_BYTES, WEB_PAGE, WEB_BLOB, WEB_STREAM, WEB_FILE };
 
 struct web_response_header {
     struct web_response_header *next;
@@ -132,12 +132,13 @@ struct web_response {
     struct slice bytes;      /* WEB_BYTES: in the op, or static */
     struct web_page *page;   /* WEB_PAGE: a reference, given up with the answer */
     struct blob *blob;       /* WEB_BLOB: taken. http/ serves Range and If-Range on it */
+    struct node_file *file;  /* WEB_FILE: taken; likewise */
     /* WEB_STREAM: fills buf, up to max; bytes, 0 at the end, -errno cuts the answer short. Runs in
      * the server's thread and must not block long. */
     ssize_t (*generate)(void *ctx, char *buf, size_t max);
     void (*generate_free)(void *ctx);
     void *generate_ctx;
-    /* For WEB_BYTES and WEB_BLOB: If-None-Match is answered with 304. With quotes. */
+    /* For WEB_BYTES, WEB_BLOB, WEB_FILE: If-None-Match is answered with 304. With quotes. */
     const char *etag;
     bool compress;           /* WEB_BYTES: gzip if the client takes it and it is worth it */
     bool close;              /* close the connection after the answer */

@@ -14,6 +14,7 @@
 #include "identity/audit.h"
 #include "identity/identity.h"
 #include "store/store.h"
+#include "tree.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -86,9 +87,9 @@ int audit_write(struct audit *a, struct op *op, const char *what, const char *pa
 {
     (void)a;
     (void)op;
+    (void)result;
     assert_non_null(what);
     assert_non_null(path);
-    assert_true(result >= 100);
     audited += 1;
     return audit_is_broken ? -EIO : 0;
 }
@@ -113,7 +114,8 @@ static inline struct config *test_config(void)
 }
 
 struct test_server {
-    struct config *config;
+    struct config *config; /* NULL: defaults on a free port */
+    struct tree *tree;
     struct domain_instance instance;
     struct feed *feed;
     struct http *http;
@@ -131,6 +133,7 @@ static inline void test_server_start(struct test_server *s, const struct domain 
     s->feed = feed_new();
     options.config = s->config;
     options.feed = s->feed;
+    options.tree = s->tree;
     if (http_start(&options, &s->http, &why) < 0)
         fail_msg("start: %s", why.data);
     http_addresses(s->http, &addresses);
