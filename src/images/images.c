@@ -97,6 +97,15 @@ void manifest_changed(struct op *op, const char *repo, const struct digest *d)
                digest_file_name(d, text));
 }
 
+void referrer_changed(struct op *op, const char *repo, const struct digest *subject,
+                      const struct digest *d)
+{
+    char of[DIGEST_TEXT_MAX], name[DIGEST_TEXT_MAX];
+
+    op_changed(op, CHANGE_ENTRY, "/images/%s/@manifests/%s/referrers/%s", repo,
+               digest_file_name(subject, of), digest_file_name(d, name));
+}
+
 int repo_note(struct op *op, struct images *im, const char *repo)
 {
     struct store_batch *batch;

@@ -227,6 +227,8 @@ static int push_checked(struct push_state *s)
     if (r < 0)
         return r;
     manifest_changed(s->op, s->repo, &s->push->digest);
+    if (s->m->has_subject)
+        referrer_changed(s->op, s->repo, &s->m->subject.digest, &s->push->digest);
     if (s->tag != NULL)
         tag_changed(s->op, s->repo, s->tag);
     for (size_t i = 0; i < s->push->n_tags; i++)
@@ -374,6 +376,7 @@ static int drop_contents(struct op *op, struct images *im, const char *repo, str
         struct row_key key = key_referrer(&m->subject.digest, &view->digest);
 
         store_batch_delete(batch, key_slice(&key));
+        referrer_changed(op, repo, &m->subject.digest, &view->digest);
     }
     manifest_free(m);
     return r;

@@ -43,6 +43,8 @@ int repo_note(struct op *op, struct images *im, const char *repo);
 void tag_changed(struct op *op, const char *repo, const char *tag);
 void manifest_changed(struct op *op, const char *repo, const struct digest *d);
 void repo_changed(struct op *op, const char *repo);
+void referrer_changed(struct op *op, const char *repo, const struct digest *subject,
+                      const struct digest *d);
 /* Says which damaged row it is; returns -EIO. */
 int images_damaged(struct op *op, const char *repo, const char *what);
 
