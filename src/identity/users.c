@@ -109,21 +109,25 @@ void users_take(struct users *u, struct slice text)
     free_table(old);
 }
 
-/* Keyed BLAKE2b over the parts, each behind its length. */
-static void mac_of(const struct users *u, struct slice user, struct slice password,
-                   const char *hash, uint8_t ret[USERS_MAC_BYTES])
+void users_mac(const struct users *u, const struct slice *parts, size_t n,
+               uint8_t ret[USERS_MAC_BYTES])
 {
-    struct slice parts[] = {user, password, slice_str(hash)};
     crypto_generichash_state state;
 
     crypto_generichash_init(&state, u->key, sizeof u->key, USERS_MAC_BYTES);
-    for (size_t i = 0; i < array_size(parts); i++) {
+    for (size_t i = 0; i < n; i++) {
         uint64_t len = parts[i].len;
 
         crypto_generichash_update(&state, (const uint8_t *)&len, sizeof len);
         crypto_generichash_update(&state, parts[i].data, parts[i].len);
     }
     crypto_generichash_final(&state, ret, USERS_MAC_BYTES);
+}
+
+static void mac_of(const struct users *u, struct slice user, struct slice password,
+                   const char *hash, uint8_t ret[USERS_MAC_BYTES])
+{
+    users_mac(u, (struct slice[]){user, password, slice_str(hash)}, 3, ret);
 }
 
 /* Was this password right before, for the line as it is now? *ret_any: somebody is in the file. */

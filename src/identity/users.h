@@ -45,6 +45,7 @@ struct users {
 
     pthread_mutex_t watch_lock;         /* guards all below */
     struct stat seen;                   /* of the file as it was read */
+    uint8_t text_mac[USERS_MAC_BYTES];  /* of what was read */
     bool missing;                       /* it was not there */
     bool unsure;                        /* read so soon after its mtime that it may change unseen */
     struct stat pending;                /* changed, but the edit has not ended as far as we know */
@@ -59,6 +60,9 @@ struct users {
 
 /* Replaces the table by what the text holds; passwords verified for the same line stay so. */
 void users_take(struct users *u, struct slice text);
+/* Keyed BLAKE2b over the parts, each behind its length. */
+void users_mac(const struct users *u, const struct slice *parts, size_t n,
+               uint8_t ret[USERS_MAC_BYTES]);
 /* Looks whether the file was edited, and reads it if so. Cheap. `now`: look in any case, else only
  * if inotify has something, or the clock has ticked since the last look. */
 void users_look(struct users *u, bool now);

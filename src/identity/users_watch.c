@@ -80,7 +80,9 @@ static int64_t nanoseconds(struct timespec t)
 static int read_now(struct users *u)
 {
     autobuf text = {0};
+    struct slice all;
     struct stat before = {0};
+    uint8_t mac[USERS_MAC_BYTES];
     int r;
 
     watch_file(u); /* before reading: an edit from here on is heard of */
@@ -98,7 +100,12 @@ static int read_now(struct users *u)
     u->seen = before;
     u->unsure = !u->missing &&
                 clock_unix_ns() - nanoseconds(before.st_mtim) < UNSURE_NS;
-    users_take(u, buf_slice(&text));
+    all = buf_slice(&text);
+    users_mac(u, &all, 1, mac);
+    if (memcmp(mac, u->text_mac, sizeof mac) == 0)
+        return 0; /* touched, not changed */
+    memcpy(u->text_mac, mac, sizeof mac);
+    users_take(u, all);
     return 0;
 }
 

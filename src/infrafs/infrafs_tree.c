@@ -86,11 +86,12 @@ static bool is_writable(enum place place)
     return place == PLACE_USERS || place == PLACE_GC || place == PLACE_POLICY;
 }
 
-static int stat_users(struct infrafs *self, struct node_stat *ret)
+/* A file of the host. */
+static int stat_host(const char *path, struct node_stat *ret)
 {
     struct stat st;
 
-    if (stat(users_path(self->env.identities), &st) < 0) {
+    if (stat(path, &st) < 0) {
         if (errno != ENOENT)
             return -errno;
         st = (struct stat){0}; /* no users yet: an empty file, which may be written */
@@ -132,7 +133,9 @@ static int tree_stat_node(struct op *op, void *arg, const char *path, struct nod
     case PLACE_NONE:
         return -ENOENT;
     case PLACE_USERS:
-        return stat_users(self, ret);
+        return stat_host(users_path(self->env.identities), ret);
+    case PLACE_AUDIT:
+        return stat_host(self->env.config->audit_file, ret);
     case PLACE_POLICY:
         return stat_policy(self, op, policy, ret);
     case PLACE_FOLDER:
@@ -256,7 +259,7 @@ static int open_log(struct infrafs *self, struct node_file **ret)
     log->file = (struct node_file){
         .ops = &ops,
         .size_bytes = (uint64_t)st.st_size,
-        .flags = NODE_SECRET | NODE_VOLATILE,
+        .flags = NODE_SECRET | NODE_VOLATILE | NODE_AUDIT,
     };
     log->fd = fd;
     *ret = &log->file;
@@ -424,7 +427,10 @@ static int tree_open_node(struct op *op, void *arg, const char *path, unsigned f
         return r;
     if (writes)
         return open_to_write(self, op, place, policy, flags, buf_slice(&text), ret);
-    return node_bytes_open(buf_slice(&text), NODE_SECRET | NODE_VOLATILE, ret);
+    flags = NODE_SECRET | NODE_VOLATILE;
+    if (place == PLACE_USERS || place == PLACE_POLICY)
+        flags |= NODE_AUDIT;
+    return node_bytes_open(buf_slice(&text), flags, ret);
 }
 
 static int tree_unlink_node(struct op *op, void *arg, const char *path)

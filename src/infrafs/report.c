@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/scope.h"
+#include "base/shim.h"
 #include "infrafs/infrafs.h"
 
 #include <dirent.h>
@@ -72,7 +73,10 @@ void report_status(struct infrafs *self, struct buf *out)
 static void metric(struct buf *out, const char *name, const char *type, const char *help,
                    double value)
 {
-    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value);
+    char text[DOUBLE_TEXT_MAX];
+
+    double_print(value, text);
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %s\n", name, help, name, type, name, text);
 }
 
 static unsigned count_descriptors(void)
