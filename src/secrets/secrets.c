@@ -81,7 +81,7 @@ void secrets_changed(struct op *op, const struct mount *mount, const char *path)
 
     if (strcmp(mount->path, SECRETS_TREE_MOUNT) != 0)
         return;
-    shown = tree_path_of(op, path);
+    shown = tree_node_path(op, path);
     if (shown == NULL)
         return;
     op_changed(op, CHANGE_CONTENT | CHANGE_ENTRY | CHANGE_SUBTREE, "/%s", shown);

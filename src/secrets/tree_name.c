@@ -94,7 +94,7 @@ struct slice tree_field_of(struct op *op, const char *file_name)
     return slice_of(out, n);
 }
 
-const char *tree_path_of(struct op *op, const char *path)
+const char *tree_node_path(struct op *op, const char *path)
 {
     const char *ret = "";
 

@@ -18,6 +18,6 @@ const char *tree_folder_of(struct op *op, const char *file_name);
 struct slice tree_field_of(struct op *op, const char *file_name);
 
 /* Paths of folders, component by component: "app/@x" is "app/@@x". NULL: one is too long. */
-const char *tree_path_of(struct op *op, const char *path);
+const char *tree_node_path(struct op *op, const char *path);
 
 #endif
