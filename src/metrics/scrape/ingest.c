@@ -1,0 +1,351 @@
+#include "metrics/scrape/ingest.h"
+
+#include "base/alloc.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FUTURE_MS (10 * 60 * 1000)
+
+struct run {
+    struct target *t;
+    struct db *db;
+    struct metadata *metadata;
+    const struct scrape *scrape;
+    struct op op; /* labels of new series live here until they are made */
+    struct exposition x;
+    struct db_sample *samples; /* ref: the entry of the cache */
+    size_t n, cap;
+    struct labels *fresh; /* of the entries from first_fresh on */
+    size_t n_fresh, cap_fresh;
+    uint32_t first_fresh;
+    uint64_t scraped, kept, added;
+    bool ok;
+    struct slice unit, help, family; /* what was said of the metric at hand */
+    enum metric_type type;
+};
+
+static void stage(struct run *r, uint32_t entry, int64_t ts_ms, uint64_t bits)
+{
+    if (r->n == r->cap) {
+        r->cap = r->cap == 0 ? r->t->cache.n + 64 : 2 * r->cap;
+        r->samples = xrealloc(r->samples, r->cap * sizeof *r->samples);
+    }
+    r->samples[r->n++] = (struct db_sample){entry, ts_ms, bits};
+}
+
+/* The target's labels beside the exposed ones (conflicts: exported_ before the exposed name). */
+static void add_target_labels(struct label_builder *b, const struct target *t)
+{
+    for (size_t i = 0; i < t->labels.n; i++) {
+        struct slice name = slice_str(t->labels.items[i].name);
+        struct slice value = slice_str(t->labels.items[i].value);
+        struct slice exposed = label_builder_get(b, name);
+
+        if (exposed.len == 0) {
+            /* An exposed empty label says no, where exposed ones are honoured. */
+            if (!t->job->honor_labels || !label_builder_has(b, name))
+                label_builder_set(b, name, value);
+            continue;
+        }
+        if (t->job->honor_labels)
+            continue;
+        label_builder_set(b, name, value);
+        do
+            name = slice_str(
+                op_printf(b->op, "exported_%.*s", (int)name.len, (const char *)name.data));
+        while (label_builder_get(b, name).len > 0 || pairs_get(&t->labels, name.data) != NULL);
+        label_builder_set(b, name, exposed);
+    }
+}
+
+static int fail(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int fail(struct run *r, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    buf_vprintf(&r->x.why, format, args);
+    va_end(args);
+    return -EINVAL;
+}
+
+static int check_limits(struct run *r, const struct labels *l)
+{
+    const struct job *j = r->t->job;
+    struct slice metric = labels_get(l, LABEL_NAME);
+
+    if (metric.len == 0)
+        return fail(r, "metric name missing after relabeling");
+    if (l->n > LABELS_MAX || (j->label_limit > 0 && l->n > j->label_limit))
+        return fail(
+            r, "label_limit exceeded (metric: \"%.*s\", number of labels: %zu, limit: %" PRIu64 ")",
+            metric.len < 50 ? (int)metric.len : 50, (const char *)metric.data, l->n,
+            j->label_limit > 0 ? j->label_limit : LABELS_MAX);
+    for (size_t i = 0; i < l->n; i++) {
+        if (j->label_name_length_limit > 0 && l->items[i].name.len > j->label_name_length_limit)
+            return fail(r, "label_name_length_limit exceeded (metric: \"%.*s\")",
+                        metric.len < 50 ? (int)metric.len : 50, (const char *)metric.data);
+        if (j->label_value_length_limit > 0 && l->items[i].value.len > j->label_value_length_limit)
+            return fail(r, "label_value_length_limit exceeded (metric: \"%.*s\")",
+                        metric.len < 50 ? (int)metric.len : 50, (const char *)metric.data);
+    }
+    return 0;
+}
+
+/* An entry of the cache for a text that was not seen before. */
+static int meet(struct run *r, uint32_t *ret_entry)
+{
+    struct label_builder b;
+    struct labels l;
+    int e = exposition_labels(&r->x, &r->op, &l);
+
+    if (e < 0)
+        return e;
+    label_builder_init(&b, &r->op);
+    for (size_t i = 0; i < l.n; i++)
+        label_builder_set(&b, l.items[i].name, l.items[i].value);
+    /* exposition_labels leaves empty ones out; honor_labels wants to know of them. */
+    for (size_t i = 0; r->t->job->honor_labels && i < r->x.n_labels; i++)
+        if (r->x.labels[i].value.len == 0)
+            label_builder_set(&b, r->x.labels[i].name, SLICE(""));
+    add_target_labels(&b, r->t);
+    *ret_entry = cache_add(&r->t->cache, r->x.series);
+    if (r->n_fresh == r->cap_fresh) {
+        r->cap_fresh = r->cap_fresh == 0 ? 64 : 2 * r->cap_fresh;
+        r->fresh = xrealloc(r->fresh, r->cap_fresh * sizeof *r->fresh);
+    }
+    r->fresh[r->n_fresh] = (struct labels){0};
+    if (!relabel_apply(&r->t->job->metric_relabel, &b)) {
+        r->t->cache.entries[*ret_entry].ref = CACHE_DROPPED;
+        r->n_fresh++;
+        return 0;
+    }
+    r->fresh[r->n_fresh++] = label_builder_finish(&b);
+    r->added++;
+    return check_limits(r, &r->fresh[r->n_fresh - 1]);
+}
+
+static int take_sample(struct run *r)
+{
+    struct cache *c = &r->t->cache;
+    const struct job *j = r->t->job;
+    bool timed = r->x.has_timestamp && j->honor_timestamps;
+    int64_t ts_ms = timed ? r->x.timestamp_ms : r->scrape->ts_ms;
+    uint32_t entry = r->x.is_known ? c->hit : cache_find(c, r->x.series);
+    struct cache_entry *e;
+
+    r->scraped++;
+    if (entry == CACHE_NONE) {
+        int f = meet(r, &entry);
+
+        if (f < 0)
+            return f;
+        r->t->note_metadata = true;
+    }
+    e = &c->entries[entry];
+    if (e->ref == CACHE_DROPPED) {
+        e->round = c->round;
+        return 0;
+    }
+    r->kept++;
+    if (e->round == c->round && !timed)
+        return 0; /* the first of two wins */
+    e->round = c->round;
+    e->live = !timed || j->track_timestamps_staleness;
+    if (ts_ms <= r->scrape->now_ms + FUTURE_MS &&
+        (j->sample_limit == 0 || r->kept <= j->sample_limit))
+        stage(r, entry, ts_ms, double_bits(r->x.value));
+    return 0;
+}
+
+static void say_metadata(struct run *r)
+{
+    if (r->family.len > 0)
+        metadata_note(r->metadata, r->family, r->type, r->unit,
+                      r->help.len > 0 ? r->help : SLICE(""));
+    r->family = r->unit = r->help = SLICE("");
+    r->type = METRIC_UNKNOWN;
+}
+
+static void take_metadata(struct run *r, enum exposition_entry kind)
+{
+    if (!slice_eq(r->family, r->x.name)) {
+        say_metadata(r);
+        r->family = r->x.name;
+    }
+    if (kind == EXPOSITION_TYPE)
+        r->type = r->x.type;
+    else if (kind == EXPOSITION_UNIT)
+        r->unit = r->x.text;
+    else
+        r->help = exposition_help(&r->x, &r->op);
+}
+
+static int parse(struct run *r)
+{
+    enum exposition_format format;
+    bool note = r->t->note_metadata || r->t->scrapes % 100 == 0;
+    int e = exposition_format_of(r->scrape->content_type, &format, &r->x.why);
+
+    if (e < 0 && !r->t->job->has_fallback)
+        return e;
+    buf_clear(&r->x.why);
+    exposition_done(&r->x);
+    exposition_init(&r->x, e < 0 ? r->t->job->fallback : format, r->scrape->body);
+    r->x.known = cache_known;
+    r->x.known_ctx = &r->t->cache;
+    r->t->note_metadata = false;
+    while ((e = exposition_next(&r->x)) > 0) {
+        if (e == EXPOSITION_SAMPLE)
+            e = take_sample(r);
+        else if (note)
+            take_metadata(r, (enum exposition_entry)e);
+        if (e < 0)
+            return e;
+    }
+    if (e == 0 && note)
+        say_metadata(r);
+    if (e == 0 && r->t->job->sample_limit > 0 && r->kept > r->t->job->sample_limit)
+        return fail(r, "sample limit exceeded");
+    return e;
+}
+
+/* Makes the new series, and turns entries into refs. */
+static void resolve(struct run *r)
+{
+    struct cache *c = &r->t->cache;
+
+    for (size_t i = 0; i < r->n_fresh; i++) {
+        struct cache_entry *e = &c->entries[r->first_fresh + i];
+
+        if (e->ref == CACHE_NONE)
+            e->ref = db_series(r->db, &r->fresh[i]);
+    }
+    for (size_t i = 0; i < r->n; i++)
+        r->samples[i].ref = c->entries[r->samples[i].ref].ref;
+}
+
+/* What was in the last good scrape and is not in this one. */
+static void add_stale(struct run *r)
+{
+    struct cache *c = &r->t->cache;
+
+    for (uint32_t i = 0; i < c->n; i++) {
+        struct cache_entry *e = &c->entries[i];
+
+        if (e->live && (e->round != c->round || !r->ok)) {
+            stage(r, e->ref, r->scrape->ts_ms, VALUE_STALE_BITS);
+            e->live = false;
+        }
+    }
+}
+
+static uint32_t report_ref(struct run *r, enum target_report which)
+{
+    static const char *const names[REPORTS] = {"up",
+                                               "scrape_duration_seconds",
+                                               "scrape_samples_scraped",
+                                               "scrape_samples_post_metric_relabeling",
+                                               "scrape_series_added",
+                                               "scrape_timeout_seconds",
+                                               "scrape_sample_limit",
+                                               "scrape_body_size_bytes"};
+    struct label_builder b;
+    struct labels l;
+
+    if (r->t->report_refs[which] != SERIES_NONE)
+        return r->t->report_refs[which];
+    label_builder_init(&b, &r->op);
+    for (size_t i = 0; i < r->t->labels.n; i++)
+        label_builder_set(&b, slice_str(r->t->labels.items[i].name),
+                          slice_str(r->t->labels.items[i].value));
+    label_builder_set(&b, LABEL_NAME, slice_str(names[which]));
+    l = label_builder_finish(&b);
+    return r->t->report_refs[which] = db_series(r->db, &l);
+}
+
+static void add_report(struct run *r)
+{
+    const double values[REPORTS] = {
+        r->ok ? 1 : 0,
+        r->scrape->duration_s,
+        (double)r->scraped,
+        (double)r->kept,
+        (double)r->added,
+        (double)r->t->timeout_ms / 1000,
+        (double)r->t->job->sample_limit,
+        (double)r->scrape->body_bytes,
+    };
+    unsigned n = r->t->job->extra_scrape_metrics ? REPORTS : REPORTS_ALWAYS;
+
+    for (unsigned i = 0; i < n; i++)
+        stage(r, report_ref(r, (enum target_report)i), r->scrape->ts_ms, double_bits(values[i]));
+}
+
+static void note_outcome(struct run *r)
+{
+    struct target *t = r->t;
+
+    free(t->last_error);
+    t->last_error = NULL;
+    t->health = r->ok ? TARGET_UP : TARGET_DOWN;
+    if (!r->ok)
+        t->last_error = xstrdup(r->x.why.data != NULL ? r->x.why.data : "scrape failed");
+    t->last_duration_s = r->scrape->duration_s;
+    t->last_scrape_ns = r->scrape->ts_ms * 1000000;
+    t->last_samples = r->scraped;
+    t->scrapes++;
+}
+
+int ingest(struct target *t, struct db *db, struct metadata *metadata, const struct scrape *scrape)
+{
+    struct run *r = xcalloc(1, sizeof *r);
+    struct db_result result;
+    int e;
+
+    *r = (struct run){.t = t, .db = db, .metadata = metadata, .scrape = scrape};
+    op_init(&r->op, DOOR_INTERNAL, NULL);
+    cache_begin(&t->cache);
+    r->first_fresh = t->cache.n;
+    if (scrape->error != NULL)
+        buf_add_str(&r->x.why, scrape->error);
+    else
+        r->ok = parse(r) == 0;
+    if (r->ok) {
+        resolve(r);
+    } else {
+        cache_truncate(&t->cache, r->first_fresh);
+        r->n = 0;
+        r->added = 0;
+    }
+    add_stale(r);
+    add_report(r);
+    e = db_append(db, r->samples, r->n, &result);
+    note_outcome(r);
+    if (r->ok)
+        cache_sweep(&t->cache);
+    exposition_done(&r->x);
+    op_done(&r->op);
+    free(r->samples);
+    free(r->fresh);
+    free(r);
+    return e;
+}
+
+void ingest_end(struct target *t, struct db *db, int64_t ts_ms)
+{
+    struct db_sample *samples = xmalloc((t->cache.n + REPORTS) * sizeof *samples);
+    struct db_result ignored;
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < t->cache.n; i++)
+        if (t->cache.entries[i].live)
+            samples[n++] = (struct db_sample){t->cache.entries[i].ref, ts_ms, VALUE_STALE_BITS};
+    for (unsigned i = 0; i < REPORTS; i++)
+        if (t->report_refs[i] != SERIES_NONE)
+            samples[n++] = (struct db_sample){t->report_refs[i], ts_ms, VALUE_STALE_BITS};
+    db_append(db, samples, n, &ignored);
+    free(samples);
+}

@@ -1,0 +1,80 @@
+/* jobs.h: prometheus.yml as structs. Strict: an unknown key, a value of the wrong kind, or a
+ * discovery that is not supported is refused with its line and column. */
+#ifndef METRICS_SCRAPE_JOBS_H
+#define METRICS_SCRAPE_JOBS_H
+
+#include "metrics/scrape/exposition.h"
+#include "metrics/scrape/relabel.h"
+
+struct pair {
+    char *name, *value;
+};
+struct pairs {
+    struct pair *items;
+    size_t n;
+};
+
+/* One entry of static_configs; or of a file of file_sd_configs. */
+struct target_group {
+    char **addresses; /* NULL-terminated */
+    struct pairs labels;
+};
+struct target_groups {
+    struct target_group *items;
+    size_t n;
+};
+
+struct job {
+    char *name;
+    int64_t interval_ms, timeout_ms;
+    char *metrics_path, *scheme;
+    struct pairs params; /* a name may stand several times */
+    bool honor_labels, honor_timestamps, track_timestamps_staleness;
+    bool enable_compression, follow_redirects, extra_scrape_metrics;
+    bool has_fallback;
+    enum exposition_format fallback;                    /* fallback_scrape_protocol */
+    char *username, *password, *password_file;          /* basic_auth; NULL where absent */
+    char *auth_type, *credentials, *credentials_file;   /* authorization */
+    char *ca_file, *cert_file, *key_file, *server_name; /* tls_config */
+    bool insecure_skip_verify;
+    char *proxy_url;
+    struct pairs headers; /* http_headers */
+    struct relabels relabel, metric_relabel;
+    uint64_t sample_limit, body_size_limit, label_limit, label_name_length_limit,
+        label_value_length_limit, target_limit; /* 0: none */
+    struct target_groups groups;
+    char **sd_files; /* file_sd_configs: globs; NULL-terminated */
+    char *text;      /* all but the targets as YAML, to compare jobs by; secrets included */
+};
+
+/* Shared by reference count: a scrape under way keeps the one it began with. */
+struct jobs {
+    unsigned refs; /* atomic */
+    int64_t interval_ms, timeout_ms, evaluation_ms;
+    struct pairs external_labels;
+    struct job **items;
+    size_t n;
+    bool has_secrets; /* a password or token stands in the text */
+    char *yaml;       /* as /api/v1/status/config shows it: secrets masked */
+};
+
+/* -EINVAL with "line L, column C: reason" in why. Returns new, with one reference. */
+int jobs_parse(struct slice text, struct jobs **ret, struct buf *why);
+struct jobs *jobs_ref(struct jobs *j);
+void jobs_unref(struct jobs *j); /* NULL is fine */
+
+/* A file of file_sd_configs, JSON or YAML: a list of {targets, labels}. Groups are appended. */
+int target_groups_parse(struct slice text, struct target_groups *ret, struct buf *why);
+void target_groups_done(struct target_groups *g);
+
+/* For the files of the parser. */
+void pairs_add(struct pairs *p, const char *name, const char *value); /* copies */
+void pairs_done(struct pairs *p);
+void job_free(struct job *j);
+struct yaml;
+int groups_read(const struct yaml *list, struct target_groups *ret, struct buf *why);
+int relabels_read(const struct yaml *list, struct relabels *ret, struct buf *why);
+void job_print(const struct job *j, bool secrets, struct buf *out);
+void jobs_print(const struct jobs *j, struct buf *out);
+
+#endif

@@ -1,0 +1,339 @@
+/* The thread that scrapes: a heap of what is due, libcurl for what is under way. */
+#include "metrics/scrape/scraper.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "metrics/scrape/scraper_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define ALIGN_MS     2    /* a scrape so much after its tick counts as on time */
+#define CONNECTIONS  4096 /* kept open between scrapes */
+#define POLL_MS      1000
+#define PARSE_BUDGET 50 /* ms of parsing before what is due is looked at again */
+
+static void heap_swap(struct scraper *s, size_t a, size_t b)
+{
+    struct target *t = s->heap[a];
+
+    s->heap[a] = s->heap[b];
+    s->heap[b] = t;
+}
+
+static void heap_push(struct scraper *s, struct target *t)
+{
+    size_t i = s->n_heap;
+
+    if (s->n_heap == s->cap_heap) {
+        s->cap_heap = s->cap_heap == 0 ? 64 : 2 * s->cap_heap;
+        s->heap = xrealloc(s->heap, s->cap_heap * sizeof *s->heap);
+    }
+    s->heap[s->n_heap++] = t;
+    for (; i > 0 && s->heap[(i - 1) / 2]->due_ms > t->due_ms; i = (i - 1) / 2)
+        heap_swap(s, i, (i - 1) / 2);
+}
+
+static struct target *heap_pop(struct scraper *s)
+{
+    struct target *first = s->heap[0];
+    size_t i = 0;
+
+    s->heap[0] = s->heap[--s->n_heap];
+    for (;;) {
+        size_t child = 2 * i + 1;
+
+        if (child >= s->n_heap)
+            break;
+        if (child + 1 < s->n_heap && s->heap[child + 1]->due_ms < s->heap[child]->due_ms)
+            child++;
+        if (s->heap[i]->due_ms <= s->heap[child]->due_ms)
+            break;
+        heap_swap(s, i, child);
+        i = child;
+    }
+    return first;
+}
+
+/* The first tick of the target at or after now. */
+static int64_t next_tick(const struct target *t, int64_t now_ms)
+{
+    int64_t since = (now_ms - t->offset_ms) % t->interval_ms;
+
+    return since == 0 ? now_ms : now_ms + t->interval_ms - since;
+}
+
+static void again(struct scraper *s, struct target *t)
+{
+    t->due_ms = next_tick(t, clock_unix_ms() + ALIGN_MS + 1);
+    heap_push(s, t);
+}
+
+/* Without a request: the target is down for a reason of ours. */
+static void fail_target(struct scraper *s, struct target *t, const char *reason)
+{
+    struct scrape scrape = {.ts_ms = t->due_ms, .now_ms = t->due_ms, .error = reason};
+
+    ingest(t, s->options.db, s->options.metadata, &scrape);
+    again(s, t);
+}
+
+static void begin(struct scraper *s, struct target *t)
+{
+    autobuf why = {0};
+    struct fetch *f = fetch_new(t, s->options.body_bytes_max, &why);
+    int64_t late;
+
+    if (f == NULL || curl_multi_add_handle(s->multi, f->curl) != CURLM_OK) {
+        fetch_free(f);
+        fail_target(s, t, why.len > 0 ? why.data : "cannot begin a request");
+        return;
+    }
+    f->start_ns = clock_unix_ns();
+    f->ts_ms = f->start_ns / 1000000;
+    late = f->ts_ms - t->due_ms;
+    if (late <= ALIGN_MS && late * 100 <= t->interval_ms) /* a regular time takes no room */
+        f->ts_ms = t->due_ms;
+    t->fetch = f;
+}
+
+static void begin_due(struct scraper *s)
+{
+    int64_t now_ms = clock_unix_ms();
+
+    while (s->n_heap > 0 && s->heap[0]->due_ms <= now_ms)
+        begin(s, heap_pop(s));
+}
+
+static void finish(struct scraper *s, struct fetch *f, CURLcode code)
+{
+    struct target *t = f->target;
+    autobuf why = {0};
+    struct scrape scrape;
+    int r;
+
+    fetch_result(f, code, &why, &scrape);
+    curl_multi_remove_handle(s->multi, f->curl);
+    t->fetch = NULL;
+    if (!t->removed) {
+        r = ingest(t, s->options.db, s->options.metadata, &scrape);
+        if (r < 0)
+            log_line(LOG_ERROR, NULL, "metrics.scrape.lost", "url=%s error=%s", t->url,
+                     strerror(-r));
+        again(s, t);
+    }
+    fetch_free(f);
+}
+
+static void finish_done(struct scraper *s)
+{
+    int64_t until = clock_monotonic_ms() + PARSE_BUDGET;
+    CURLMsg *m;
+    int left = 0;
+
+    while (clock_monotonic_ms() < until && (m = curl_multi_info_read(s->multi, &left)) != NULL) {
+        char *f = NULL;
+
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &f);
+        finish(s, (struct fetch *)(void *)f, m->data.result);
+    }
+}
+
+/* Does another target make the same series? Then they are not gone. */
+static bool has_heir(const struct scraper *s, const struct target *t)
+{
+    for (size_t i = 0; i < s->targets.n; i++) {
+        const struct pairs *a = &s->targets.items[i]->labels;
+        bool same = a->n == t->labels.n;
+
+        for (size_t k = 0; k < a->n && same; k++)
+            same = strcmp(a->items[k].name, t->labels.items[k].name) == 0 &&
+                   strcmp(a->items[k].value, t->labels.items[k].value) == 0;
+        if (same)
+            return true;
+    }
+    return false;
+}
+
+/* Ends what was removed; `silent`: without stale markers, at the end of the daemon. */
+static void bury(struct scraper *s, bool silent)
+{
+    int64_t now_ms = clock_unix_ms();
+
+    for (size_t i = 0; i < s->gone.n; i++) {
+        struct target *t = s->gone.items[i];
+
+        if (t->fetch != NULL) {
+            curl_multi_remove_handle(s->multi, t->fetch->curl);
+            fetch_free(t->fetch);
+        }
+        if (!silent && !has_heir(s, t))
+            ingest_end(t, s->options.db, now_ms);
+        target_free(t);
+    }
+    s->gone.n = 0;
+}
+
+static void mark_gone(struct scraper *s, struct target *t)
+{
+    t->removed = true;
+    if (s->gone.n == s->gone.cap) {
+        s->gone.cap = s->gone.cap == 0 ? 16 : 2 * s->gone.cap;
+        s->gone.items = xrealloc(s->gone.items, s->gone.cap * sizeof(struct target *));
+    }
+    s->gone.items[s->gone.n++] = t;
+}
+
+/* The state of a target that did not change goes on under its new configuration. */
+static void keep(struct targets *fresh, size_t i, struct target *old)
+{
+    struct target *t = fresh->items[i];
+    struct jobs *jobs = old->jobs;
+
+    HASH_DEL(fresh->by_key, t);
+    old->jobs = t->jobs;
+    old->job = t->job;
+    t->jobs = jobs; /* the old one's reference goes with the new target */
+    target_free(t);
+    fresh->items[i] = old;
+    HASH_ADD_KEYPTR(hh, fresh->by_key, old->key, strlen(old->key), old);
+}
+
+void scraper_set_targets(struct scraper *s, struct targets *fresh)
+{
+    int64_t now_ms = clock_unix_ms();
+
+    s->n_heap = 0;
+    for (size_t i = 0; i < fresh->n; i++) {
+        struct target *old;
+
+        HASH_FIND_STR(s->targets.by_key, fresh->items[i]->key, old);
+        if (old != NULL) {
+            HASH_DEL(s->targets.by_key, old);
+            keep(fresh, i, old);
+        } else {
+            fresh->items[i]->due_ms = next_tick(fresh->items[i], now_ms);
+        }
+        if (fresh->items[i]->fetch == NULL)
+            heap_push(s, fresh->items[i]);
+    }
+    for (struct target *t = s->targets.by_key; t != NULL; t = t->hh.next)
+        mark_gone(s, t); /* what is still here was not kept */
+    HASH_CLEAR(hh, s->targets.by_key);
+    s->targets.n = 0;
+    targets_done(&s->targets);
+    s->targets = *fresh;
+    *fresh = (struct targets){0};
+}
+
+static int wait_ms(const struct scraper *s)
+{
+    int64_t ms = POLL_MS;
+
+    if (s->n_heap > 0)
+        ms = s->heap[0]->due_ms - clock_unix_ms();
+    return ms < 0 ? 0 : ms > POLL_MS ? POLL_MS : (int)ms;
+}
+
+static void *scrape_loop(void *arg)
+{
+    struct scraper *s = arg;
+    struct curl_waitfd notify = {.fd = s->notify, .events = CURL_WAIT_POLLIN};
+
+    pthread_mutex_lock(&s->lock);
+    while (!s->stopping) {
+        int running = 0;
+        int wait;
+
+        bury(s, false);
+        begin_due(s);
+        curl_multi_perform(s->multi, &running);
+        finish_done(s);
+        wait = wait_ms(s);
+        pthread_mutex_unlock(&s->lock);
+        curl_multi_poll(s->multi, &notify, s->notify >= 0, wait, NULL);
+        config_check(s, (notify.revents & CURL_WAIT_POLLIN) != 0);
+        pthread_mutex_lock(&s->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+int scraper_start(const struct scraper_options *options, struct scraper **ret, struct buf *why)
+{
+    struct scraper *s = xcalloc(1, sizeof *s);
+    autobuf reason = {0};
+    int r;
+
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    s->options = *options;
+    s->file = xstrdup(options->file);
+    s->multi = curl_multi_init();
+    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS);
+    curl_multi_setopt(s->multi, CURLMOPT_PIPELINING, 0l);
+    pthread_mutex_init(&s->reload, NULL);
+    pthread_mutex_init(&s->lock, NULL);
+    jobs_parse(SLICE(""), &s->jobs, &reason);
+    s->extra = xcalloc(1, sizeof *s->extra);
+    s->notify = config_watch(s->file);
+    r = scraper_reload(s, &reason);
+    if (r < 0) /* the rest of the daemon must come up all the same */
+        log_line(LOG_ERROR, NULL, "metrics.config.refused", "file=%s why=%s", s->file, reason.data);
+    r = -pthread_create(&s->thread, NULL, scrape_loop, s);
+    if (r < 0) {
+        buf_printf(why, "metrics: cannot start the scraper: %s", strerror(-r));
+        scraper_stop(s);
+        return r;
+    }
+    s->running = true;
+    *ret = s;
+    return 0;
+}
+
+void scraper_stop(struct scraper *s)
+{
+    if (s == NULL)
+        return;
+    if (s->running) {
+        pthread_mutex_lock(&s->lock);
+        s->stopping = true;
+        pthread_mutex_unlock(&s->lock);
+        curl_multi_wakeup(s->multi);
+        pthread_join(s->thread, NULL);
+    }
+    for (size_t i = 0; i < s->targets.n; i++)
+        mark_gone(s, s->targets.items[i]);
+    HASH_CLEAR(hh, s->targets.by_key);
+    s->targets.n = 0;
+    bury(s, true);
+    targets_done(&s->targets);
+    targets_done(&s->gone);
+    config_done(s);
+    curl_multi_cleanup(s->multi);
+    if (s->notify >= 0)
+        close(s->notify);
+    pthread_mutex_destroy(&s->reload);
+    pthread_mutex_destroy(&s->lock);
+    free(s->heap);
+    free(s->file);
+    free(s);
+}
+
+void scraper_state(struct scraper *s, struct scraper_state *ret)
+{
+    guard(&s->lock);
+    *ret = (struct scraper_state){
+        .jobs = jobs_ref(s->jobs),
+        .reload_ok = s->reload_ok,
+        .reloaded_ms = s->reloaded_ms,
+    };
+    memcpy(ret->error, s->error, sizeof ret->error);
+}
+
+void scraper_look(struct scraper *s, void (*f)(void *ctx, const struct targets *targets), void *ctx)
+{
+    guard(&s->lock);
+    f(ctx, &s->targets);
+}

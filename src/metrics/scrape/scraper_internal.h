@@ -1,0 +1,41 @@
+/* scraper_internal.h: for scraper.c and scraper_config.c. */
+#ifndef METRICS_SCRAPE_SCRAPER_INTERNAL_H
+#define METRICS_SCRAPE_SCRAPER_INTERNAL_H
+
+#include "metrics/scrape/fetch.h"
+#include "metrics/scrape/scraper.h"
+
+#include "base/scope.h"
+
+struct scraper {
+    struct scraper_options options;
+    char *file;
+    CURLM *multi; /* the thread's */
+    pthread_t thread;
+    bool running;
+    int notify; /* inotify on the folder of the file; -1: none */
+
+    pthread_mutex_t reload; /* one change of the configuration at a time; taken before lock */
+    pthread_mutex_t lock;   /* guards: all below */
+    bool stopping;
+    struct jobs *jobs;
+    struct target_groups *extra; /* for each job, of its files */
+    struct targets targets;
+    struct target **heap; /* those not under way, by due_ms */
+    size_t n_heap, cap_heap;
+    struct targets gone;         /* removed: their stale markers are still to be written */
+    uint64_t file_mark, sd_mark; /* what the files looked like when they were read */
+    int64_t checked_ms;
+    bool reload_ok;
+    int64_t reloaded_ms;
+    char error[512];
+};
+
+/* scraper.c: under the lock */
+void scraper_set_targets(struct scraper *s, struct targets *fresh);
+/* scraper_config.c */
+void config_check(struct scraper *s, bool now); /* without the lock */
+void config_done(struct scraper *s);
+int config_watch(const char *file); /* an inotify descriptor, or -1 */
+
+#endif
