@@ -1,28 +1,150 @@
 #include "metrics/metrics.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
+#include "identity/identity.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 extern const struct domain metrics_domain;
 
-static int metrics_open(const struct domain_env *env, void **ret_self, struct buf *why)
+/* The file may have been edited on the host: what the mount shows of it is old. */
+static void config_changed(void *ctx)
 {
-    struct metrics *m = xcalloc(1, sizeof *m);
+    struct metrics *m = ctx;
+    struct op op;
 
-    (void)why;
-    m->env = env;
-    *ret_self = m;
-    return 0;
+    if (m->env->feed == NULL)
+        return;
+    op_init(&op, DOOR_INTERNAL,
+            m->env->identities != NULL ? identity_internal(m->env->identities) : NULL);
+    op_changed(&op, CHANGE_CONTENT, "/metrics/prometheus.yml");
+    op_changed(&op, CHANGE_SUBTREE, "/metrics/targets");
+    feed_publish(m->env->feed, &op, false);
+    op_done(&op);
 }
 
 static void metrics_close(void *self)
 {
-    free(self);
+    struct metrics *m = self;
+
+    scraper_stop(m->scraper);
+    db_close(m->db);
+    metadata_free(m->metadata);
+    free(m);
+}
+
+static int metrics_open(const struct domain_env *env, void **ret_self, struct buf *why)
+{
+    struct metrics *m = xcalloc(1, sizeof *m);
+    const struct config *c = env->config;
+    struct db_options db = {
+        .retention_ms = c->retention_ms,
+        .retention_bytes = c->retention_bytes,
+        .out_of_order_ms = c->out_of_order_ms,
+    };
+    struct scraper_options scraper = {
+        .file = c->prometheus,
+        .body_bytes_max = c->limits.scrape_body_bytes,
+        .changed = config_changed,
+        .ctx = m,
+    };
+    int r;
+
+    m->env = env;
+    m->started_unix_ms = clock_unix_ms();
+    m->metadata = metadata_new();
+    r = db_open(env->store, &db, &m->db, why);
+    if (r == 0) {
+        scraper.db = m->db;
+        scraper.metadata = m->metadata;
+        r = scraper_start(&scraper, &m->scraper, why);
+    }
+    if (r < 0) {
+        metrics_close(m);
+        return r;
+    }
+    *ret_self = m;
+    return 0;
+}
+
+static int metrics_reload(void *self, struct op *op)
+{
+    struct metrics *m = self;
+    autobuf why = {0};
+    int r = scraper_reload(m->scraper, &why);
+
+    if (r < 0)
+        return op_fail(op, -r, "%s: %s", m->env->config->prometheus, why.data);
+    return 0;
+}
+
+static void count_targets(void *ctx, const struct targets *t)
+{
+    size_t *counts = ctx;
+
+    for (size_t i = 0; i < t->n; i++)
+        counts[t->items[i]->health]++;
+}
+
+static void metrics_own(void *self, struct buf *out)
+{
+    struct metrics *m = self;
+    size_t targets[3] = {0};
+    struct db_stats s;
+
+    db_stats(m->db, &s);
+    scraper_look(m->scraper, count_targets, targets);
+    buf_printf(
+        out,
+        "# TYPE infrafs_metrics_series gauge\ninfrafs_metrics_series %" PRIu64 "\n"
+        "# TYPE infrafs_metrics_head_samples gauge\ninfrafs_metrics_head_samples %" PRIu64 "\n"
+        "# TYPE infrafs_metrics_head_bytes gauge\ninfrafs_metrics_head_bytes %" PRIu64 "\n"
+        "# TYPE infrafs_metrics_log_bytes gauge\ninfrafs_metrics_log_bytes %" PRIu64 "\n"
+        "# TYPE infrafs_metrics_runs gauge\ninfrafs_metrics_runs %" PRIu64 "\n"
+        "# TYPE infrafs_metrics_samples_total counter\ninfrafs_metrics_samples_total %" PRIu64 "\n"
+        "# TYPE infrafs_metrics_samples_refused_total counter\n"
+        "infrafs_metrics_samples_refused_total{reason=\"duplicate\"} %" PRIu64 "\n"
+        "infrafs_metrics_samples_refused_total{reason=\"out_of_order\"} %" PRIu64 "\n",
+        s.series, s.head_samples, s.head_bytes, s.log_bytes, s.runs, s.appended, s.duplicate,
+        s.out_of_order);
+    buf_printf(out,
+               "# TYPE infrafs_metrics_targets gauge\ninfrafs_metrics_targets{health=\"up\"} %zu\n"
+               "infrafs_metrics_targets{health=\"down\"} %zu\n"
+               "infrafs_metrics_targets{health=\"unknown\"} %zu\n",
+               targets[TARGET_UP], targets[TARGET_DOWN], targets[TARGET_UNKNOWN]);
+}
+
+static void metrics_status(void *self, struct buf *out)
+{
+    struct metrics *m = self;
+    size_t targets[3] = {0};
+    struct scraper_state state;
+    struct db_stats s;
+
+    db_stats(m->db, &s);
+    scraper_look(m->scraper, count_targets, targets);
+    scraper_state(m->scraper, &state);
+    buf_printf(out,
+               "metrics: %zu targets up, %zu down, %zu not scraped; %" PRIu64 " series, %" PRIu64
+               " samples taken since the start\n",
+               targets[TARGET_UP], targets[TARGET_DOWN], targets[TARGET_UNKNOWN], s.series,
+               s.appended);
+    if (!state.reload_ok)
+        buf_printf(out, "metrics: %s is not in force: %s\n", m->env->config->prometheus,
+                   state.error);
+    jobs_unref(state.jobs);
 }
 
 const struct domain metrics_domain = {
     .name = "metrics",
     .open = metrics_open,
     .close = metrics_close,
+    .tree = &metrics_tree,
+    .routes = metrics_routes,
+    .render = metrics_render,
+    .reload = metrics_reload,
+    .metrics = metrics_own,
+    .status = metrics_status,
 };

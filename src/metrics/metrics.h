@@ -2,10 +2,30 @@
 #ifndef METRICS_METRICS_H
 #define METRICS_METRICS_H
 
+#include "base/json.h"
+#include "config.h"
 #include "domain.h"
+#include "feed.h"
+#include "metrics/promql/promql.h"
+#include "metrics/scrape/scraper.h"
 
 struct metrics {
     const struct domain_env *env;
+    struct db *db;
+    struct metadata *metadata;
+    struct scraper *scraper;
+    int64_t started_unix_ms;
 };
+
+/* Queries; as Prometheus' defaults. */
+#define QUERY_LOOKBACK_MS (5 * 60 * 1000)
+#define QUERY_SAMPLES_MAX 50000000
+#define QUERY_TIMEOUT_MS  (2 * 60 * 1000)
+#define QUERY_POINTS_MAX  11000
+#define WRITE_BYTES_MAX   (32u << 20)
+
+extern const struct route metrics_routes[];
+extern const struct node_ops metrics_tree;
+void metrics_render(void *self, struct web_request *req, int err, struct web_response *resp);
 
 #endif

@@ -74,6 +74,11 @@ struct slice index_symbol(const struct index *ix, uint32_t symbol)
     return symbols_get(&ix->symbols, symbol);
 }
 
+size_t index_symbols(const struct index *ix)
+{
+    return ix->symbols.n;
+}
+
 struct labels index_labels(const struct index *ix, const struct series *s, struct label *room)
 {
     for (unsigned i = 0; i < s->n_labels; i++) {

@@ -43,6 +43,7 @@ uint32_t index_add(struct index *ix, const struct labels *labels, uint64_t id);
 /* Fills room for series->n_labels labels; the strings live as long as the index. */
 struct labels index_labels(const struct index *ix, const struct series *s, struct label *room);
 struct slice index_symbol(const struct index *ix, uint32_t symbol);
+size_t index_symbols(const struct index *ix); /* above every symbol */
 
 struct refs {
     uint32_t *items;

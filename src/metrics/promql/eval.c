@@ -72,7 +72,8 @@ static void take_steps(const struct eval *ev, struct result *r, const struct que
             at++;
         if (item->ts[at] <= look && item->ts[at] > look - ev->lookback_ms &&
             item->bits[at] != VALUE_STALE_BITS)
-            s->points[s->n_points++] = (struct point){ts, bits_double(item->bits[at])};
+            s->points[s->n_points++] =
+                (struct point){ev->keep_times ? item->ts[at] : ts, bits_double(item->bits[at])};
     }
 }
 

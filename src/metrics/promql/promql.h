@@ -55,7 +55,8 @@ struct eval {
     int64_t start_ms, end_ms, step_ms; /* an instant: start == end, step 0 */
     int64_t lookback_ms;
     uint64_t samples_max;
-    int64_t deadline_ms; /* of clock_monotonic_ms */
+    int64_t deadline_ms; /* of clock_monotonic_ms; 0: none */
+    bool keep_times;     /* an instant's points have their sample's time, not the instant's */
 };
 /* A SELECTOR over all steps, or a RANGE at an instant (all its samples). -E2BIG too many samples,
  * -ETIMEDOUT, -EIO. */

@@ -1,0 +1,287 @@
+/* /api/v1/series, /labels, /label/<name>/values, /federate: what is in the index. */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "metrics/api/api.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Slices of the index, which live as long as the database. */
+struct words {
+    struct slice *items;
+    size_t n, cap;
+};
+
+static void words_add(void *ctx, struct slice text, size_t n_series)
+{
+    struct words *w = ctx;
+
+    (void)n_series;
+    if (w->n == w->cap) {
+        w->cap = w->cap == 0 ? 64 : 2 * w->cap;
+        w->items = xrealloc(w->items, w->cap * sizeof *w->items);
+    }
+    w->items[w->n++] = text;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return slice_cmp(*(const struct slice *)a, *(const struct slice *)b);
+}
+
+/* Sorted, each once; true if the limit cut it. */
+static bool json_words(struct json *j, struct words *w, uint64_t limit)
+{
+    uint64_t n = 0;
+    bool cut = false;
+
+    if (w->n > 1)
+        qsort(w->items, w->n, sizeof *w->items, by_text);
+    json_array(j);
+    for (size_t i = 0; i < w->n && !cut; i++) {
+        if (i > 0 && slice_eq(w->items[i - 1], w->items[i]))
+            continue;
+        cut = limit > 0 && n == limit;
+        if (!cut)
+            json_slice(j, w->items[i]);
+        n++;
+    }
+    json_array_end(j);
+    return cut;
+}
+
+struct look {
+    const struct exprs *match;
+    struct slice name; /* values of this label; or names, if it is empty */
+    struct words words;
+    struct labels *series; /* for /series */
+    size_t n_series;
+    struct op *op;
+};
+
+static void look_words(void *ctx, const struct index *ix)
+{
+    struct look *l = ctx;
+    struct refs refs;
+    uint32_t name = UINT32_MAX;
+    uint8_t *seen;
+
+    if (l->match->n == 0) {
+        if (l->name.len > 0)
+            index_values(ix, l->name, words_add, &l->words);
+        else
+            index_names(ix, words_add, &l->words);
+        return;
+    }
+    select_any(ix, l->match, &refs);
+    seen = xcalloc(index_symbols(ix), 1);
+    for (size_t i = 0; i < refs.n; i++) {
+        const struct series *s = index_series(ix, refs.items[i]);
+
+        for (unsigned k = 0; k < s->n_labels; k++) {
+            uint32_t word = s->pairs[2 * k + (l->name.len > 0)];
+
+            if (l->name.len > 0 && s->pairs[2 * k] != name) {
+                if (name != UINT32_MAX || !slice_eq(index_symbol(ix, s->pairs[2 * k]), l->name))
+                    continue;
+                name = s->pairs[2 * k];
+            }
+            if (seen[word] == 0)
+                words_add(&l->words, index_symbol(ix, word), 1);
+            seen[word] = 1;
+        }
+    }
+    free(seen);
+    refs_done(&refs);
+}
+
+static int answer_words(struct web_request *req, struct web_response *resp, struct slice name)
+{
+    struct answer a;
+    struct exprs match = {0};
+    struct look look = {.match = &match, .name = name};
+    uint64_t limit = 0;
+    int64_t ignored = 0;
+    bool cut;
+    int r = answer_begin(&a, req, resp);
+
+    if (r < 0)
+        return r;
+    r = param_time(req, "start", &ignored);
+    if (r == 0)
+        r = param_time(req, "end", &ignored);
+    if (r == 0)
+        r = param_limit(req, &limit);
+    if (r == 0)
+        r = param_match(req, false, &match);
+    if (r < 0)
+        return answer_fail(&a, r);
+    db_look(a.m->db, look_words, &look);
+    cut = json_words(&a.json, &look.words, limit);
+    free(look.words.items);
+    exprs_done(&match);
+    return answer_end(&a, cut);
+}
+
+int api_labels(struct web_request *req, struct web_response *resp)
+{
+    return answer_words(req, resp, SLICE(""));
+}
+
+int api_label_values(struct web_request *req, struct web_response *resp)
+{
+    struct slice name = slice_str(web_param(req, "name"));
+
+    return answer_words(req, resp, name);
+}
+
+static int by_labels(const void *a, const void *b)
+{
+    return labels_cmp(a, b);
+}
+
+static void look_series(void *ctx, const struct index *ix)
+{
+    struct look *l = ctx;
+    struct refs refs;
+
+    select_any(ix, l->match, &refs);
+    l->series = xmalloc((refs.n + 1) * sizeof *l->series);
+    for (size_t i = 0; i < refs.n; i++) {
+        const struct series *s = index_series(ix, refs.items[i]);
+        struct label *room = op_alloc(l->op, (s->n_labels + 1) * sizeof *room);
+
+        l->series[l->n_series++] = index_labels(ix, s, room);
+    }
+    refs_done(&refs);
+}
+
+int api_series(struct web_request *req, struct web_response *resp)
+{
+    struct answer a;
+    struct exprs match = {0};
+    struct look look = {.match = &match, .op = req->op};
+    uint64_t limit = 0;
+    int64_t ignored = 0;
+    size_t n;
+    int r = answer_begin(&a, req, resp);
+
+    if (r < 0)
+        return r;
+    r = param_time(req, "start", &ignored);
+    if (r == 0)
+        r = param_time(req, "end", &ignored);
+    if (r == 0)
+        r = param_limit(req, &limit);
+    if (r == 0)
+        r = param_match(req, true, &match);
+    if (r < 0)
+        return answer_fail(&a, r);
+    db_look(a.m->db, look_series, &look);
+    if (look.n_series > 1)
+        qsort(look.series, look.n_series, sizeof *look.series, by_labels);
+    n = limit > 0 && limit < look.n_series ? (size_t)limit : look.n_series;
+    json_array(&a.json);
+    for (size_t i = 0; i < n; i++)
+        json_labels(&a.json, look.series[i].items, look.series[i].n);
+    json_array_end(&a.json);
+    free(look.series);
+    exprs_done(&match);
+    return answer_end(&a, n < look.n_series);
+}
+
+static void escape_text(struct buf *out, struct slice s)
+{
+    const char *p = s.data;
+
+    for (size_t i = 0; i < s.len; i++) {
+        if (p[i] == '\\' || p[i] == '"')
+            buf_add_char(out, '\\');
+        if (p[i] == '\n')
+            buf_add_str(out, "\\n");
+        else
+            buf_add_char(out, p[i]);
+    }
+}
+
+static void put_label(struct buf *out, bool *first, struct slice name, struct slice value)
+{
+    buf_add_char(out, *first ? '{' : ',');
+    *first = false;
+    buf_add_slice(out, name);
+    buf_add_str(out, "=\"");
+    escape_text(out, value);
+    buf_add_char(out, '"');
+}
+
+static void put_federated(struct buf *out, const struct result_series *s, const struct jobs *jobs)
+{
+    struct labels l = {s->labels, s->n_labels};
+    bool first = true;
+
+    buf_add_slice(out, labels_get(&l, LABEL_NAME));
+    for (size_t i = 0; i < l.n; i++)
+        if (!slice_eq(l.items[i].name, LABEL_NAME))
+            put_label(out, &first, l.items[i].name, l.items[i].value);
+    for (size_t i = 0; i < jobs->external_labels.n; i++) {
+        struct slice name = slice_str(jobs->external_labels.items[i].name);
+
+        if (labels_get(&l, name).len == 0)
+            put_label(out, &first, name, slice_str(jobs->external_labels.items[i].value));
+    }
+    if (!first)
+        buf_add_char(out, '}');
+    buf_add_char(out, ' ');
+    print_value(out, s->points[0].v);
+    buf_printf(out, " %" PRId64 "\n", s->points[0].ts_ms);
+}
+
+/* The newest samples as text 0.0.4, with their times. */
+int api_federate(struct web_request *req, struct web_response *resp)
+{
+    struct answer a;
+    struct exprs match = {0};
+    struct scraper_state state;
+    autobuf text = {0};
+    struct slice metric = SLICE("");
+    int64_t now_ms = clock_unix_ms();
+    int r = answer_begin(&a, req, resp);
+
+    if (r < 0)
+        return r;
+    buf_done(&a.body);
+    r = param_match(req, true, &match);
+    if (r < 0)
+        return r;
+    scraper_state(a.m->scraper, &state);
+    for (size_t i = 0; i < match.n && r == 0; i++) {
+        struct eval ev = {.db = a.m->db,
+                          .start_ms = now_ms,
+                          .end_ms = now_ms,
+                          .lookback_ms = QUERY_LOOKBACK_MS,
+                          .samples_max = QUERY_SAMPLES_MAX};
+        struct result result;
+
+        ev.keep_times = true;
+        r = promql_eval(&ev, &match.items[i], &result);
+        for (size_t k = 0; r == 0 && k < result.n; k++) {
+            struct labels l = {result.series[k].labels, result.series[k].n_labels};
+            struct slice name = labels_get(&l, LABEL_NAME);
+
+            if (!slice_eq(metric, name))
+                buf_printf(&text, "# TYPE %.*s untyped\n", (int)name.len, (const char *)name.data);
+            metric = name;
+            put_federated(&text, &result.series[k], state.jobs);
+        }
+        if (r == 0)
+            result_done(&result);
+    }
+    jobs_unref(state.jobs);
+    exprs_done(&match);
+    if (r < 0)
+        return op_fail(req->op, -r, "reading samples: %s", strerror(-r));
+    resp->compress = true;
+    web_reply_buf(req, resp, 200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+                  &text);
+    return 0;
+}

@@ -1,0 +1,161 @@
+/* Routes and errors of the Prometheus dialect. */
+#include "base/clock.h"
+#include "identity/identity.h"
+#include "metrics/api/api.h"
+
+#include <errno.h>
+
+static const char *error_type(int err, int *ret_status)
+{
+    switch (err) {
+    case -EINVAL:
+    case -EFBIG:
+        *ret_status = err == -EINVAL ? 400 : 413;
+        return "bad_data";
+    case -EBADMSG:
+        *ret_status = 422;
+        return "execution";
+    case -ETIMEDOUT:
+        *ret_status = 503;
+        return "timeout";
+    case -EBUSY:
+    case -EAGAIN:
+        *ret_status = 503;
+        return "unavailable";
+    case -ENOENT:
+        *ret_status = 404;
+        return "not_found";
+    default:
+        *ret_status = web_status(err);
+        return *ret_status == 401 || *ret_status == 403 ? "unauthorized" : "internal";
+    }
+}
+
+void metrics_render(void *self, struct web_request *req, int err, struct web_response *resp)
+{
+    autobuf body = {0};
+    struct json j;
+    int status = 500;
+    const char *type = error_type(err, &status);
+
+    if (status == 401 || strncmp(req->path, "/api/v1/", 8) != 0) {
+        web_render_plain(self, req, err, resp);
+        return;
+    }
+    json_init(&j, &body);
+    json_object(&j);
+    json_kstr(&j, "status", "error");
+    json_kstr(&j, "errorType", type);
+    json_kstr(&j, "error", op_why(req->op, err));
+    json_object_end(&j);
+    web_reply_buf(req, resp, status, "application/json", &body);
+}
+
+/* What there is nothing to say about: no rules, no alerts, no exemplars. */
+static int answer_fixed(struct web_request *req, struct web_response *resp, const char *data)
+{
+    struct answer a;
+    int r = answer_begin(&a, req, resp);
+
+    if (r < 0)
+        return r;
+    json_raw(&a.json, slice_str(data));
+    return answer_end(&a, false);
+}
+
+static int api_rules(struct web_request *req, struct web_response *resp)
+{
+    return answer_fixed(req, resp, "{\"groups\":[]}");
+}
+
+static int api_alerts(struct web_request *req, struct web_response *resp)
+{
+    return answer_fixed(req, resp, "{\"alerts\":[]}");
+}
+
+static int api_alertmanagers(struct web_request *req, struct web_response *resp)
+{
+    return answer_fixed(req, resp, "{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}");
+}
+
+static int api_exemplars(struct web_request *req, struct web_response *resp)
+{
+    return answer_fixed(req, resp, "[]");
+}
+
+static int api_walreplay(struct web_request *req, struct web_response *resp)
+{
+    return answer_fixed(req, resp, "{\"min\":0,\"max\":0,\"current\":0}");
+}
+
+static int not_found(struct web_request *req, struct web_response *resp)
+{
+    web_set_header(req, resp, "X-Content-Type-Options", "nosniff");
+    web_reply_str(req, resp, 404, "text/plain; charset=utf-8", "404 page not found\n");
+    return 0;
+}
+
+static int healthy(struct web_request *req, struct web_response *resp)
+{
+    web_reply_str(req, resp, 200, "text/plain; charset=utf-8", "Prometheus Server is Healthy.\n");
+    return 0;
+}
+
+static int ready(struct web_request *req, struct web_response *resp)
+{
+    web_reply_str(req, resp, 200, "text/plain; charset=utf-8", "Prometheus Server is Ready.\n");
+    return 0;
+}
+
+static int reload(struct web_request *req, struct web_response *resp)
+{
+    struct metrics *m = req->self;
+    autobuf why = {0};
+    int r = identity_check(req->op, POLICY_UPDATE, "metrics/config");
+
+    if (r < 0)
+        return r;
+    r = scraper_reload(m->scraper, &why);
+    if (r < 0) {
+        web_reply_str(req, resp, 500, "text/plain; charset=utf-8",
+                      op_printf(req->op, "failed to reload config: %s\n", why.data));
+        return 0;
+    }
+    resp->status = 200;
+    return 0;
+}
+
+#define BOTH "GET,POST"
+
+const struct route metrics_routes[] = {
+    {.methods = BOTH, .pattern = "/api/v1/query", .handle = api_query},
+    {.methods = BOTH, .pattern = "/api/v1/query_range", .handle = api_query_range},
+    {.methods = BOTH, .pattern = "/api/v1/series", .handle = api_series},
+    {.methods = BOTH, .pattern = "/api/v1/labels", .handle = api_labels},
+    {.methods = "GET", .pattern = "/api/v1/label/{name}/values", .handle = api_label_values},
+    {.methods = "GET", .pattern = "/api/v1/targets", .handle = api_targets},
+    {.methods = "GET", .pattern = "/api/v1/scrape_pools", .handle = api_scrape_pools},
+    {.methods = "GET", .pattern = "/api/v1/metadata", .handle = api_metadata},
+    {.methods = "GET", .pattern = "/api/v1/rules", .handle = api_rules},
+    {.methods = "GET", .pattern = "/api/v1/alerts", .handle = api_alerts},
+    {.methods = "GET", .pattern = "/api/v1/alertmanagers", .handle = api_alertmanagers},
+    {.methods = BOTH, .pattern = "/api/v1/query_exemplars", .handle = api_exemplars},
+    {.methods = "GET", .pattern = "/api/v1/status/config", .handle = api_status_config},
+    {.methods = "GET", .pattern = "/api/v1/status/flags", .handle = api_status_flags},
+    {.methods = "GET", .pattern = "/api/v1/status/buildinfo", .handle = api_status_buildinfo},
+    {.methods = "GET", .pattern = "/api/v1/status/runtimeinfo", .handle = api_status_runtimeinfo},
+    {.methods = "GET", .pattern = "/api/v1/status/tsdb", .handle = api_status_tsdb},
+    {.methods = "GET", .pattern = "/api/v1/status/walreplay", .handle = api_walreplay},
+    {.methods = "*", .pattern = "/api/v1/{rest...}", .handle = not_found, .flags = ROUTE_PUBLIC},
+    {.methods = "GET", .pattern = "/federate", .handle = api_federate},
+    {.methods = "GET",
+     .pattern = "/-/healthy",
+     .handle = healthy,
+     .flags = ROUTE_PUBLIC | ROUTE_INLINE},
+    {.methods = "GET",
+     .pattern = "/-/ready",
+     .handle = ready,
+     .flags = ROUTE_PUBLIC | ROUTE_INLINE},
+    {.methods = "POST,PUT", .pattern = "/-/reload", .handle = reload, .flags = ROUTE_AUDIT},
+    {0},
+};
