@@ -79,7 +79,7 @@ struct handle {
     gid_t gid;
     pid_t pid;
     bool writer, append;
-    atomic_uint refs;          /* the kernel's, and a read's that outlives its reply */
+    atomic_uint refs;          /* the kernel's, and one of each request under way */
     pthread_mutex_t lock; /* guards: what follows, and takes turns at `file` of a writer */
     bool dirty;           /* written since the last commit */
     bool owing;           /* created or truncated: to be committed even if nothing is written */
@@ -243,8 +243,10 @@ void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 /* Makes the handle of an open file, takes `file`; with the caller's identity. */
 struct handle *handle_new(struct call *c, struct inode *inode, struct node_file *file,
                           struct scratch *scratch);
-void handle_unref(struct fs *fs, struct handle *h); /* closes it with the last one */
-struct handle *handle_of(const struct fuse_file_info *fi); /* NULL: our own event maker's */
+void handle_unref(struct fs *fs, struct handle *h); /* closes it with the last one; NULL is fine */
+/* The handle, a reference for this request; NULL: our own event maker's. It may be released as soon
+ * as the reply is out. */
+struct handle *handle_get(const struct fuse_file_info *fi);
 /* Notes what the handle holds now; h->lock is held. */
 void handle_written(struct fs *fs, struct handle *h, pid_t writer);
 /* Nothing of what is staged was published, nor will be; h->lock is held. */

@@ -24,7 +24,7 @@ static unsigned node_flags_of(int flags)
 
 /* Only content that never changes under its path goes through the page cache; of everything else
  * each reader has the version that it opened, from the daemon. */
-static void caching_of(struct fuse_file_info *fi, const struct handle *h)
+static void caching_of(struct fuse_file_info *fi, struct handle *h)
 {
     unsigned flags = h->file != NULL ? h->file->flags : 0;
     bool cached = !h->writer && h->file != NULL && (flags & NODE_IMMUTABLE) != 0 &&
@@ -34,6 +34,7 @@ static void caching_of(struct fuse_file_info *fi, const struct handle *h)
     fi->direct_io = !cached;
     fi->noflush = !h->writer;
     fi->fh = (uint64_t)(uintptr_t)h;
+    atomic_store(&h->refs, 1); /* it is complete: other threads may have it with the reply */
 }
 
 /* Enters the handle of a writer among those of its inode. */
@@ -339,10 +340,10 @@ static void reply_read(struct call *c, struct handle *h, uint64_t off, size_t si
         explicit_bzero(buf, (size_t)n);
 }
 
-/* The file may be released as soon as the reply is out, hence the reference. */
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-    struct handle *h = handle_of(fi);
+    struct fs *fs = fuse_req_userdata(req);
+    struct handle *h = handle_get(fi);
     struct call c;
 
     (void)ino;
@@ -350,17 +351,14 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
         fuse_reply_err(req, EBADF);
         return;
     }
-    if (call_begin(&c, req) < 0)
-        return;
-    if (h->file != NULL && c.op.uid != h->uid && audit_reader(&c, h) < 0) {
-        call_reply(&c, -EIO);
-        return;
+    if (call_begin(&c, req) == 0) {
+        if (h->file != NULL && c.op.uid != h->uid && audit_reader(&c, h) < 0)
+            fuse_reply_err(req, EIO);
+        else if (!reply_lent(&c, h, (uint64_t)off, size))
+            reply_read(&c, h, (uint64_t)off, size);
+        call_end(&c);
     }
-    atomic_fetch_add(&h->refs, 1);
-    if (!reply_lent(&c, h, (uint64_t)off, size))
-        reply_read(&c, h, (uint64_t)off, size);
-    handle_unref(c.fs, h);
-    call_end(&c);
+    handle_unref(fs, h);
 }
 
 static ssize_t write_some(struct call *c, struct handle *h, uint64_t off, const char *buf,
@@ -387,7 +385,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
               struct fuse_file_info *fi)
 {
     struct fs *fs = fuse_req_userdata(req);
-    struct handle *h = handle_of(fi);
+    struct handle *h = handle_get(fi);
     struct call c;
     ssize_t n;
 
@@ -406,6 +404,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
     else
         fuse_reply_err(req, -(int)call_refused(&c, inode_path(fs, &c.op, h->inode), (int)n));
     call_end(&c);
+    handle_unref(fs, h);
 }
 
 /* Without it the kernel would copy through the page cache, which secrets must not enter. EINVAL is

@@ -82,6 +82,8 @@ static int load(struct call *c, struct folder *f)
 
 static void folder_free(struct fs *fs, struct folder *f)
 {
+    pthread_mutex_lock(&f->lock); /* the last read may have replied, and not let go of it yet */
+    pthread_mutex_unlock(&f->lock);
     pthread_mutex_lock(&fs->lock);
     DL_DELETE2(fs->every_folder, f, older, newer);
     inode_unref(fs, f->inode);

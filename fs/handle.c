@@ -15,7 +15,6 @@ struct handle *handle_new(struct call *c, struct inode *inode, struct node_file 
     struct handle *h = xcalloc(1, sizeof *h);
 
     pthread_mutex_init(&h->lock, NULL);
-    h->refs = 1;
     h->inode = inode;
     h->file = file;
     h->scratch = scratch;
@@ -27,6 +26,7 @@ struct handle *handle_new(struct call *c, struct inode *inode, struct node_file 
     inode_ref(inode);
     DL_APPEND2(c->fs->every_handle, h, older, newer);
     pthread_mutex_unlock(&c->fs->lock);
+    atomic_store(&h->refs, 1);
     return h;
 }
 
@@ -38,7 +38,7 @@ void handles_free(struct fs *fs)
 
 void handle_unref(struct fs *fs, struct handle *h)
 {
-    if (atomic_fetch_sub(&h->refs, 1) != 1)
+    if (h == NULL || atomic_fetch_sub(&h->refs, 1) != 1)
         return;
     pthread_mutex_lock(&fs->lock);
     if (h->writer && h->scratch == NULL)
@@ -54,9 +54,13 @@ void handle_unref(struct fs *fs, struct handle *h)
     free(h);
 }
 
-struct handle *handle_of(const struct fuse_file_info *fi)
+struct handle *handle_get(const struct fuse_file_info *fi)
 {
-    return (struct handle *)(uintptr_t)fi->fh;
+    struct handle *h = (struct handle *)(uintptr_t)fi->fh;
+
+    if (h != NULL)
+        atomic_fetch_add(&h->refs, 1); /* pairs with the last store before the reply of open */
+    return h;
 }
 
 void handle_written(struct fs *fs, struct handle *h, pid_t writer)
@@ -151,37 +155,42 @@ static void flush_as_opener(struct fs *fs, fuse_req_t req, struct handle *h)
 
 void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct handle *h = handle_of(fi);
+    struct fs *fs = fuse_req_userdata(req);
+    struct handle *h = handle_get(fi);
 
     (void)ino;
     if (h == NULL || !h->writer || h->scratch != NULL)
         fuse_reply_err(req, 0);
     else
-        flush_as_opener(fuse_req_userdata(req), req, h);
+        flush_as_opener(fs, req, h);
+    handle_unref(fs, h);
+}
+
+static int sync_file(struct call *c, struct handle *h)
+{
+    guard(&h->lock);
+
+    if (h->dropped != 0)
+        return h->dropped;
+    return h->dirty || h->owing ? publish(c, h) : 0;
 }
 
 void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
     struct fs *fs = fuse_req_userdata(req);
-    struct handle *h = handle_of(fi);
+    struct handle *h = handle_get(fi);
     struct call c;
-    int r = 0;
 
     (void)ino;
     (void)datasync;
     if (h == NULL || !h->writer || h->scratch != NULL) {
         fuse_reply_err(req, 0);
-        return;
+    } else {
+        call_begin_as(&c, fs, h);
+        fuse_reply_err(req, -sync_file(&c, h));
+        call_end(&c);
     }
-    call_begin_as(&c, fs, h);
-    pthread_mutex_lock(&h->lock);
-    if (h->dropped != 0)
-        r = h->dropped;
-    else if (h->dirty || h->owing)
-        r = publish(&c, h);
-    pthread_mutex_unlock(&h->lock);
-    fuse_reply_err(req, -r);
-    call_end(&c);
+    handle_unref(fs, h);
 }
 
 /* The last descriptor is gone. Nobody hears an error now, so this publishes only what no flush
@@ -189,15 +198,11 @@ void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct fs *fs = fuse_req_userdata(req);
-    struct handle *h = handle_of(fi);
+    struct handle *h = handle_get(fi);
     struct call c;
 
     (void)ino;
-    if (h == NULL) {
-        fuse_reply_err(req, 0);
-        return;
-    }
-    if (h->writer && h->scratch == NULL) {
+    if (h != NULL && h->writer && h->scratch == NULL) {
         call_begin_as(&c, fs, h);
         pthread_mutex_lock(&h->lock);
         if (h->dropped == 0 && (h->dirty || h->owing))
@@ -205,19 +210,16 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         pthread_mutex_unlock(&h->lock);
         call_end(&c);
     }
-    handle_unref(fs, h);
+    handle_unref(fs, h); /* this request's */
+    handle_unref(fs, h); /* the kernel's */
     fuse_reply_err(req, 0);
 }
 
-int handle_truncate(struct call *c, const struct fuse_file_info *fi, const char *path,
-                    uint64_t size_bytes)
+static int truncate_open(struct call *c, struct handle *h, const char *path, uint64_t size_bytes)
 {
-    struct handle *h = handle_of(fi);
     int r;
-
-    if (h == NULL || !h->writer || h->file == NULL)
-        return -EBADF;
     guard(&h->lock);
+
     if (h->dropped != 0)
         return -ESTALE;
     r = h->file->ops->truncate != NULL ? h->file->ops->truncate(&c->op, h->file, size_bytes)
@@ -228,6 +230,18 @@ int handle_truncate(struct call *c, const struct fuse_file_info *fi, const char 
     }
     handle_written(c->fs, h, c->op.pid);
     return 0;
+}
+
+int handle_truncate(struct call *c, const struct fuse_file_info *fi, const char *path,
+                    uint64_t size_bytes)
+{
+    struct handle *h = handle_get(fi);
+    int r = -EBADF;
+
+    if (h != NULL && h->writer && h->file != NULL)
+        r = truncate_open(c, h, path, size_bytes);
+    handle_unref(c->fs, h);
+    return r;
 }
 
 int file_truncate(struct call *c, const char *path, uint64_t size_bytes)

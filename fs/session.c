@@ -83,14 +83,14 @@ static void log_fuse(enum fuse_log_level level, const char *format, va_list args
     log_line(level <= FUSE_LOG_ERR ? LOG_WARN : LOG_DEBUG, NULL, "libfuse", "text=%s", text);
 }
 
-/* A killed daemon leaves a mount on which every call says ENOTCONN; libfuse will not mount over
- * it. */
+/* A killed daemon leaves a mount on which every call says ENOTCONN (but a stat, which the kernel may
+ * still have), and libfuse will not mount over it. */
 static int clear_stale(const char *mount, struct buf *why)
 {
     struct statfs sfs;
     struct stat st;
 
-    if (stat(mount, &st) < 0 && errno == ENOTCONN) {
+    if (statfs(mount, &sfs) < 0 && (errno == ENOTCONN || errno == ECONNABORTED)) {
         if (umount2(mount, MNT_DETACH) < 0) {
             int err = errno;
 

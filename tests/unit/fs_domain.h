@@ -50,7 +50,7 @@ struct mem_node {
 struct mem {
     pthread_mutex_t lock;
     struct mem_node *nodes;
-    unsigned many;
+    atomic_uint many;
     atomic_uint stats, opens, lists, audits;
 };
 
