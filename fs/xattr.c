@@ -84,7 +84,8 @@ void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
         call_reply(&c, -EOPNOTSUPP);
         return;
     }
-    r = tree_setxattr(c.fs->options.tree, &c.op, path, name, slice_of(value, size));
+    r = tree_setxattr(c.fs->options.tree, &c.op, path, name,
+                      slice_of(size > 0 ? value : "", size));
     call_reply(&c, r == -ENOTSUP ? r : call_changed(&c, "attributes", path, r));
 }
 
@@ -118,6 +119,23 @@ void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 
 void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-    (void)ino;
-    fuse_reply_err(req, is_user(name) ? ENODATA : EOPNOTSUPP);
+    struct call c;
+    struct inode *inode;
+    const char *path;
+    int r;
+
+    if (!is_user(name)) {
+        fuse_reply_err(req, EOPNOTSUPP);
+        return;
+    }
+    if (call_begin(&c, req) < 0)
+        return;
+    inode = inode_of(c.fs, ino);
+    path = inode_path(c.fs, &c.op, inode);
+    if (strcmp(name, ERROR_XATTR) == 0 || is_scratch(c.fs, inode)) {
+        call_reply(&c, -ENODATA);
+        return;
+    }
+    r = tree_setxattr(c.fs->options.tree, &c.op, path, name, slice_of(NULL, 0));
+    call_reply(&c, r == -ENOTSUP ? -ENODATA : call_changed(&c, "attributes", path, r));
 }

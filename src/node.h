@@ -94,6 +94,7 @@ struct node_ops {
     /* The value in the op; -ENODATA. */
     int (*getxattr)(struct op *op, void *self, const char *path, const char *name,
                     struct slice *ret);
+    /* A value whose data is NULL removes the attribute: -ENODATA if it is not there. */
     int (*setxattr)(struct op *op, void *self, const char *path, const char *name,
                     struct slice value);
     int (*listxattr)(struct op *op, void *self, const char *path, node_emit_fn *emit, void *ctx);

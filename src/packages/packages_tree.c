@@ -498,6 +498,8 @@ static int tree_setxattr_node(struct op *op, void *self, const char *path, const
     if (reason != NULL && strlen(reason) != value.len)
         return op_fail(op, EINVAL, "the reason for a yank holds a NUL");
     r = find(op, self, &p, &f);
+    if (r == 0 && reason == NULL && f.yanked == NULL)
+        return -ENODATA;
     return r < 0 ? r : package_yank(op, self, f.project, f.name, reason);
 }
 

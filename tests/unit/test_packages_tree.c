@@ -377,6 +377,12 @@ static void test_xattr(void **state)
     assert_string_equal(names.data, "user.pypi.sha256 user.pypi.yanked ");
     assert_int_equal(packages_tree.setxattr(&op, w.pk, "packages/" WHEEL, "user.other", SLICE("x")),
                      -ENOTSUP);
+    assert_int_equal(
+        packages_tree.setxattr(&op, w.pk, "packages/" WHEEL, "user.pypi.yanked", (struct slice){0}),
+        0);
+    assert_int_equal(
+        packages_tree.setxattr(&op, w.pk, "packages/" WHEEL, "user.pypi.yanked", (struct slice){0}),
+        -ENODATA);
 }
 
 static void test_rename(void **state)

@@ -1,0 +1,180 @@
+"""pip: installs and downloads from the index; caching, ranges and negotiation as it uses them."""
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+import make
+from conftest import need, run
+from test_twine import JSON, form
+
+
+def pip(*arguments, ok=True, **environment):
+    env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1",
+           "PIP_CONFIG_FILE": os.devnull, **environment}
+    return run(sys.executable, "-m", "pip", *arguments, ok=ok, env=env)
+
+
+def index(daemon, auth=True):
+    user = f"{daemon.user}:{daemon.password.replace(' ', '%20')}@" if auth else ""
+    return f"http://{user}{daemon.host}/simple/"
+
+
+def upload(daemon, *files):
+    for f in files:
+        r = daemon.http().post("/legacy/", **form(f))
+        assert r.status_code == 200, r.text
+
+
+@pytest.fixture
+def graph(daemon, name):
+    """a 2.0 needs b >= 1; a 1.0 does not; a 3.0 needs a Python of the future; a 2.1 is for none."""
+    a, b = name + "a", name + "b"
+    upload(daemon, make.wheel(a, "1.0"), make.wheel(a, "2.0", metadata=f"Requires-Dist: {b}>=1\n"),
+           make.wheel(a, "3.0", metadata="Requires-Python: >=4\n"), make.wheel(b, "1.5"), make.wheel(b, "1.10"))
+    return a, b
+
+
+def installed(folder):
+    return {d.name.split("-")[0]: d.name.split("-")[1].removesuffix(".dist") for d in folder.glob("*.dist-info")}
+
+
+def test_install(daemon, graph, tmp_path):
+    a, b = graph
+    pip("install", "--index-url", index(daemon), "--target", tmp_path, "--no-cache-dir", a)
+    assert installed(tmp_path) == {a: "2.0", b: "1.10"}
+
+
+def test_download_and_hashes(daemon, graph, tmp_path):
+    a, b = graph
+    wheel = make.wheel(b, "1.10")
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"{b}==1.10 --hash=sha256:{hashlib.sha256(wheel[1]).hexdigest()}\n")
+    pip("download", "--index-url", index(daemon), "--no-cache-dir", "-d", tmp_path, "-r", requirements)
+    assert (tmp_path / wheel[0]).read_bytes() == wheel[1]
+
+
+def test_without_credentials(daemon, graph, tmp_path):
+    refused = pip("download", "--index-url", index(daemon, auth=False), "--no-cache-dir", "-d", tmp_path, graph[0], ok=False)
+    assert refused.returncode != 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown(daemon, tmp_path):
+    refused = pip("download", "--index-url", index(daemon), "--no-cache-dir", "-d", tmp_path, "no-such-thing", ok=False)
+    assert "No matching distribution" in refused.text
+
+
+def test_sdist(daemon, name, tmp_path):
+    file = make.sdist(name)
+    upload(daemon, file)
+    r = pip("download", "--index-url", index(daemon), "--no-cache-dir", "--no-deps", "--no-build-isolation", "--no-binary", ":all:",
+            "-d", tmp_path, name, ok=False)
+    if "setuptools" in r.text and r.returncode != 0:
+        pytest.skip("setuptools is not installed")
+    assert (tmp_path / file[0]).read_bytes() == file[1]
+
+
+def test_yanked_is_not_chosen(daemon, graph, tmp_path):
+    a, b = graph
+    os.setxattr(daemon.mount / "packages" / b / make.wheel(b, "1.10")[0], "user.pypi.yanked", b"broken")
+    page = daemon.http().get(f"/simple/{b}/", headers=JSON).json()
+    assert {f["filename"]: f["yanked"] for f in page["files"]} == {make.wheel(b, "1.5")[0]: False, make.wheel(b, "1.10")[0]: "broken"}
+    pip("install", "--index-url", index(daemon), "--target", tmp_path, "--no-cache-dir", a)
+    assert installed(tmp_path) == {a: "2.0", b: "1.5"}
+    os.removexattr(daemon.mount / "packages" / b / make.wheel(b, "1.10")[0], "user.pypi.yanked")
+    assert not any(f["yanked"] for f in daemon.http().get(f"/simple/{b}/", headers=JSON).json()["files"])
+
+
+def test_pip_caches_wheels(daemon, graph, tmp_path):
+    """The second download comes out of pip's cache: immutable files say so. (It keeps nothing of a plain
+    HTTP host that it was not told to trust.)"""
+    cache = tmp_path / "cache"
+    for i in range(2):
+        r = pip("download", "--trusted-host", daemon.host, "--index-url", index(daemon), "--cache-dir", cache, "-d", tmp_path / str(i), graph[1])
+    assert "Using cached" in r.text
+
+
+def test_the_mount_is_a_find_links_folder(daemon, graph, tmp_path):
+    pip("install", "--no-index", "-f", daemon.mount / "packages" / "@all", "--target", tmp_path, "--no-cache-dir", graph[0])
+    assert installed(tmp_path) == {graph[0]: "2.0", graph[1]: "1.10"}
+
+
+def test_published_by_cp_and_installed_at_once(daemon, name, tmp_path):
+    file = make.wheel(name)
+    (tmp_path / file[0]).write_bytes(file[1])
+    for version in ("1.0", "1.1", "1.2"):
+        file = make.wheel(name, version)
+        (tmp_path / file[0]).write_bytes(file[1])
+        run("cp", tmp_path / file[0], daemon.mount / "packages")
+        target = tmp_path / version
+        pip("install", "--index-url", index(daemon), "--target", target, "--cache-dir", tmp_path / "cache", name)
+        assert installed(target) == {name: version}
+
+
+def test_conditional_requests(daemon, graph):
+    s = daemon.http()
+    for path in ("/simple/", f"/simple/{graph[0]}/"):
+        for accept in ("text/html", JSON["Accept"]):
+            r = s.get(path, headers={"Accept": accept, "Accept-Encoding": "identity"})
+            assert r.status_code == 200 and r.headers["Content-Type"].startswith(accept)
+            assert "Accept" in r.headers["Vary"] and "no-cache" in r.headers["Cache-Control"]
+            again = s.get(path, headers={"Accept": accept, "Accept-Encoding": "identity", "If-None-Match": r.headers["ETag"]})
+            assert again.status_code == 304 and not again.content and again.headers["ETag"] == r.headers["ETag"]
+    upload(daemon, make.wheel(graph[0], "9.0"))
+    assert s.get(path, headers={"Accept": accept, "Accept-Encoding": "identity", "If-None-Match": r.headers["ETag"]}).status_code == 200
+
+
+def test_gzip(daemon, name):
+    for i in range(20):
+        upload(daemon, make.wheel(name, f"1.{i}"))
+    s = daemon.http()
+    plain = s.get(f"/simple/{name}/", headers={**JSON, "Accept-Encoding": "identity"})
+    packed = s.get(f"/simple/{name}/", headers={**JSON, "Accept-Encoding": "gzip"}, stream=True)
+    raw = packed.raw.read(decode_content=False)
+    assert packed.headers["Content-Encoding"] == "gzip" and gzip.decompress(raw) == plain.content
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    wheel = make.wheel(name, "1.0")
+    assert "Content-Encoding" not in s.get(f"/packages/{wheel[0]}", headers={"Accept-Encoding": "gzip"}).headers
+
+
+def test_ranges(daemon, name):
+    """What lazy wheels ask for (pip fast-deps, uv, poetry), on a small file and on a large one."""
+    s = daemon.http()
+    for version, size in (("1.0", 0), ("2.0", 5 << 20)):
+        file, content = make.wheel(name, version, size=size)
+        upload(daemon, (file, content))
+        path = f"/packages/{file}"
+        head = s.head(path, headers={"Accept-Encoding": "identity"})
+        assert head.status_code == 200 and int(head.headers["Content-Length"]) == len(content)
+        assert head.headers["Accept-Ranges"] == "bytes" and not head.content
+        n = len(content)
+        for asked, want in (("bytes=0-9", content[:10]), ("bytes=-20", content[-20:]), (f"bytes={n-5}-", content[-5:]),
+                            (f"bytes=10-{n + 100}", content[10:]), (f"bytes=-{n * 2}", content)):
+            r = s.get(path, headers={"Range": asked, "Accept-Encoding": "identity", "Cache-Control": "no-cache"})
+            assert r.status_code == 206 and r.content == want, asked
+        r = s.get(path, headers={"Range": f"bytes={n}-"})
+        assert r.status_code == 416 and r.headers["Content-Range"] == f"bytes */{n}"
+        etag = head.headers["ETag"]
+        assert s.get(path, headers={"Range": "bytes=0-3", "If-Range": etag}).status_code == 206
+        assert s.get(path, headers={"Range": "bytes=0-3", "If-Range": '"other"'}).content == content
+        assert s.get(path, headers={"If-None-Match": etag}).status_code == 304
+        assert "immutable" in head.headers["Cache-Control"]
+
+
+def test_metadata_sibling(daemon, graph):
+    f = daemon.http().get(f"/simple/{graph[0]}/", headers=JSON).json()["files"][1]
+    r = daemon.http().get(f"/packages/{f['filename']}.metadata")
+    assert hashlib.sha256(r.content).hexdigest() == f["core-metadata"]["sha256"]
+    assert f"Requires-Dist: {graph[1]}>=1".encode() in r.content
+
+
+def test_redirects(daemon, name):
+    upload(daemon, make.wheel(name + "-x"))
+    s = daemon.http()
+    for path in (f"/simple/{name}-x", f"/simple/{name}_X/", f"/simple/{name}.x"):
+        r = s.get(path, allow_redirects=False)
+        assert r.status_code == 301
+        assert s.get(path).url == f"{daemon.url}/simple/{name}-x/"
