@@ -45,6 +45,8 @@ static int below_mount(struct web_request *req, struct web_response *resp)
 
     if (r < 0)
         return r;
+    if (!req->may_wait && vault_is_list(req)) /* it grows with what is stored */
+        return -EINPROGRESS;
     mount = mount_find(q.s->mounts, req->path + 4, &rest); /* behind "/v1/" */
     if (mount == NULL && vault_is_list(req))               /* "LIST secret" is "LIST secret/" */
         mount = mount_find(q.s->mounts, op_printf(req->op, "%s/", req->path + 4), &rest);
@@ -114,7 +116,5 @@ const struct route secrets_routes[] = {
     {"GET", "/v1/{path...}", below_mount, .flags = QUICK_FLAGS},
     {"LIST,DELETE,PATCH", "/v1/{path...}", below_mount, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/{path...}", below_mount, .flags = QUICK_FLAGS},
-    /* These wait for a commit of their own. */
-    {"PUT,POST", "/v1/{mount...}/config", below_mount, .flags = SECRET_FLAGS},
     {0},
 };

@@ -225,7 +225,7 @@ static int check_subtree(struct op *op, struct place *p, const char *from, const
     return r;
 }
 
-static int rename_folder(struct op *op, struct place *from, const struct place *to, unsigned flags)
+static int rename_folder(struct op *op, struct place *from, struct place *to, unsigned flags)
 {
     const char *target = to->kind == PLACE_FOLDER ? to->path : to->child;
     int r = place_check_visible(op, from);
@@ -245,6 +245,11 @@ static int rename_folder(struct op *op, struct place *from, const struct place *
         r = place_check(op, from, POLICY_UPDATE);
     if (r == 0)
         r = check_subtree(op, from, from->path, target);
+    if (r == 0 && to->kind == PLACE_FOLDER && to->has_secret) { /* without a field it gives way */
+        r = check_no_fields(op, to);
+        if (r == 0)
+            r = end_secret(op, to);
+    }
     if (r == 0)
         r = kv_rename(op, from->mount->kv, from->path, target);
     if (r == 0) {

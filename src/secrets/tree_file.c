@@ -199,10 +199,13 @@ int alias_open(struct op *op, struct place *p, unsigned flags, struct node_file 
         .flags = NODE_SECRET | NODE_AUDIT,
         .dirty = (flags & NODE_TRUNC) != 0,
     };
+    bool absent = place_is_whole(p) && !p->has_secret;
     struct slice text = {0};
     int r = 0;
 
-    if ((flags & NODE_READ) != 0 || (flags & NODE_TRUNC) == 0) {
+    if (absent && (flags & NODE_CREATE) == 0)
+        return -ENOENT;
+    if (!absent && ((flags & NODE_READ) != 0 || (flags & NODE_TRUNC) == 0)) {
         if (!place_may(op, p->path, POLICY_READ))
             return -ENOENT;
         r = alias_render(op, p, &text);
@@ -211,7 +214,7 @@ int alias_open(struct op *op, struct place *p, unsigned flags, struct node_file 
         return r;
     if ((flags & NODE_WRITE) == 0)
         return node_bytes_open(text, NODE_SECRET | NODE_AUDIT, ret);
-    r = place_check(op, p, POLICY_UPDATE);
+    r = place_check(op, p, absent ? POLICY_CREATE : POLICY_UPDATE);
     if (r < 0)
         return r;
     if ((flags & NODE_TRUNC) == 0)

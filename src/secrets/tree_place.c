@@ -46,12 +46,18 @@ bool place_is_visible(struct op *op, const char *path)
     return false;
 }
 
+bool place_is_whole(const struct place *p)
+{
+    return p->kind == PLACE_ENV || p->kind == PLACE_JSON || p->kind == PLACE_YAML;
+}
+
 int place_check_visible(struct op *op, const struct place *p)
 {
-    bool visible = p->kind == PLACE_FOLDER ? place_is_visible(op, p->path)
-                                           : place_may(op, p->path, POLICY_READ);
-
-    return p->kind == PLACE_ABSENT || !visible ? -ENOENT : 0;
+    if (p->kind == PLACE_ABSENT || (place_is_whole(p) && !p->has_secret))
+        return -ENOENT;
+    if (p->kind == PLACE_FOLDER)
+        return place_is_visible(op, p->path) ? 0 : -ENOENT;
+    return place_may(op, p->path, POLICY_READ) ? 0 : -ENOENT;
 }
 
 int place_check(struct op *op, const struct place *p, unsigned rights)
@@ -144,11 +150,12 @@ static int find_special(struct op *op, struct place *p, const char *name)
         if (strcmp(name, names[i].name) != 0)
             continue;
         p->kind = names[i].kind;
-        r = kv_find(op, p->mount->kv, p->path, &p->secret);
-        if (r == 0 && (p->kind == PLACE_ENV || p->kind == PLACE_JSON || p->kind == PLACE_YAML)) {
-            r = place_load(op, p);
-        }
-        return r;
+        if (p->kind == PLACE_META || p->kind == PLACE_VERSIONS)
+            return kv_find(op, p->mount->kv, p->path, &p->secret);
+        r = place_load(op, p);
+        if (r == -ENOENT) /* it may be written */
+            op_forgive(op);
+        return r == -ENOENT ? 0 : r;
     }
     return -ENOENT;
 }

@@ -48,6 +48,8 @@ int place_load(struct op *op, struct place *p);
 /* The same for one version: -ENOENT deleted, -ENODATA destroyed. */
 int place_load_version(struct op *op, struct place *p, uint32_t number);
 
+bool place_is_whole(const struct place *p); /* @env, @json, @yaml */
+
 /* Rights, as over HTTP, on secret/data/PATH. */
 bool place_may(struct op *op, const char *path, unsigned rights);
 /* May the caller make something at the path, or anything below it? */

@@ -276,8 +276,11 @@ static int write_config(struct kv_request *q)
     struct kv_config config = kv_get_config(q->mount->kv);
     struct kv_change change;
     struct object body;
-    int r = identity_check(q->op, POLICY_UPDATE, "%s", q->full);
+    int r;
 
+    if (!q->req->may_wait) /* it commits by itself */
+        return -EINPROGRESS;
+    r = identity_check(q->op, POLICY_UPDATE, "%s", q->full);
     if (r == 0)
         r = vault_body(q->req, &body);
     if (r == 0)
