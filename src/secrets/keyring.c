@@ -86,7 +86,7 @@ void keyring_id(struct keyring *k, uint8_t ret[KEYRING_ID_BYTES])
 int keyring_exists(struct keyring *k)
 {
     autobuf seal = {0};
-    int r = rows_load_seal(k, &seal);
+    int r = keyring_rows_load_seal(k, &seal);
 
     return r == 0 ? 1 : r == -ENOENT ? 0 : r;
 }
@@ -126,7 +126,7 @@ int keyring_init(struct keyring *k, const uint8_t unseal[KEYRING_KEY_BYTES])
     if (r == -EIO && RAND_bytes(keys->root, sizeof keys->root) == 1 &&
         RAND_bytes(keys->names, sizeof keys->names) == 1 &&
         RAND_bytes(keys->terms[0], KEYRING_KEY_BYTES) == 1 && RAND_bytes(k->id, sizeof k->id) == 1)
-        r = rows_store(k, keys, &first, 1, RESERVE, unseal);
+        r = keyring_rows_store(k, keys, &first, 1, RESERVE, unseal);
     if (r < 0) {
         lockmem_free(keys, sizeof *keys);
         return r;
@@ -146,11 +146,11 @@ int keyring_unseal(struct keyring *k, const uint8_t unseal[KEYRING_KEY_BYTES])
     int r;
 
     guard(&k->change);
-    r = rows_load_seal(k, &seal);
+    r = keyring_rows_load_seal(k, &seal);
     if (r == 0)
-        r = rows_unwrap_root(k, buf_slice(&seal), unseal, keys->root, k->id);
+        r = keyring_rows_unwrap_root(k, buf_slice(&seal), unseal, keys->root, k->id);
     if (r == 0)
-        r = rows_load_terms(k, keys, terms, &n, &reserved);
+        r = keyring_rows_load_terms(k, keys, terms, &n, &reserved);
     if (r < 0 || !keyring_is_sealed(k)) {
         lockmem_free(keys, sizeof *keys);
         return r;
@@ -276,7 +276,7 @@ static int advance(struct keyring *k, bool grow)
         r = RAND_bytes(keys->terms[n++], KEYRING_KEY_BYTES) == 1 ? 0 : -EIO;
     }
     if (r == 0)
-        r = rows_store(k, keys, terms, n, reserved, NULL);
+        r = keyring_rows_store(k, keys, terms, n, reserved, NULL);
     pthread_mutex_lock(&k->lock);
     if (r == 0 && k->keys == NULL)
         r = -ESHUTDOWN;

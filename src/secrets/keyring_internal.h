@@ -51,15 +51,15 @@ int aead_unwrap(struct keyring *k, const uint8_t *key, struct slice aad, struct 
                 uint8_t *ret);
 
 /* The two rows, as they stand in the store. */
-int rows_load_seal(struct keyring *k, struct buf *ret); /* -ENOENT */
+int keyring_rows_load_seal(struct keyring *k, struct buf *ret); /* -ENOENT */
 /* Writes the terms in k->keys, `used` raised to `reserved`; with_seal: the root key too. Durable.
  */
-int rows_store(struct keyring *k, const struct keys *keys, const struct term *terms, size_t n_terms,
-               uint64_t reserved, const uint8_t *unseal_or_null);
+int keyring_rows_store(struct keyring *k, const struct keys *keys, const struct term *terms,
+                       size_t n_terms, uint64_t reserved, const uint8_t *unseal_or_null);
 /* Fills keys (its root is set) and terms. */
-int rows_load_terms(struct keyring *k, struct keys *keys, struct term *terms, size_t *ret_n,
-                    uint64_t *ret_reserved);
-int rows_unwrap_root(struct keyring *k, struct slice seal, const uint8_t *unseal, uint8_t *ret_root,
-                     uint8_t *ret_id);
+int keyring_rows_load_terms(struct keyring *k, struct keys *keys, struct term *terms, size_t *ret_n,
+                            uint64_t *ret_reserved);
+int keyring_rows_unwrap_root(struct keyring *k, struct slice seal, const uint8_t *unseal,
+                             uint8_t *ret_root, uint8_t *ret_id);
 
 #endif

@@ -69,7 +69,7 @@ int aead_unwrap(struct keyring *k, const uint8_t *key, struct slice aad, struct 
     return 0;
 }
 
-int rows_load_seal(struct keyring *k, struct buf *ret)
+int keyring_rows_load_seal(struct keyring *k, struct buf *ret)
 {
     struct store_value v = {0};
     int r = store_get(k->store, PART, SEAL_KEY, &v);
@@ -81,8 +81,8 @@ int rows_load_seal(struct keyring *k, struct buf *ret)
     return ret->len == SEAL_BYTES && ret->data[0] == FORMAT ? 0 : -EIO;
 }
 
-int rows_unwrap_root(struct keyring *k, struct slice seal, const uint8_t *unseal, uint8_t *ret_root,
-                     uint8_t *ret_id)
+int keyring_rows_unwrap_root(struct keyring *k, struct slice seal, const uint8_t *unseal,
+                             uint8_t *ret_root, uint8_t *ret_id)
 {
     size_t head = 1 + KEYRING_ID_BYTES;
     int r = aead_unwrap(k, unseal, slice_of(seal.data, head), slice_skip(seal, head), ret_root);
@@ -128,8 +128,8 @@ static int put_seal(struct keyring *k, struct store_batch *batch, const struct k
     return 0;
 }
 
-int rows_store(struct keyring *k, const struct keys *keys, const struct term *terms, size_t n_terms,
-               uint64_t reserved, const uint8_t *unseal_or_null)
+int keyring_rows_store(struct keyring *k, const struct keys *keys, const struct term *terms,
+                       size_t n_terms, uint64_t reserved, const uint8_t *unseal_or_null)
 {
     struct store_batch *batch = store_batch_new(k->store, PART);
     struct buf plain = {0};
@@ -172,8 +172,8 @@ static int parse_terms(const uint8_t *p, size_t len, struct keys *keys, struct t
     return 0;
 }
 
-int rows_load_terms(struct keyring *k, struct keys *keys, struct term *terms, size_t *ret_n,
-                    uint64_t *ret_reserved)
+int keyring_rows_load_terms(struct keyring *k, struct keys *keys, struct term *terms, size_t *ret_n,
+                            uint64_t *ret_reserved)
 {
     struct store_value v = {0};
     struct buf plain = {0};

@@ -32,7 +32,7 @@ void kv_free(struct kv *kv)
 {
     if (kv == NULL)
         return;
-    folders_forget(kv);
+    kv_folders_forget(kv);
     pthread_mutex_destroy(&kv->config_lock);
     pthread_rwlock_destroy(&kv->folders_lock);
     free(kv);
@@ -54,7 +54,7 @@ void kv_set_config(struct kv *kv, const struct kv_config *config)
 
 int kv_drop(struct kv *kv)
 {
-    folders_forget(kv);
+    kv_folders_forget(kv);
     return store_drop(kv->store, kv->part);
 }
 

@@ -57,9 +57,9 @@ static int put_chunks(struct kv *kv, struct store_batch *batch, const uint8_t id
     return 0;
 }
 
-int content_put(struct op *op, struct kv *kv, struct store_batch *batch,
-                const uint8_t id[KV_ID_BYTES], struct kv_version *version,
-                const struct kv_content *content)
+int kv_content_put(struct op *op, struct kv *kv, struct store_batch *batch,
+                   const uint8_t id[KV_ID_BYTES], struct kv_version *version,
+                   const struct kv_content *content)
 {
     struct buf plain = {0};
     int r;
@@ -72,8 +72,8 @@ int content_put(struct op *op, struct kv *kv, struct store_batch *batch,
     return r;
 }
 
-void content_delete(struct store_batch *batch, const uint8_t id[KV_ID_BYTES],
-                    const struct kv_version *version)
+void kv_content_delete(struct store_batch *batch, const uint8_t id[KV_ID_BYTES],
+                       const struct kv_version *version)
 {
     for (size_t i = 0; i < version->chunks && !version->destroyed; i++) {
         uint8_t key[CONTENT_KEY_BYTES];

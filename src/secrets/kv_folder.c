@@ -15,7 +15,7 @@ struct folder_cache {
     char bytes[]; /* path, NUL, raw */
 };
 
-struct slice path_name(const char *path)
+struct slice kv_path_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
@@ -55,7 +55,7 @@ static void empty_cache(struct kv *kv)
     kv->generation++;
 }
 
-void folders_forget(struct kv *kv)
+void kv_folders_forget(struct kv *kv)
 {
     pthread_rwlock_wrlock(&kv->folders_lock);
     empty_cache(kv);
@@ -64,7 +64,7 @@ void folders_forget(struct kv *kv)
 
 void kv_forget(struct kv *kv)
 {
-    folders_forget(kv);
+    kv_folders_forget(kv);
 }
 
 static bool cache_get(struct op *op, struct kv *kv, const char *path, size_t len,
@@ -134,7 +134,7 @@ static int get_folder(struct op *op, struct kv *kv, const uint8_t *parent, const
         return 0;
     }
     generation = cache_generation(kv);
-    r = row_get(op, kv, parent, KV_FOLDER, slice_of(start, (size_t)(path + len - start)), ret);
+    r = kv_row_get(op, kv, parent, KV_FOLDER, slice_of(start, (size_t)(path + len - start)), ret);
     if (r == 0)
         cache_put(kv, path, len, ret, generation);
     return r;
@@ -149,7 +149,7 @@ static size_t count_components(const char *path)
     return n;
 }
 
-int chain_walk(struct op *op, struct kv *kv, const char *folder, struct chain *ret)
+int kv_chain_walk(struct op *op, struct kv *kv, const char *folder, struct chain *ret)
 {
     const uint8_t *parent = kv->root;
     const char *end = folder;
@@ -172,8 +172,8 @@ int chain_walk(struct op *op, struct kv *kv, const char *folder, struct chain *r
             *e = (struct kv_entry){.kind = KV_FOLDER,
                                    .created_ns = clock_unix_ns(),
                                    .name = slice_of(start, (size_t)(end - start))};
-            new_id(e->id);
-            if (row_key(kv, parent, KV_FOLDER, e->name, e->key) < 0)
+            kv_new_id(e->id);
+            if (kv_row_key(kv, parent, KV_FOLDER, e->name, e->key) < 0)
                 return -ESHUTDOWN;
         }
         parent = e->id;
@@ -182,12 +182,12 @@ int chain_walk(struct op *op, struct kv *kv, const char *folder, struct chain *r
     return 0;
 }
 
-const uint8_t *chain_last_id(const struct kv *kv, const struct chain *c)
+const uint8_t *kv_chain_last_id(const struct kv *kv, const struct chain *c)
 {
     return c->n > 0 ? c->folders[c->n - 1].id : kv->root;
 }
 
-int chain_claim(struct kv *kv, struct store_batch *batch, const struct chain *c)
+int kv_chain_claim(struct kv *kv, struct store_batch *batch, const struct chain *c)
 {
     for (size_t i = 0; i < c->n; i++) {
         struct kv_entry *e = &c->folders[i];
@@ -200,14 +200,14 @@ int chain_claim(struct kv *kv, struct store_batch *batch, const struct chain *c)
             store_batch_expect(batch, slice_of(e->key, sizeof e->key), e->raw);
         e->folder_flags &= ~(unsigned)(KV_HIDDEN | KV_DYING);
         if (dirty || i >= c->n_existing)
-            r = row_put(kv, batch, e);
+            r = kv_row_put(kv, batch, e);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-int folder_id(struct op *op, struct kv *kv, const char *folder, uint8_t ret[KV_ID_BYTES])
+int kv_folder_id(struct op *op, struct kv *kv, const char *folder, uint8_t ret[KV_ID_BYTES])
 {
     struct kv_entry e;
     int r = 0;
@@ -228,12 +228,12 @@ int kv_find_folder(struct op *op, struct kv *kv, const char *path, struct kv_ent
     int r;
 
     if (cache_get(op, kv, path, len, ret)) {
-        ret->name = path_name(path);
+        ret->name = kv_path_name(path);
         return 0;
     }
     if (path[0] == 0)
         return -ENOENT;
-    r = chain_walk(op, kv, path, &c);
+    r = kv_chain_walk(op, kv, path, &c);
     if (r < 0)
         return r;
     if (c.n_existing < c.n)
@@ -250,8 +250,8 @@ int kv_find(struct op *op, struct kv *kv, const char *path, struct kv_entry *ret
     if (r == 0 && path[0] == 0)
         r = -ENOENT;
     if (r == 0)
-        r = folder_id(op, kv, path_folder(op, path), parent);
+        r = kv_folder_id(op, kv, path_folder(op, path), parent);
     if (r == 0)
-        r = row_get(op, kv, parent, KV_SECRET, path_name(path), ret);
+        r = kv_row_get(op, kv, parent, KV_SECRET, kv_path_name(path), ret);
     return r;
 }

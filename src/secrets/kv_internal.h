@@ -29,22 +29,22 @@ struct kv {
 };
 
 /* kv_rows.c: rows and their bytes. */
-int row_key(struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind, struct slice name,
-            uint8_t ret[KV_ROW_KEY_BYTES]);
-int row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
-            struct slice name, struct kv_entry *ret); /* -ENOENT: key and name are set */
-int row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
-              struct kv_entry *ret);
+int kv_row_key(struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
+               struct slice name, uint8_t ret[KV_ROW_KEY_BYTES]);
+int kv_row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
+               struct slice name, struct kv_entry *ret); /* -ENOENT: key and name are set */
+int kv_row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
+                 struct kv_entry *ret);
 /* Encrypts the entry under e->key and adds the put. */
-int row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e);
-void version_pack(const struct kv_version *v, uint8_t ret[VERSION_BYTES]);
+int kv_row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e);
+void kv_version_pack(const struct kv_version *v, uint8_t ret[VERSION_BYTES]);
 
 /* kv_content.c: contents of versions. */
-int content_put(struct op *op, struct kv *kv, struct store_batch *batch,
-                const uint8_t id[KV_ID_BYTES], struct kv_version *version,
-                const struct kv_content *content); /* sets version->chunks */
-void content_delete(struct store_batch *batch, const uint8_t id[KV_ID_BYTES],
-                    const struct kv_version *version);
+int kv_content_put(struct op *op, struct kv *kv, struct store_batch *batch,
+                   const uint8_t id[KV_ID_BYTES], struct kv_version *version,
+                   const struct kv_content *content); /* sets version->chunks */
+void kv_content_delete(struct store_batch *batch, const uint8_t id[KV_ID_BYTES],
+                       const struct kv_version *version);
 
 /* kv_folder.c: paths. */
 struct chain {
@@ -52,18 +52,18 @@ struct chain {
     size_t n;
     size_t n_existing; /* those behind it are not stored: key, name and a new id are set */
 };
-int chain_walk(struct op *op, struct kv *kv, const char *folder, struct chain *ret);
-const uint8_t *chain_last_id(const struct kv *kv, const struct chain *c);
+int kv_chain_walk(struct op *op, struct kv *kv, const char *folder, struct chain *ret);
+const uint8_t *kv_chain_last_id(const struct kv *kv, const struct chain *c);
 /* Adds what must hold, and be made, for an entry to be added at the end of the chain: each folder
  * is still what it was; those that are missing are made; hidden and dying ones are taken back. */
-int chain_claim(struct kv *kv, struct store_batch *batch, const struct chain *c);
+int kv_chain_claim(struct kv *kv, struct store_batch *batch, const struct chain *c);
 /* The id of a folder. -ENOENT. */
-int folder_id(struct op *op, struct kv *kv, const char *folder, uint8_t ret[KV_ID_BYTES]);
-void folders_forget(struct kv *kv);
+int kv_folder_id(struct op *op, struct kv *kv, const char *folder, uint8_t ret[KV_ID_BYTES]);
+void kv_folders_forget(struct kv *kv);
 /* Is any entry in the folder? 1, 0. With `visible`, only those that the tree shows count. */
-int folder_has(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES], bool visible);
+int kv_folder_has(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES], bool visible);
 
-struct slice path_name(const char *path); /* the last component */
-void new_id(uint8_t ret[KV_ID_BYTES]);
+struct slice kv_path_name(const char *path); /* the last component */
+void kv_new_id(uint8_t ret[KV_ID_BYTES]);
 
 #endif

@@ -54,14 +54,14 @@ int kv_list(struct op *op, struct kv *kv, const char *path, struct kv_entry **re
     int r = kv_path_check(op, path);
 
     if (r == 0)
-        r = folder_id(op, kv, path, id);
+        r = kv_folder_id(op, kv, path, id);
     if (r == 0)
         r = scan_folder(kv, id, &scan);
     if (r < 0)
         return r;
     while ((r = store_scan_next(scan, &key, &raw)) == 1) {
         grow(op, &list, n, &cap);
-        r = row_parse(op, kv, key, raw, &list[n]);
+        r = kv_row_parse(op, kv, key, raw, &list[n]);
         if (r < 0)
             return r;
         n++;
@@ -75,7 +75,7 @@ int kv_list(struct op *op, struct kv *kv, const char *path, struct kv_entry **re
     return 0;
 }
 
-int folder_has(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES], bool visible)
+int kv_folder_has(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES], bool visible)
 {
     scope_cleanup(scope_scan) struct store_scan *scan = NULL;
     struct slice key, raw;
@@ -88,7 +88,7 @@ int folder_has(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES], bool
 
         if (!visible)
             return 1;
-        r = row_parse(op, kv, key, raw, &e);
+        r = kv_row_parse(op, kv, key, raw, &e);
         if (r < 0)
             return r;
         if (e.kind == KV_FOLDER ? (e.folder_flags & KV_HIDDEN) == 0 : kv_is_live(&e))

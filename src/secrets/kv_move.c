@@ -15,7 +15,7 @@ static int commit_folders(struct kv *kv, struct store_batch *batch, unsigned fla
 {
     int r = store_commit(batch, flags);
 
-    folders_forget(kv);
+    kv_folders_forget(kv);
     return r;
 }
 
@@ -30,7 +30,7 @@ static int set_flags(struct op *op, struct kv *kv, struct kv_entry *e, unsigned 
 
     e->folder_flags = folder_flags;
     store_batch_expect(batch, key, e->raw);
-    r = row_put(kv, batch, e);
+    r = kv_row_put(kv, batch, e);
     if (r == 0)
         r = commit_folders(kv, take(batch), commit_flags);
     if (r == 0)
@@ -48,13 +48,13 @@ static int drop_folder(struct op *op, struct kv *kv, struct kv_entry *e, unsigne
 {
     unsigned before = e->folder_flags;
     struct store_batch *batch;
-    int r = folder_has(op, kv, e->id, false);
+    int r = kv_folder_has(op, kv, e->id, false);
 
     if (r != 0)
         return r == 1 ? -ENOTEMPTY : r;
     r = set_flags(op, kv, e, before | KV_DYING, flags);
     if (r == 0)
-        r = folder_has(op, kv, e->id, false);
+        r = kv_folder_has(op, kv, e->id, false);
     if (r == 1)
         r = set_flags(op, kv, e, before, flags) < 0 ? -EAGAIN : -ENOTEMPTY;
     if (r < 0)
@@ -97,7 +97,7 @@ static int remove_once(struct op *op, struct kv *kv, const char *path)
         struct kv_version v;
 
         kv_version_at(&e, i, &v);
-        content_delete(batch, e.id, &v);
+        kv_content_delete(batch, e.id, &v);
     }
     return kv_commit(batch);
 }
@@ -118,7 +118,7 @@ static int mkdir_once(struct op *op, struct kv *kv, const char *path)
     scope_cleanup(scope_batch) struct store_batch *batch = store_batch_new(kv->store, kv->part);
     struct chain c;
     struct kv_entry *last;
-    int r = chain_walk(op, kv, path, &c);
+    int r = kv_chain_walk(op, kv, path, &c);
 
     if (r < 0)
         return r;
@@ -126,7 +126,7 @@ static int mkdir_once(struct op *op, struct kv *kv, const char *path)
     if (c.n_existing == c.n && (last->folder_flags & KV_HIDDEN) == 0)
         return -EEXIST;
     last->folder_flags |= KV_KEPT;
-    r = chain_claim(kv, batch, &c);
+    r = kv_chain_claim(kv, batch, &c);
     return r == 0 ? commit_folders(kv, take(batch), STORE_DURABLE) : r;
 }
 
@@ -148,13 +148,13 @@ int kv_mkdir(struct op *op, struct kv *kv, const char *path)
 static int hide(struct op *op, struct kv *kv, struct kv_entry *e)
 {
     unsigned before = e->folder_flags;
-    int r = folder_has(op, kv, e->id, true);
+    int r = kv_folder_has(op, kv, e->id, true);
 
     if (r != 0)
         return r == 1 ? -ENOTEMPTY : r;
     r = set_flags(op, kv, e, (before | KV_HIDDEN) & ~(unsigned)KV_KEPT, STORE_DURABLE);
     if (r == 0)
-        r = folder_has(op, kv, e->id, true);
+        r = kv_folder_has(op, kv, e->id, true);
     if (r == 1)
         r = set_flags(op, kv, e, before, STORE_DURABLE) < 0 ? -EAGAIN : -ENOTEMPTY;
     return r;
@@ -191,14 +191,14 @@ static int move_row(struct kv *kv, struct store_batch *batch, const struct kv_en
 
     e.name = name;
     e.folder_flags &= ~(unsigned)KV_DYING;
-    r = row_key(kv, parent, e.kind, name, e.key);
+    r = kv_row_key(kv, parent, e.kind, name, e.key);
     if (r < 0)
         return r;
     store_batch_expect(batch, slice_of(from->key, sizeof from->key), from->raw);
     store_batch_delete(batch, slice_of(from->key, sizeof from->key));
     if (expect_free)
         store_batch_expect_absent(batch, slice_of(e.key, sizeof e.key));
-    return row_put(kv, batch, &e);
+    return kv_row_put(kv, batch, &e);
 }
 
 /* What stands at the target of a rename but is not seen in the tree, a hidden folder or a secret
@@ -218,9 +218,9 @@ static int set_aside(struct op *op, struct kv *kv, struct store_batch *batch,
 static int clear_target(struct op *op, struct kv *kv, struct store_batch *batch,
                         const struct chain *chain, const char *to, enum kv_kind kind)
 {
-    const uint8_t *parent = chain_last_id(kv, chain);
+    const uint8_t *parent = kv_chain_last_id(kv, chain);
     struct kv_entry e;
-    int r = row_get(op, kv, parent, kind, path_name(to), &e);
+    int r = kv_row_get(op, kv, parent, kind, kv_path_name(to), &e);
 
     if (r < 0)
         return r == -ENOENT ? 0 : r;
@@ -244,9 +244,9 @@ static int rename_once(struct op *op, struct kv *kv, const char *from, const cha
     r = kv_rmdir(op, kv, to); /* an empty folder gives way */
     if (r < 0 && r != -ENOENT)
         return r;
-    r = chain_walk(op, kv, path_folder(op, to), &chain);
+    r = kv_chain_walk(op, kv, path_folder(op, to), &chain);
     if (r == 0)
-        r = chain_claim(kv, batch, &chain);
+        r = kv_chain_claim(kv, batch, &chain);
     if (r < 0)
         return r;
     folder_aside = clear_target(op, kv, batch, &chain, to, KV_FOLDER);
@@ -254,10 +254,10 @@ static int rename_once(struct op *op, struct kv *kv, const char *from, const cha
     if (folder_aside < 0 || secret_aside < 0)
         return folder_aside < 0 ? folder_aside : secret_aside;
     if (has_folder == 0)
-        r = move_row(kv, batch, &folder, chain_last_id(kv, &chain), path_name(to),
+        r = move_row(kv, batch, &folder, kv_chain_last_id(kv, &chain), kv_path_name(to),
                      folder_aside == 0);
     if (r == 0 && has_secret == 0)
-        r = move_row(kv, batch, &secret, chain_last_id(kv, &chain), path_name(to),
+        r = move_row(kv, batch, &secret, kv_chain_last_id(kv, &chain), kv_path_name(to),
                      secret_aside == 0);
     return r == 0 ? commit_folders(kv, take(batch), STORE_DURABLE) : r;
 }

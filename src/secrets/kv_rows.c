@@ -15,8 +15,8 @@
 #define FOLDER_HEAD (1 + KV_ID_BYTES + 1 + 8 + 2)
 #define SECRET_HEAD (1 + KV_ID_BYTES + 8 + 8 + 4 + 4 + 4 + 1 + 8 + 4 + 2 + 4)
 
-int row_key(struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind, struct slice name,
-            uint8_t ret[KV_ROW_KEY_BYTES])
+int kv_row_key(struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
+               struct slice name, uint8_t ret[KV_ROW_KEY_BYTES])
 {
     ret[0] = ROW_ENTRY;
     memcpy(ret + 1, parent, KV_ID_BYTES);
@@ -35,7 +35,7 @@ static size_t be16_get(const uint8_t *p)
     return (size_t)p[0] << 8 | p[1];
 }
 
-void version_pack(const struct kv_version *v, uint8_t ret[VERSION_BYTES])
+void kv_version_pack(const struct kv_version *v, uint8_t ret[VERSION_BYTES])
 {
     be32_put(ret, v->number);
     be64_put(ret + 4, (uint64_t)v->created_ns);
@@ -94,8 +94,8 @@ static int parse_secret(const uint8_t *p, size_t len, struct kv_entry *ret)
     return 0;
 }
 
-int row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
-              struct kv_entry *ret)
+int kv_row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
+                 struct kv_entry *ret)
 {
     struct kv_entry e = {0};
     size_t len;
@@ -122,12 +122,12 @@ int row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
     return 0;
 }
 
-int row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
-            struct slice name, struct kv_entry *ret)
+int kv_row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
+               struct slice name, struct kv_entry *ret)
 {
     struct store_value v = {0};
     uint8_t key[KV_ROW_KEY_BYTES];
-    int r = row_key(kv, parent, kind, name, key);
+    int r = kv_row_key(kv, parent, kind, name, key);
 
     if (r < 0)
         return r;
@@ -138,7 +138,7 @@ int row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], enu
     }
     if (r < 0)
         return r;
-    r = row_parse(op, kv, slice_of(key, sizeof key), v.data, ret);
+    r = kv_row_parse(op, kv, slice_of(key, sizeof key), v.data, ret);
     if (r == 0)
         ret->raw = op_slice(op, v.data);
     store_value_release(&v);
@@ -180,7 +180,7 @@ static void print_secret(const struct kv_entry *e, struct buf *out)
     buf_add(out, e->versions, e->n_versions * VERSION_BYTES);
 }
 
-int row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e)
+int kv_row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e)
 {
     struct slice key = slice_of(e->key, sizeof e->key);
     struct buf plain = {0};
@@ -198,7 +198,7 @@ int row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e)
     return r;
 }
 
-void new_id(uint8_t ret[KV_ID_BYTES])
+void kv_new_id(uint8_t ret[KV_ID_BYTES])
 {
     if (RAND_bytes(ret, KV_ID_BYTES) != 1)
         abort();

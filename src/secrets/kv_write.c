@@ -23,14 +23,14 @@ static int find_target(struct op *op, struct kv *kv, const char *path, struct ta
     if (r == 0 && path[0] == 0)
         r = op_fail(op, EINVAL, "a secret needs a path");
     if (r == 0)
-        r = chain_walk(op, kv, path_folder(op, path), &ret->chain);
+        r = kv_chain_walk(op, kv, path_folder(op, path), &ret->chain);
     if (r == 0)
-        r = row_get(op, kv, chain_last_id(kv, &ret->chain), KV_SECRET, path_name(path),
-                    &ret->entry);
+        r = kv_row_get(op, kv, kv_chain_last_id(kv, &ret->chain), KV_SECRET, kv_path_name(path),
+                       &ret->entry);
     ret->exists = r == 0;
     ret->was_live = ret->exists && kv_is_live(&ret->entry);
     if (r == -ENOENT) {
-        new_id(ret->entry.id);
+        kv_new_id(ret->entry.id);
         ret->entry.created_ns = ret->entry.updated_ns = clock_unix_ns();
         r = 0;
     }
@@ -57,8 +57,8 @@ static int put_target(struct kv *kv, struct store_batch *batch, const struct tar
     else
         store_batch_expect_absent(batch, key);
     if (!t->exists || !t->was_live || any_flagged(&t->chain))
-        r = chain_claim(kv, batch, &t->chain);
-    return r == 0 ? row_put(kv, batch, &t->entry) : r;
+        r = kv_chain_claim(kv, batch, &t->chain);
+    return r == 0 ? kv_row_put(kv, batch, &t->entry) : r;
 }
 
 static uint32_t versions_kept(const struct kv_entry *e, const struct kv_config *config)
@@ -116,11 +116,11 @@ static void add_version(struct op *op, struct kv_entry *e, const struct kv_versi
         struct kv_version old;
 
         kv_version_at(e, i, &old);
-        content_delete(batch, e->id, &old);
+        kv_content_delete(batch, e->id, &old);
     }
     if (left > 0)
         memcpy(packed, e->versions + drop * VERSION_BYTES, left * VERSION_BYTES);
-    version_pack(v, packed + left * VERSION_BYTES);
+    kv_version_pack(v, packed + left * VERSION_BYTES);
     e->versions = packed;
     e->n_versions = left + 1;
     e->current = v->number;
@@ -152,7 +152,7 @@ static int put_into(struct op *op, struct kv *kv, const char *path,
         return r;
     v.number = t.entry.current + 1;
     v.deletion_ns = deletion_time(&t.entry, &config, v.created_ns);
-    r = content_put(op, kv, batch, t.entry.id, &v, content);
+    r = kv_content_put(op, kv, batch, t.entry.id, &v, content);
     if (r < 0)
         return r;
     add_version(op, &t.entry, &v, versions_kept(&t.entry, &config), batch);
@@ -203,7 +203,7 @@ static bool apply_fate(struct kv_entry *e, struct kv_version *v, enum kv_fate fa
         v->deletion_ns = again; /* delete_version_after counts from now on */
         return true;
     default:
-        content_delete(batch, e->id, v);
+        kv_content_delete(batch, e->id, v);
         v->destroyed = true;
         return true;
     }
@@ -233,7 +233,7 @@ int kv_doom(struct op *op, struct kv *kv, const char *path, enum kv_fate fate,
         if (meant &&
             apply_fate(&t.entry, &v, fate, now, deletion_time(&t.entry, &config, now), batch))
             changed = true;
-        version_pack(&v, packed + i * VERSION_BYTES);
+        kv_version_pack(&v, packed + i * VERSION_BYTES);
     }
     if (!changed)
         return 0;

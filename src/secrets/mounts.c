@@ -364,7 +364,7 @@ int mount_add(struct mounts *m, struct op *op, enum mount_kind kind, const char 
         r = refuse_overlap(m, op, path);
     if (r < 0)
         return r;
-    new_id(id);
+    kv_new_id(id);
     mount = mount_new(m, kind, path, id, tune, &config);
     r = store_mount(m, mount, path, tune, &config);
     if (r < 0)

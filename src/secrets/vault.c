@@ -50,9 +50,9 @@ int vault_body(struct web_request *req, struct object *ret)
     return 0;
 }
 
-static void begin(struct answer *a, struct web_request *req, int64_t duration_s)
+static void begin(struct vault_answer *a, struct web_request *req, int64_t duration_s)
 {
-    *a = (struct answer){.req = req};
+    *a = (struct vault_answer){.req = req};
     buf_reserve(&a->out, 1000);
     json_init(&a->json, &a->out);
     json_object(&a->json);
@@ -62,18 +62,18 @@ static void begin(struct answer *a, struct web_request *req, int64_t duration_s)
     json_ki64(&a->json, "lease_duration", duration_s);
 }
 
-void answer_begin_lease(struct answer *a, struct web_request *req, int64_t duration_s)
+void vault_answer_begin_lease(struct vault_answer *a, struct web_request *req, int64_t duration_s)
 {
     begin(a, req, duration_s);
     json_key(&a->json, "data");
 }
 
-void answer_begin(struct answer *a, struct web_request *req)
+void vault_answer_begin(struct vault_answer *a, struct web_request *req)
 {
-    answer_begin_lease(a, req, 0);
+    vault_answer_begin_lease(a, req, 0);
 }
 
-static void finish(struct answer *a, struct web_response *resp, int status)
+static void finish(struct vault_answer *a, struct web_response *resp, int status)
 {
     json_object_end(&a->json);
     buf_add_char(&a->out, '\n');
@@ -81,7 +81,7 @@ static void finish(struct answer *a, struct web_response *resp, int status)
     web_set_header(a->req, resp, "Cache-Control", "no-store");
 }
 
-void answer_end(struct answer *a, struct web_response *resp, int status)
+void vault_answer_end(struct vault_answer *a, struct web_response *resp, int status)
 {
     json_knull(&a->json, "wrap_info");
     json_knull(&a->json, "warnings");
@@ -89,34 +89,35 @@ void answer_end(struct answer *a, struct web_response *resp, int status)
     finish(a, resp, status);
 }
 
-void plain_begin(struct answer *a, struct web_request *req)
+void vault_plain_begin(struct vault_answer *a, struct web_request *req)
 {
-    *a = (struct answer){.req = req};
+    *a = (struct vault_answer){.req = req};
     json_init(&a->json, &a->out);
     json_object(&a->json);
 }
 
-void plain_end(struct answer *a, struct web_response *resp, int status)
+void vault_plain_end(struct vault_answer *a, struct web_response *resp, int status)
 {
     finish(a, resp, status);
 }
 
-void answer_empty(struct web_response *resp)
+void vault_answer_empty(struct web_response *resp)
 {
     resp->status = 204;
 }
 
-int answer_error(struct web_request *req, struct web_response *resp, int status, const char *text)
+int vault_answer_error(struct web_request *req, struct web_response *resp, int status,
+                       const char *text)
 {
-    struct answer a;
+    struct vault_answer a;
 
-    plain_begin(&a, req);
+    vault_plain_begin(&a, req);
     json_key(&a.json, "errors");
     json_array(&a.json);
     if (text != NULL)
         json_str(&a.json, text);
     json_array_end(&a.json);
-    plain_end(&a, resp, status);
+    vault_plain_end(&a, resp, status);
     return 0;
 }
 
@@ -150,7 +151,7 @@ void secrets_render(void *self, struct web_request *req, int err, struct web_res
     else if (err == -ENOTSUP)
         text = "unsupported operation";
     resp->headers = NULL;
-    answer_error(req, resp, status_of(err), text);
+    vault_answer_error(req, resp, status_of(err), text);
 }
 
 void json_ktime(struct json *j, const char *key, int64_t unix_ns)

@@ -17,22 +17,23 @@ int vault_begin(struct web_request *req);
 int vault_body(struct web_request *req, struct object *ret);
 
 /* A logical answer: {"request_id":…, then "data": and what the handler writes as its value. */
-struct answer {
+struct vault_answer {
     struct buf out;
     struct json json;
     struct web_request *req;
 };
-void answer_begin(struct answer *a, struct web_request *req);
+void vault_answer_begin(struct vault_answer *a, struct web_request *req);
 /* As before, up to the data, with these lease fields (KV v1). */
-void answer_begin_lease(struct answer *a, struct web_request *req, int64_t duration_s);
+void vault_answer_begin_lease(struct vault_answer *a, struct web_request *req, int64_t duration_s);
 /* Ends the envelope, and is the answer; `status` 0: 200. */
-void answer_end(struct answer *a, struct web_response *resp, int status);
+void vault_answer_end(struct vault_answer *a, struct web_response *resp, int status);
 /* An answer that is no envelope: begins an object, ends it. */
-void plain_begin(struct answer *a, struct web_request *req);
-void plain_end(struct answer *a, struct web_response *resp, int status);
-void answer_empty(struct web_response *resp); /* 204 */
+void vault_plain_begin(struct vault_answer *a, struct web_request *req);
+void vault_plain_end(struct vault_answer *a, struct web_response *resp, int status);
+void vault_answer_empty(struct web_response *resp); /* 204 */
 /* {"errors":[text]} with a status of its own. Returns 0: it is the answer. */
-int answer_error(struct web_request *req, struct web_response *resp, int status, const char *text);
+int vault_answer_error(struct web_request *req, struct web_response *resp, int status,
+                       const char *text);
 
 void json_ktime(struct json *j, const char *key, int64_t unix_ns); /* 0: "" */
 /* Durations in: "1h30m", 30, "30"; nanoseconds. -EINVAL. Out: "1h30m0s". */
@@ -84,10 +85,10 @@ int sys_remount(struct web_request *req, struct web_response *resp);
 int sys_remount_status(struct web_request *req, struct web_response *resp);
 int sys_policies(struct web_request *req, struct web_response *resp);
 int sys_policy(struct web_request *req, struct web_response *resp);
-int token_self(struct web_request *req, struct web_response *resp);
-int token_other(struct web_request *req, struct web_response *resp);
-int token_make(struct web_request *req, struct web_response *resp);
-int token_accessors(struct web_request *req, struct web_response *resp);
+int vault_token_self(struct web_request *req, struct web_response *resp);
+int vault_token_other(struct web_request *req, struct web_response *resp);
+int vault_token_make(struct web_request *req, struct web_response *resp);
+int vault_token_accessors(struct web_request *req, struct web_response *resp);
 int userpass_login(struct web_request *req, struct web_response *resp);
 int userpass_user(struct web_request *req, struct web_response *resp);
 int userpass_users(struct web_request *req, struct web_response *resp);

@@ -6,7 +6,7 @@
 #include "secrets/vault.h"
 
 /* Answers with "auth" of a token; `token` is its text, "" where it is not told. */
-void answer_auth(struct web_request *req, struct web_response *resp, const struct token_info *t,
-                 const char *token);
+void vault_answer_auth(struct web_request *req, struct web_response *resp,
+                       const struct token_info *t, const char *token);
 
 #endif

@@ -48,7 +48,7 @@ static int read_data(struct kv_request *q)
     struct kv_content content = {0};
     struct kv_version v;
     struct kv_entry e;
-    struct answer a;
+    struct vault_answer a;
     bool live;
     int r = identity_check(q->op, POLICY_READ, "%s", q->full);
 
@@ -61,7 +61,7 @@ static int read_data(struct kv_request *q)
         r = kv_read(q->op, q->mount->kv, &e, &v, &content);
     if (r < 0)
         return r;
-    answer_begin(&a, q->req);
+    vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_key(&a.json, "data");
     if (live)
@@ -70,8 +70,8 @@ static int read_data(struct kv_request *q)
         json_null(&a.json);
     json_metadata(&a.json, &v, e.custom);
     json_object_end(&a.json);
-    answer_end(&a, q->resp,
-               live ? 200 : 404); /* CLI, hvac and Terraform read the body of this 404 */
+    vault_answer_end(&a, q->resp,
+                     live ? 200 : 404); /* CLI, hvac and Terraform read the body of this 404 */
     return 0;
 }
 
@@ -150,7 +150,7 @@ static int write_content(struct kv_request *q, struct slice text, int64_t cas,
     struct kv_content content = {.text = text};
     struct kv_version v;
     struct kv_entry now = {0};
-    struct answer a;
+    struct vault_answer a;
     int r = 0;
 
     if (old == NULL && kv_find(q->op, q->mount->kv, q->path, &now) == 0)
@@ -163,11 +163,11 @@ static int write_content(struct kv_request *q, struct slice text, int64_t cas,
     if (r < 0)
         return r;
     secrets_changed(q->op, q->mount, q->path);
-    answer_begin(&a, q->req);
+    vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_version_metadata(&a.json, &v, old != NULL ? old->custom : slice_of(NULL, 0));
     json_object_end(&a.json);
-    answer_end(&a, q->resp, 200);
+    vault_answer_end(&a, q->resp, 200);
     return 0;
 }
 
@@ -200,8 +200,8 @@ static int patch_data(struct kv_request *q)
     int r;
 
     if (!is_merge_patch(q->req))
-        return answer_error(q->req, q->resp, 415,
-                            "PATCH requires Content-Type of application/merge-patch+json");
+        return vault_answer_error(q->req, q->resp, 415,
+                                  "PATCH requires Content-Type of application/merge-patch+json");
     r = identity_check(q->op, POLICY_PATCH, "%s", q->full);
     if (r == 0)
         r = read_write(q, &data, &cas);
@@ -230,7 +230,7 @@ static int delete_data(struct kv_request *q)
         return r;
     op_forgive(q->op);
     secrets_changed(q->op, q->mount, q->path);
-    answer_empty(q->resp);
+    vault_answer_empty(q->resp);
     return 0;
 }
 
@@ -296,7 +296,7 @@ int kv2_fate(struct kv_request *q)
         return r;
     op_forgive(q->op);
     secrets_changed(q->op, q->mount, q->path);
-    answer_empty(q->resp);
+    vault_answer_empty(q->resp);
     return 0;
 }
 
@@ -328,7 +328,7 @@ static int read_subkeys(struct kv_request *q)
     struct kv_content content = {0};
     struct kv_version v;
     struct kv_entry e;
-    struct answer a;
+    struct vault_answer a;
     int64_t depth = 0;
     int r;
 
@@ -343,7 +343,7 @@ static int read_subkeys(struct kv_request *q)
         r = kv_read(q->op, q->mount->kv, &e, &v, &content);
     if (r < 0)
         return r;
-    answer_begin(&a, q->req);
+    vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_metadata(&a.json, &v, e.custom);
     json_key(&a.json, "subkeys");
@@ -352,7 +352,7 @@ static int read_subkeys(struct kv_request *q)
     else
         json_null(&a.json);
     json_object_end(&a.json);
-    answer_end(&a, q->resp, content.text.len > 0 ? 200 : 404);
+    vault_answer_end(&a, q->resp, content.text.len > 0 ? 200 : 404);
     return r;
 }
 

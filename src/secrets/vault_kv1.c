@@ -29,7 +29,7 @@ static int read_v1(struct kv_request *q)
     struct kv_content content;
     struct kv_version v;
     struct kv_entry e;
-    struct answer a;
+    struct vault_answer a;
     int r = identity_check(q->op, POLICY_READ, "%s", q->full);
 
     if (r == 0)
@@ -40,9 +40,10 @@ static int read_v1(struct kv_request *q)
         r = kv_read(q->op, q->mount->kv, &e, &v, &content);
     if (r < 0)
         return r;
-    answer_begin_lease(&a, q->req, q->mount->kind == MOUNT_KV1 ? lease_of(q->op, content.text) : 0);
+    vault_answer_begin_lease(&a, q->req,
+                             q->mount->kind == MOUNT_KV1 ? lease_of(q->op, content.text) : 0);
     json_raw(&a.json, content.text);
-    answer_end(&a, q->resp, 200);
+    vault_answer_end(&a, q->resp, 200);
     return 0;
 }
 
@@ -65,7 +66,7 @@ static int write_v1(struct kv_request *q)
     content.text = body.text;
     r = kv_put(q->op, q->mount->kv, q->path, &content, -1, &q->resp->commit, NULL);
     if (r == 0)
-        answer_empty(q->resp);
+        vault_answer_empty(q->resp);
     return r;
 }
 
@@ -78,7 +79,7 @@ static int delete_v1(struct kv_request *q)
     if (r < 0 && r != -ENOENT)
         return r;
     op_forgive(q->op);
-    answer_empty(q->resp);
+    vault_answer_empty(q->resp);
     return 0;
 }
 

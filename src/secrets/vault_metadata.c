@@ -44,19 +44,19 @@ static void json_settings(struct op *op, struct json *j, const struct kv_entry *
 static int read_metadata(struct kv_request *q)
 {
     struct kv_entry e;
-    struct answer a;
+    struct vault_answer a;
     int r = identity_check(q->op, POLICY_READ, "%s", q->full);
 
     if (r == 0)
         r = kv_find(q->op, q->mount->kv, q->path, &e);
     if (r < 0)
         return r;
-    answer_begin(&a, q->req);
+    vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_settings(q->op, &a.json, &e);
     json_versions(&a.json, &e);
     json_object_end(&a.json);
-    answer_end(&a, q->resp, 200);
+    vault_answer_end(&a, q->resp, 200);
     return 0;
 }
 
@@ -103,7 +103,7 @@ static int write_change(struct kv_request *q, const struct kv_change *change)
     if (r < 0)
         return r;
     secrets_changed(q->op, q->mount, q->path);
-    answer_empty(q->resp);
+    vault_answer_empty(q->resp);
     return 0;
 }
 
@@ -138,8 +138,8 @@ static int patch_metadata(struct kv_request *q)
     int r;
 
     if (type == NULL || strncmp(type, "application/merge-patch+json", 28) != 0)
-        return answer_error(q->req, q->resp, 415,
-                            "PATCH requires Content-Type of application/merge-patch+json");
+        return vault_answer_error(q->req, q->resp, 415,
+                                  "PATCH requires Content-Type of application/merge-patch+json");
     r = identity_check(q->op, POLICY_PATCH, "%s", q->full);
     if (r == 0)
         r = vault_body(q->req, &body);
@@ -171,7 +171,7 @@ static int delete_metadata(struct kv_request *q)
         return r;
     op_forgive(q->op);
     secrets_changed(q->op, q->mount, q->path);
-    answer_empty(q->resp);
+    vault_answer_empty(q->resp);
     return 0;
 }
 
@@ -216,7 +216,7 @@ static void json_key_info(struct op *op, struct json *j, const struct kv_entry *
 int kv_answer_list(struct kv_request *q, bool detailed)
 {
     struct kv_entry *list = NULL;
-    struct answer a;
+    struct vault_answer a;
     size_t n = 0;
     int r = kv_list(q->op, q->mount->kv, q->path, &list, &n);
 
@@ -225,7 +225,7 @@ int kv_answer_list(struct kv_request *q, bool detailed)
     page(q, &list, &n);
     if (n == 0)
         return -ENOENT;
-    answer_begin(&a, q->req);
+    vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_key(&a.json, "keys");
     json_array(&a.json);
@@ -239,7 +239,7 @@ int kv_answer_list(struct kv_request *q, bool detailed)
     if (detailed)
         json_key_info(q->op, &a.json, list, n);
     json_object_end(&a.json);
-    answer_end(&a, q->resp, 200);
+    vault_answer_end(&a, q->resp, 200);
     return 0;
 }
 
@@ -256,18 +256,18 @@ static int list_metadata(struct kv_request *q)
 static int read_config(struct kv_request *q)
 {
     struct kv_config config = kv_get_config(q->mount->kv);
-    struct answer a;
+    struct vault_answer a;
     int r = identity_check(q->op, POLICY_READ, "%s", q->full);
 
     if (r < 0)
         return r;
-    answer_begin(&a, q->req);
+    vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_kbool(&a.json, "cas_required", config.cas_required);
     json_kstr(&a.json, "delete_version_after", vault_duration_text(q->op, config.delete_after_ns));
     json_ku64(&a.json, "max_versions", config.max_versions);
     json_object_end(&a.json);
-    answer_end(&a, q->resp, 200);
+    vault_answer_end(&a, q->resp, 200);
     return 0;
 }
 
@@ -295,7 +295,7 @@ static int write_config(struct kv_request *q)
         config.delete_after_ns = change.delete_after_ns;
     r = mount_save(q->s->mounts, q->mount, NULL, &config);
     if (r == 0)
-        answer_empty(q->resp);
+        vault_answer_empty(q->resp);
     return r;
 }
 

@@ -70,31 +70,31 @@ int sys_mounts(struct web_request *req, struct web_response *resp)
 {
     bool auth = strncmp(req->path, "/v1/sys/auth", 12) == 0;
     struct secrets *s = req->self;
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r == 0)
         r = identity_check(req->op, POLICY_READ, "%s", auth ? "sys/auth" : "sys/mounts");
     if (r < 0)
         return r;
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_mounts(req->op, &a.json, s->mounts, auth, NULL);
     json_object_end(&a.json);
     json_mounts(req->op, &a.json, s->mounts, auth, NULL); /* old clients read the top level */
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
 int sys_ui_mounts(struct web_request *req, struct web_response *resp)
 {
     struct secrets *s = req->self;
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r < 0)
         return r;
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_key(&a.json, "auth");
     json_object(&a.json);
@@ -105,7 +105,7 @@ int sys_ui_mounts(struct web_request *req, struct web_response *resp)
     json_mounts(req->op, &a.json, s->mounts, false, req->op->who);
     json_object_end(&a.json);
     json_object_end(&a.json);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
@@ -116,7 +116,7 @@ int sys_ui_mount(struct web_request *req, struct web_response *resp)
     scope_cleanup(scope_mount) struct mount *mount = NULL;
     struct secrets *s = req->self;
     const char *rest;
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r < 0)
@@ -127,14 +127,14 @@ int sys_ui_mount(struct web_request *req, struct web_response *resp)
                          "preflight capability check returned 403, please ensure client's policies "
                          "grant access to path \"%s\"",
                          path);
-        return answer_error(req, resp, 403, path);
+        return vault_answer_error(req, resp, 403, path);
     }
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_mount(&a.json, mount);
     json_kstr(&a.json, "path", mount->path);
     json_object_end(&a.json);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
@@ -220,7 +220,7 @@ static int enable(struct web_request *req, struct web_response *resp, const char
     if (r == 0)
         r = mount_add(s->mounts, req->op, kind, path, &tune);
     if (r == 0)
-        answer_empty(resp);
+        vault_answer_empty(resp);
     return r;
 }
 
@@ -231,7 +231,7 @@ static int disable(struct web_request *req, struct web_response *resp, const cha
 
     if (r < 0 && r != -ENOENT)
         return r;
-    answer_empty(resp);
+    vault_answer_empty(resp);
     return 0;
 }
 
@@ -240,17 +240,17 @@ static int show(struct web_request *req, struct web_response *resp, const char *
     scope_cleanup(scope_mount) struct mount *mount = NULL;
     struct secrets *s = req->self;
     const char *rest = "";
-    struct answer a;
+    struct vault_answer a;
 
     mount = mount_find(s->mounts, path, &rest);
     if (mount == NULL || rest[0] != 0)
         return op_fail(req->op, EINVAL, "No secret engine mount at %s", path);
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_mount(&a.json, mount);
     json_object_end(&a.json);
     json_mount(&a.json, mount);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
@@ -310,7 +310,7 @@ static int write_tune(struct web_request *req, struct web_response *resp, struct
     if (r == 0)
         r = mount_save(s->mounts, mount, &tune, NULL);
     if (r == 0)
-        answer_empty(resp);
+        vault_answer_empty(resp);
     return r;
 }
 
@@ -320,7 +320,7 @@ int sys_mount_tune(struct web_request *req, struct web_response *resp)
     scope_cleanup(scope_mount) struct mount *mount = NULL;
     struct secrets *s = req->self;
     const char *rest = "";
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r == 0)
@@ -332,12 +332,12 @@ int sys_mount_tune(struct web_request *req, struct web_response *resp)
         return op_fail(req->op, EINVAL, "cannot fetch sysview for path \"%s\"", mount_param(req));
     if (!reads)
         return write_tune(req, resp, mount);
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_tune(&a.json, mount);
     json_object_end(&a.json);
     json_tune(&a.json, mount);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
@@ -347,7 +347,7 @@ int sys_remount(struct web_request *req, struct web_response *resp)
     const char *from = NULL;
     const char *to = NULL;
     struct object body;
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r == 0)
@@ -368,26 +368,26 @@ int sys_remount(struct web_request *req, struct web_response *resp)
     r = mount_move(s->mounts, req->op, from, to);
     if (r < 0)
         return r;
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_kstr(&a.json, "migration_id", op_id(req->op));
     json_object_end(&a.json);
     json_kstr(&a.json, "migration_id", op_id(req->op));
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
 /* It was done when it was answered. */
 int sys_remount_status(struct web_request *req, struct web_response *resp)
 {
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r == 0)
         r = identity_check(req->op, POLICY_READ, "%s", req->path + 4);
     if (r < 0)
         return r;
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_kstr(&a.json, "migration_id", web_param(req, "id"));
     json_key(&a.json, "migration_info");
@@ -395,6 +395,6 @@ int sys_remount_status(struct web_request *req, struct web_response *resp)
     json_kstr(&a.json, "status", "success");
     json_object_end(&a.json);
     json_object_end(&a.json);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }

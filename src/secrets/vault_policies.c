@@ -46,7 +46,7 @@ int sys_policies(struct web_request *req, struct web_response *resp)
 {
     struct names names = {.op = req->op};
     struct secrets *s = req->self;
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r == 0 && !identity_may(req->op, POLICY_LIST, "%s/", req->path + 4))
@@ -56,7 +56,7 @@ int sys_policies(struct web_request *req, struct web_response *resp)
         r = policies_list(s->identities, collect, &names);
     if (r < 0)
         return r;
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_names(&a.json, "keys", &names);
     if (is_old(req))
@@ -66,7 +66,7 @@ int sys_policies(struct web_request *req, struct web_response *resp)
         json_names(&a.json, "keys", &names);
         json_names(&a.json, "policies", &names);
     }
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
@@ -74,14 +74,14 @@ static int read_policy(struct web_request *req, struct web_response *resp, const
 {
     struct secrets *s = req->self;
     struct slice text;
-    struct answer a;
+    struct vault_answer a;
     int r = policies_get(s->identities, req->op, name, &text);
 
     if (r == -ENOENT)
         op_forgive(req->op);
     if (r < 0)
         return r;
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_kstr(&a.json, "name", name); /* hvac wants exactly name and policy */
     json_kslice(&a.json, is_old(req) ? "rules" : "policy", text);
@@ -90,7 +90,7 @@ static int read_policy(struct web_request *req, struct web_response *resp, const
         json_kstr(&a.json, "name", name);
         json_kslice(&a.json, "rules", text);
     }
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
@@ -120,7 +120,7 @@ static int write_policy(struct web_request *req, struct web_response *resp, cons
     if (r == -EINVAL)
         req->op->why = op_printf(req->op, "failed to parse policy: %s", op_why(req->op, r));
     if (r == 0)
-        answer_empty(resp);
+        vault_answer_empty(resp);
     return r;
 }
 
@@ -149,6 +149,6 @@ int sys_policy(struct web_request *req, struct web_response *resp)
     if (r == -ENOENT)
         r = 0;
     if (r == 0)
-        answer_empty(resp);
+        vault_answer_empty(resp);
     return r;
 }

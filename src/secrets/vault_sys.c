@@ -33,7 +33,7 @@ int sys_health(struct web_request *req, struct web_response *resp)
     struct secrets *s = req->self;
     bool sealed = keyring_is_sealed(s->keyring);
     int initialized = sealed ? keyring_exists(s->keyring) : 1;
-    struct answer a;
+    struct vault_answer a;
     char id[37];
     int status;
 
@@ -45,7 +45,7 @@ int sys_health(struct web_request *req, struct web_response *resp)
         status =
             sealed ? health_status(req, "sealedcode", 503) : health_status(req, "activecode", 200);
     cluster_id(s, id);
-    plain_begin(&a, req);
+    vault_plain_begin(&a, req);
     json_kbool(&a.json, "initialized", initialized);
     json_kbool(&a.json, "sealed", sealed);
     json_kbool(&a.json, "standby", false);
@@ -56,7 +56,7 @@ int sys_health(struct web_request *req, struct web_response *resp)
     json_kstr(&a.json, "version", VAULT_VERSION);
     json_kstr(&a.json, "cluster_name", "infrafs");
     json_kstr(&a.json, "cluster_id", id);
-    plain_end(&a, resp, status);
+    vault_plain_end(&a, resp, status);
     return 0;
 }
 
@@ -65,13 +65,13 @@ int sys_seal_status(struct web_request *req, struct web_response *resp)
     struct secrets *s = req->self;
     bool sealed = keyring_is_sealed(s->keyring);
     int initialized = keyring_exists(s->keyring);
-    struct answer a;
+    struct vault_answer a;
     char id[37];
 
     if (initialized < 0)
         return initialized;
     cluster_id(s, id);
-    plain_begin(&a, req);
+    vault_plain_begin(&a, req);
     json_kstr(&a.json, "type",
               "shamir"); /* one share: whoever unseals by hand gives the whole key */
     json_kbool(&a.json, "initialized", initialized);
@@ -89,7 +89,7 @@ int sys_seal_status(struct web_request *req, struct web_response *resp)
     }
     json_kbool(&a.json, "recovery_seal", false);
     json_kstr(&a.json, "storage_type", "rocksdb");
-    plain_end(&a, resp, 200);
+    vault_plain_end(&a, resp, 200);
     return 0;
 }
 
@@ -97,7 +97,7 @@ int sys_init(struct web_request *req, struct web_response *resp)
 {
     struct secrets *s = req->self;
     int initialized = keyring_exists(s->keyring);
-    struct answer a;
+    struct vault_answer a;
 
     if (initialized < 0)
         return initialized;
@@ -105,20 +105,20 @@ int sys_init(struct web_request *req, struct web_response *resp)
         return op_fail(req->op, EINVAL, "%s",
                        initialized ? "Vault is already initialized"
                                    : "the daemon initializes itself at its start, see its log");
-    plain_begin(&a, req);
+    vault_plain_begin(&a, req);
     json_kbool(&a.json, "initialized", initialized);
-    plain_end(&a, resp, 200);
+    vault_plain_end(&a, resp, 200);
     return 0;
 }
 
 int sys_leader(struct web_request *req, struct web_response *resp)
 {
-    struct answer a;
+    struct vault_answer a;
     int r = secrets_check(req->self, req->op);
 
     if (r < 0)
         return r;
-    plain_begin(&a, req);
+    vault_plain_begin(&a, req);
     json_kbool(&a.json, "ha_enabled", false);
     json_kbool(&a.json, "is_self", true);
     json_kstr(&a.json, "active_time", "0001-01-01T00:00:00Z");
@@ -126,7 +126,7 @@ int sys_leader(struct web_request *req, struct web_response *resp)
     json_kstr(&a.json, "leader_cluster_address", "");
     json_kbool(&a.json, "performance_standby", false);
     json_ku64(&a.json, "performance_standby_last_remote_wal", 0);
-    plain_end(&a, resp, 200);
+    vault_plain_end(&a, resp, 200);
     return 0;
 }
 
@@ -139,7 +139,7 @@ int sys_seal(struct web_request *req, struct web_response *resp)
     if (r < 0)
         return r;
     secrets_seal(req->self);
-    answer_empty(resp);
+    vault_answer_empty(resp);
     return 0;
 }
 
@@ -173,7 +173,7 @@ int sys_key_status(struct web_request *req, struct web_response *resp)
 {
     struct secrets *s = req->self;
     struct keyring_status status;
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r == 0)
@@ -182,7 +182,7 @@ int sys_key_status(struct web_request *req, struct web_response *resp)
         r = keyring_status(s->keyring, &status);
     if (r < 0)
         return r;
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_ku64(&a.json, "term", status.term);
     json_ktime(&a.json, "install_time", status.installed_unix_ns);
@@ -191,7 +191,7 @@ int sys_key_status(struct web_request *req, struct web_response *resp)
     json_ku64(&a.json, "term", status.term);
     json_ktime(&a.json, "install_time", status.installed_unix_ns);
     json_ku64(&a.json, "encryptions", status.encryptions);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
@@ -205,7 +205,7 @@ int sys_rotate(struct web_request *req, struct web_response *resp)
     if (r == 0)
         r = keyring_rotate(s->keyring);
     if (r == 0)
-        answer_empty(resp);
+        vault_answer_empty(resp);
     return r;
 }
 
@@ -246,13 +246,13 @@ static int answer_capabilities(struct web_request *req, struct web_response *res
 {
     struct slice value = object_value(body, "paths");
     const char **paths;
-    struct answer a;
+    struct vault_answer a;
 
     if (value.len == 0)
         value = object_value(body, "path");
     if (vault_strings(req->op, value, &paths) < 0 || paths[0] == NULL)
         return op_fail(req->op, EINVAL, "paths must be supplied");
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     for (size_t i = 0; paths[i] != NULL; i++) {
         json_key(&a.json, paths[i]);
@@ -271,7 +271,7 @@ static int answer_capabilities(struct web_request *req, struct web_response *res
         json_key(&a.json, "capabilities");
         json_rights(&a.json, identity_rights(who, slice_str(paths[0])), is_root(who));
     }
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 

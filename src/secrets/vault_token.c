@@ -55,12 +55,12 @@ static void json_info(struct op *op, struct json *j, const struct token_info *t,
     (void)op;
 }
 
-void answer_auth(struct web_request *req, struct web_response *resp, const struct token_info *t,
-                 const char *token)
+void vault_answer_auth(struct web_request *req, struct web_response *resp,
+                       const struct token_info *t, const char *token)
 {
-    struct answer a;
+    struct vault_answer a;
 
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_null(&a.json);
     json_knull(&a.json, "wrap_info");
     json_knull(&a.json, "warnings");
@@ -82,7 +82,7 @@ void answer_auth(struct web_request *req, struct web_response *resp, const struc
     json_knull(&a.json, "mfa_requirement");
     json_ku64(&a.json, "num_uses", t->num_uses);
     json_object_end(&a.json);
-    plain_end(&a, resp, 200);
+    vault_plain_end(&a, resp, 200);
 }
 
 /* The token as the caller sent it, to be shown back to it. */
@@ -99,13 +99,13 @@ static const char *own_token(struct web_request *req)
 static void answer_info(struct web_request *req, struct web_response *resp,
                         const struct token_info *t, const char *id)
 {
-    struct answer a;
+    struct vault_answer a;
 
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_info(req->op, &a.json, t, id);
     json_object_end(&a.json);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
 }
 
 static int read_increment(struct op *op, const struct object *body, int64_t *ret_s)
@@ -131,11 +131,11 @@ static int renew(struct web_request *req, struct web_response *resp, const struc
     if (r == 0)
         r = token_renew(s->identities, req->op, id, increment, &t);
     if (r == 0)
-        answer_auth(req, resp, &t, token);
+        vault_answer_auth(req, resp, &t, token);
     return r;
 }
 
-int token_self(struct web_request *req, struct web_response *resp)
+int vault_token_self(struct web_request *req, struct web_response *resp)
 {
     const char *verb = req->path + sizeof "/v1/auth/token/" - 1;
     const char *id = req->op->who->token_id;
@@ -158,7 +158,7 @@ int token_self(struct web_request *req, struct web_response *resp)
     if (strcmp(verb, "revoke-self") == 0) {
         r = token_revoke(s->identities, req->op, id, false);
         if (r == 0)
-            answer_empty(resp);
+            vault_answer_empty(resp);
         return r;
     }
     r = token_lookup_id(s->identities, req->op, id, &t);
@@ -196,11 +196,11 @@ static int end_other(struct web_request *req, struct web_response *resp, const s
     int r = token_revoke(s->identities, req->op, t->id, orphan);
 
     if (r == 0)
-        answer_empty(resp);
+        vault_answer_empty(resp);
     return r;
 }
 
-int token_other(struct web_request *req, struct web_response *resp)
+int vault_token_other(struct web_request *req, struct web_response *resp)
 {
     const char *verb = web_param(req, "verb");
     bool by_accessor = strstr(verb, "-accessor") != NULL;
@@ -220,13 +220,13 @@ int token_other(struct web_request *req, struct web_response *resp)
         return op_fail(req->op, ENOENT, "unsupported path");
     r = find_other(req, &body, by_accessor, &token, &t);
     if (r == -ENOENT && strncmp(verb, "lookup", 6) == 0) /* Vault's status for it */
-        return answer_error(req, resp, 403, op_why(req->op, r));
+        return vault_answer_error(req, resp, 403, op_why(req->op, r));
     if (r == -ENOENT && !by_accessor && strncmp(verb, "revoke", 6) == 0) {
-        answer_empty(resp); /* it is gone, as asked for */
+        vault_answer_empty(resp); /* it is gone, as asked for */
         return 0;
     }
     if (r == -ENOENT)
-        return answer_error(req, resp, 400, op_why(req->op, r));
+        return vault_answer_error(req, resp, 400, op_why(req->op, r));
     if (r < 0)
         return r;
     if (verb[0] == 'l')
@@ -320,7 +320,7 @@ static int read_wish(struct op *op, const struct object *body, struct token_wish
     return r;
 }
 
-int token_make(struct web_request *req, struct web_response *resp)
+int vault_token_make(struct web_request *req, struct web_response *resp)
 {
     bool orphan = strcmp(req->path, "/v1/auth/token/create-orphan") == 0;
     struct token_wish wish = {.path = req->path + 4};
@@ -349,7 +349,7 @@ int token_make(struct web_request *req, struct web_response *resp)
     wish.parent = orphan ? "" : req->op->who->token_id;
     r = token_create(s->identities, req->op, &wish, &token, &t);
     if (r == 0)
-        answer_auth(req, resp, &t, token);
+        vault_answer_auth(req, resp, &t, token);
     return r;
 }
 
@@ -359,23 +359,23 @@ static int add_accessor(void *ctx, const char *accessor)
     return 0;
 }
 
-int token_accessors(struct web_request *req, struct web_response *resp)
+int vault_token_accessors(struct web_request *req, struct web_response *resp)
 {
     struct secrets *s = req->self;
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r == 0)
         r = identity_check(req->op, POLICY_LIST | POLICY_SUDO, "auth/token/accessors");
     if (r < 0)
         return r;
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_key(&a.json, "keys");
     json_array(&a.json);
     r = token_each_accessor(s->identities, req->op, add_accessor, &a.json);
     json_array_end(&a.json);
     json_object_end(&a.json);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return r;
 }

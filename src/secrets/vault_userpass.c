@@ -187,7 +187,7 @@ int userpass_login(struct web_request *req, struct web_response *resp)
     wish.user = own ? NULL : name;
     r = token_create(s->identities, req->op, &wish, &token, &t);
     if (r == 0)
-        answer_auth(req, resp, &t, token);
+        vault_answer_auth(req, resp, &t, token);
     return r;
 }
 
@@ -254,7 +254,7 @@ static int write_user(struct web_request *req, struct web_response *resp, struct
         r = store_user(s, mount, name, buf_slice(&text));
     buf_wipe(&text);
     if (r == 0)
-        answer_empty(resp);
+        vault_answer_empty(resp);
     return r;
 }
 
@@ -278,7 +278,7 @@ static int read_user(struct web_request *req, struct web_response *resp, struct 
                                             "token_period", "token_ttl"};
     struct secrets *s = req->self;
     struct object user;
-    struct answer a;
+    struct vault_answer a;
     bool no_default = false;
     int64_t uses = 0;
     int r = load_user(s, req->op, mount, name, &user);
@@ -288,7 +288,7 @@ static int read_user(struct web_request *req, struct web_response *resp, struct 
     value_boolean(object_value(&user, "token_no_default_policy"), &no_default);
     if (object_value(&user, "token_num_uses").len > 0)
         value_integer(req->op, object_value(&user, "token_num_uses"), &uses);
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_list(req->op, &a.json, "token_bound_cidrs", slice_of(NULL, 0));
     for (size_t i = 0; i < array_size(durations); i++)
@@ -300,7 +300,7 @@ static int read_user(struct web_request *req, struct web_response *resp, struct 
                                                             : object_value(&user, "policies"));
     json_kstr(&a.json, "token_type", "default");
     json_object_end(&a.json);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     return 0;
 }
 
@@ -329,7 +329,7 @@ int userpass_user(struct web_request *req, struct web_response *resp)
         return write_user(req, resp, mount, name);
     r = store_user(req->self, mount, name, slice_of(NULL, 0));
     if (r == 0)
-        answer_empty(resp);
+        vault_answer_empty(resp);
     return r;
 }
 
@@ -342,7 +342,7 @@ int userpass_users(struct web_request *req, struct web_response *resp)
     struct secrets *s = req->self;
     struct slice key, raw;
     bool any = false;
-    struct answer a;
+    struct vault_answer a;
     int r = vault_begin(req);
 
     if (r == 0 && !identity_may(req->op, POLICY_LIST, "%s/", req->path + 4))
@@ -354,7 +354,7 @@ int userpass_users(struct web_request *req, struct web_response *resp)
                        &scan);
     if (r < 0)
         return r;
-    answer_begin(&a, req);
+    vault_answer_begin(&a, req);
     json_object(&a.json);
     json_key(&a.json, "keys");
     json_array(&a.json);
@@ -371,7 +371,7 @@ int userpass_users(struct web_request *req, struct web_response *resp)
     }
     json_array_end(&a.json);
     json_object_end(&a.json);
-    answer_end(&a, resp, 200);
+    vault_answer_end(&a, resp, 200);
     if (r >= 0 && !any)
         return -ENOENT;
     return r < 0 ? r : 0;
