@@ -44,13 +44,13 @@ install_packages() {
     return $r
 }
 
-# build PRESET: configures and builds; prints the log only where it failed.
+# build PRESET [TARGET]: configures and builds; prints the log only where it failed.
 build() {
     local log
     log=$(mktemp)
     say "building ($1)"
     # shellcheck disable=SC2154
-    if ! (cd "$top" && cmake --preset "$1" && cmake --build --preset "$1") >"$log" 2>&1; then
+    if ! (cd "$top" && cmake --preset "$1" && cmake --build --preset "$1" ${2:+--target "$2"}) >"$log" 2>&1; then
         tail -n 40 "$log" >&2
         rm -f "$log"
         return 1

@@ -42,7 +42,7 @@ static int check_version(const char *dir, struct buf *why)
     while (text.len > 0 && (uint8_t)text.data[text.len - 1] < 0x20)
         text.data[--text.len] = 0;
     buf_printf(why,
-               "store '%s': written as '%.60s', this program knows '" VERSION_TEXT
+               "store '%s': version '%.60s' is not known, this program reads '" VERSION_TEXT
                "%d'; run the program that wrote it",
                dir, text.data != NULL ? text.data : "", LAYOUT_VERSION);
     return -EPROTO;
