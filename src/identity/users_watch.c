@@ -226,6 +226,7 @@ int users_reload(struct identities *ids)
 static void *watch(void *arg)
 {
     struct users *u = arg;
+    int64_t pending = 0;
 
     pthread_setname_np(pthread_self(), "users");
     while (!__atomic_load_n(&u->stop, __ATOMIC_ACQUIRE)) {
@@ -233,15 +234,12 @@ static void *watch(void *arg)
             {.fd = u->wake, .events = POLLIN},
             {.fd = u->inotify, .events = POLLIN},
         };
-        int64_t pending;
 
-        poll(queues, 2, 1000);
+        poll(queues, 2, pending != 0 ? 20 : 1000);
         users_look(u, true);
         pthread_mutex_lock(&u->watch_lock);
         pending = u->pending_ms;
         pthread_mutex_unlock(&u->watch_lock);
-        if (pending != 0)
-            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     }
     return NULL;
 }

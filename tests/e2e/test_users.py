@@ -146,7 +146,8 @@ def test_file_bound_into_a_container(tmp_path):
             run("umount", d.htpasswd)
 
 
-def test_wrong_passwords_and_unknown_users(daemon):
+def test_wrong_passwords_and_unknown_users(own_daemon):
+    daemon = own_daemon
     start = time.monotonic()
     assert [status(daemon, daemon.user, f"wrong{i}") for i in range(10)] == [401] * 10
     wrong = time.monotonic() - start
