@@ -4,7 +4,7 @@
 
 #define LINKS_MAX 16u
 
-int tree_path_of(struct web_request *req, const char *url_path, const char **ret, bool *ret_folder)
+int url_tree_path(struct web_request *req, const char *url_path, const char **ret, bool *ret_folder)
 {
     static const char prefix[] = "/tree/";
     size_t len;
@@ -81,7 +81,7 @@ static int follow_one(struct tree *t, struct op *op, const char **path)
     return 0;
 }
 
-int tree_path_resolve(struct tree *t, struct op *op, const char **path, struct node_stat *ret)
+int url_tree_follow(struct tree *t, struct op *op, const char **path, struct node_stat *ret)
 {
     int r = tree_stat(t, op, *path, ret);
 

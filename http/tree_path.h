@@ -7,8 +7,9 @@
 
 /* "/tree/a/b/" to "a/b"; *ret_folder: it ended in a slash. In the op. -EINVAL if it does not begin
  * with /tree/, or what tree_path_check says. */
-int tree_path_of(struct web_request *req, const char *url_path, const char **ret, bool *ret_folder);
+int url_tree_path(struct web_request *req, const char *url_path, const char **ret,
+                  bool *ret_folder);
 /* Follows symlinks, as the kernel does for the mount: *path becomes what it leads to. -ELOOP. */
-int tree_path_resolve(struct tree *t, struct op *op, const char **path, struct node_stat *ret);
+int url_tree_follow(struct tree *t, struct op *op, const char **path, struct node_stat *ret);
 
 #endif

@@ -86,10 +86,10 @@ static int get(struct web_request *req, struct web_response *resp)
     const char *path;
     struct node_stat st;
     bool folder;
-    int r = tree_path_of(req, req->path, &path, &folder);
+    int r = url_tree_path(req, req->path, &path, &folder);
 
     if (r == 0)
-        r = tree_path_resolve(tree_of(req), req->op, &path, &st);
+        r = url_tree_follow(tree_of(req), req->op, &path, &st);
     if (r < 0)
         return r;
     if (st.type == NODE_DIR)
@@ -114,7 +114,7 @@ static int put_begin(struct web_request *req)
     const char *unless = web_header(req, "If-None-Match");
     struct node_stat st;
     bool folder;
-    int r = tree_path_of(req, req->path, &put->path, &folder);
+    int r = url_tree_path(req, req->path, &put->path, &folder);
 
     if (r < 0)
         return r;
@@ -171,7 +171,7 @@ static int delete_node(struct web_request *req, struct web_response *resp)
     const char *path;
     struct node_stat st;
     bool folder;
-    int r = tree_path_of(req, req->path, &path, &folder);
+    int r = url_tree_path(req, req->path, &path, &folder);
 
     if (r == 0)
         r = tree_stat(tree, req->op, path, &st);
@@ -187,7 +187,7 @@ static int make_folder(struct web_request *req, struct web_response *resp)
 {
     const char *path;
     bool folder;
-    int r = tree_path_of(req, req->path, &path, &folder);
+    int r = url_tree_path(req, req->path, &path, &folder);
 
     if (r < 0)
         return r;
@@ -202,7 +202,7 @@ static int move_node(struct web_request *req, struct web_response *resp)
     const char *from, *to;
     struct target target;
     bool folder;
-    int r = tree_path_of(req, req->path, &from, &folder);
+    int r = url_tree_path(req, req->path, &from, &folder);
 
     if (r < 0)
         return r;
@@ -210,7 +210,7 @@ static int move_node(struct web_request *req, struct web_response *resp)
         return op_fail(req->op, EINVAL, "MOVE needs a Destination: /tree/<path>");
     r = target_parse(req->op, destination, &target);
     if (r == 0)
-        r = tree_path_of(req, target.path, &to, &folder);
+        r = url_tree_path(req, target.path, &to, &folder);
     if (r < 0)
         return r;
     resp->status = 204;
