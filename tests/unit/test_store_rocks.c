@@ -1,0 +1,571 @@
+/* What only the engine on disk has: its directory, kills, damage, a full disk. */
+#include "test_blob.h"
+
+#include "base/codec.h"
+#include "base/file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define MIB ((size_t)1 << 20)
+
+static const char *path_in(const struct fixture *f, const char *name)
+{
+    static char path[256];
+
+    snprintf(path, sizeof path, "%s/store/%s", f->dir, name);
+    return path;
+}
+
+static void test_version(void **state)
+{
+    struct fixture *f = *state;
+    struct buf why = {0};
+    struct store *s = NULL;
+
+    store_close(f->store);
+    f->store = NULL;
+    assert_int_equal(
+        file_replace(path_in(f, "store-version"), text("infrafs store, layout 99\n"), 0600), 0);
+    assert_int_equal(store_open(f->url, NULL, &s, &why), -EPROTO);
+    assert_non_null(strstr(why.data, "layout 99"));
+    buf_clear(&why);
+    assert_int_equal(file_replace(path_in(f, "store-version"), text(""), 0600), 0);
+    assert_int_equal(store_open(f->url, NULL, &s, &why), -EPROTO);
+    buf_done(&why);
+}
+
+static void test_lock(void **state)
+{
+    struct fixture *f = *state;
+    struct buf why = {0};
+    struct store *s = NULL;
+
+    assert_int_equal(store_open(f->url, NULL, &s, &why), -EBUSY);
+    assert_non_null(strstr(why.data, "already open by another process"));
+    buf_done(&why);
+    assert_int_equal(put(f->store, "p", "k", "v"), 0); /* the first is not disturbed */
+}
+
+static void test_unusable_directory(void **state)
+{
+    struct fixture *f = *state;
+    struct buf why = {0};
+    struct store *s = NULL;
+    char url[300];
+
+    assert_int_equal(file_replace(path_in(f, "file"), text("x"), 0600), 0);
+    snprintf(url, sizeof url, "rocks:%s", path_in(f, "file"));
+    assert_true(store_open(url, NULL, &s, &why) < 0);
+    assert_true(why.len > 0);
+    buf_done(&why);
+}
+
+static unsigned count_files(const struct fixture *f, const char *name, const char *suffix)
+{
+    DIR *dir = opendir(path_in(f, name));
+    struct dirent *e;
+    unsigned n = 0;
+
+    assert_non_null(dir);
+    while ((e = readdir(dir)) != NULL) {
+        size_t len = strlen(e->d_name), want = strlen(suffix);
+
+        n += e->d_name[0] != '.' && len >= want && strcmp(e->d_name + len - want, suffix) == 0;
+    }
+    closedir(dir);
+    return n;
+}
+
+/* Runs f in a child that is gone, as if killed, when it returns. The parent has closed the store.
+ */
+static void killed_after(struct fixture *f, void (*work)(struct fixture *f))
+{
+    pid_t pid;
+    int status;
+
+    store_close(f->store);
+    f->store = NULL;
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        fixture_open(f);
+        work(f);
+        _exit(7);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    fixture_open(f);
+}
+
+static void commit_durable(struct fixture *f)
+{
+    struct store_batch *b = store_batch_new(f->store, text("p"));
+
+    store_batch_put(b, text("durable"), text("1"));
+    assert_int_equal(store_commit(b, STORE_DURABLE), 0);
+    blob_make(f->store, 5 * MIB, 1);
+    blob_make(f->store, 100, 2);
+    blob_make(f->store, MIB, 3);
+}
+
+static void test_killed_after_commit(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d;
+    uint8_t *bytes = content_new(5 * MIB, 1);
+
+    killed_after(f, commit_durable);
+    assert_string_equal(get(f->store, "p", "durable"), "1");
+    digest_of(DIGEST_SHA256, bytes, 5 * MIB, &d);
+    blob_check(f->store, &d, bytes, 5 * MIB);
+    free(bytes);
+}
+
+static void upload_half(struct fixture *f)
+{
+    uint8_t *bytes = content_new(6 * MIB, 1);
+
+    assert_int_equal(stage_fill(stage_new(f->store, 0), bytes, 6 * MIB, MIB), 0);
+    assert_int_equal(stage_fill(stage_new(f->store, 0), bytes, MIB, MIB), 0);
+    assert_true(count_files(f, "uploads", "") >= 2);
+}
+
+static void test_killed_in_upload(void **state)
+{
+    struct fixture *f = *state;
+
+    killed_after(f, upload_half);
+    assert_int_equal(count_files(f, "uploads", ""), 0);
+    assert_int_equal(count_files(f, "rocksdb", ".sst"), 0);
+}
+
+/* Kills at every sync, link and unlink that RocksDB and the store make: they come here first. */
+static int calls_left = -1;
+
+static void count_down(void)
+{
+    if (calls_left >= 0 && calls_left-- == 0)
+        _exit(7);
+}
+
+int fdatasync(int fd)
+{
+    count_down();
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+    count_down();
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int link(const char *from, const char *to)
+{
+    count_down();
+    return (int)syscall(SYS_link, from, to);
+}
+
+int unlink(const char *path)
+{
+    count_down();
+    return (int)syscall(SYS_unlink, path);
+}
+
+static const size_t step_sizes[] = {5 * MIB, MIB, 200000, 10};
+
+/* What is done until the kill; each step is acknowledged through `ack`. */
+static void steps(struct fixture *f, int ack)
+{
+    struct store_batch *b = store_batch_new(f->store, text("p"));
+    struct blob_stage *stage;
+    uint8_t id[BLOB_STAGE_ID_BYTES];
+    uint64_t durable;
+
+    store_batch_put(b, text("k"), text("v"));
+    assert_int_equal(store_commit(b, STORE_DURABLE), 0);
+    assert_int_equal(write(ack, "r", 1), 1);
+    for (size_t i = 0; i < 4; i++) {
+        blob_make(f->store, step_sizes[i], i);
+        assert_int_equal(write(ack, "b", 1), 1);
+    }
+    stage = stage_new(f->store, 0);
+    memcpy(id, blob_stage_id(stage), sizeof id);
+    assert_int_equal(stage_fill(stage, content_new(6 * MIB, 9), 6 * MIB, MIB), 0);
+    assert_int_equal(blob_stage_suspend(stage, &durable), 0);
+    assert_int_equal(write(ack, "s", 1), 1);
+    assert_int_equal(write(ack, id, sizeof id), sizeof id);
+    assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
+    assert_int_equal(write(ack, "x", 1), 1);
+}
+
+static int count_blobs(void *ctx, const struct digest *d, const struct blob_stat *st)
+{
+    struct fixture *f = ctx;
+
+    (void)st;
+    assert_int_equal(blob_verify(f->store, d), 0); /* what is there is whole */
+    return 0;
+}
+
+static unsigned count_large(const struct fixture *f)
+{
+    DIR *dir = opendir(path_in(f, "rocksdb"));
+    struct dirent *e;
+    struct stat st;
+    unsigned n = 0;
+
+    assert_non_null(dir);
+    while ((e = readdir(dir)) != NULL)
+        if (strstr(e->d_name, ".sst") != NULL && fstatat(dirfd(dir), e->d_name, &st, 0) == 0)
+            n += st.st_size >= 4 * (off_t)MIB;
+    closedir(dir);
+    return n;
+}
+
+static void check_after_kill(struct fixture *f, const char *acks, size_t n)
+{
+    struct store_usage usage;
+    struct blob_stage *stage = NULL;
+    uint64_t durable;
+    size_t blobs = 0;
+
+    for (size_t i = 0; i < n && acks[i] == "rbbbb"[i % 5] && i < 5; i++)
+        blobs += acks[i] == 'b';
+    assert_string_equal(n > 0 ? get(f->store, "p", "k") : "v", "v");
+    assert_int_equal(blob_each(f->store, count_blobs, f), 0);
+    assert_int_equal(store_usage(f->store, &usage), 0);
+    if (n < 6)
+        assert_true(usage.blobs == blobs || usage.blobs == blobs + 1);
+    if (n == 6 + 16 + 1) /* all is reaped */
+        assert_int_equal(usage.blobs, 0);
+    if (n >= 6 + 16) {
+        assert_int_equal(blob_stage_resume(f->store, (const uint8_t *)acks + 6, &stage, &durable),
+                         0);
+        assert_int_equal(durable, 6 * MIB);
+        blob_stage_drop(stage);
+    }
+    assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
+    assert_int_equal(store_usage(f->store, &usage), 0);
+    assert_int_equal(usage.blobs, 0);
+    assert_int_equal(count_large(f), 0); /* no part is left without its blob */
+}
+
+/* In a child that dies at its n-th call; true if it came to the end. */
+static bool run_and_kill(struct fixture *f, int n, char acks[64], size_t *ret_n)
+{
+    int pair[2], status;
+    ssize_t got;
+    pid_t pid;
+
+    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        fixture_open(f);
+        calls_left = n;
+        steps(f, pair[1]);
+        _exit(8);
+    }
+    close(pair[1]);
+    *ret_n = 0;
+    while ((got = read(pair[0], acks + *ret_n, 64 - *ret_n)) > 0)
+        *ret_n += (size_t)got;
+    close(pair[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 7 || WEXITSTATUS(status) == 8));
+    return WEXITSTATUS(status) == 8;
+}
+
+static void test_killed_anywhere(void **state)
+{
+    struct fixture *f = *state;
+    bool finished = false;
+    int n;
+
+    for (n = 0; !finished && n < 500; n++) {
+        char acks[64];
+        size_t n_acks = 0;
+
+        store_close(f->store);
+        f->store = NULL;
+        finished = run_and_kill(f, n, acks, &n_acks);
+        fixture_open(f);
+        check_after_kill(f, acks, n_acks);
+        assert_int_equal(count_files(f, "uploads", ".raw"), 0);
+    }
+    assert_true(finished && n > 10);
+}
+
+static void release_all(struct fixture *f)
+{
+    assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
+}
+
+static void test_reaped_for_good(void **state)
+{
+    struct fixture *f = *state;
+    struct blob *pinned = NULL;
+    struct digest d = blob_make(f->store, 5 * MIB, 1);
+    struct store_usage usage;
+
+    assert_int_equal(count_files(f, "rocksdb", ".sst"), 1);
+    assert_int_equal(blob_open(f->store, &d, &pinned), 0);
+    blob_close(pinned);
+    assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
+    assert_int_equal(count_files(f, "rocksdb", ".sst"), 0); /* the space is back at once */
+    blob_make(f->store, 5 * MIB, 2);
+    killed_after(f, release_all);
+    assert_int_equal(store_usage(f->store, &usage), 0);
+    assert_int_equal(usage.blobs, 0);
+}
+
+static void doom_open_blob(struct fixture *f)
+{
+    struct digest d = blob_make(f->store, 5 * MIB, 1);
+    struct blob *b = NULL;
+
+    assert_int_equal(blob_open(f->store, &d, &b), 0);
+    assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
+    assert_true(count_files(f, "rocksdb", ".sst") >= 1); /* still read */
+}
+
+static void test_killed_with_doomed_blob(void **state)
+{
+    struct fixture *f = *state;
+
+    killed_after(f, doom_open_blob);
+    fixture_restart(f);
+    for (size_t i = 0; i < 2; i++) {
+        struct store_usage usage;
+
+        assert_int_equal(store_usage(f->store, &usage), 0);
+        assert_int_equal(usage.blobs, 0);
+        assert_true(usage.live_bytes < MIB);
+    }
+}
+
+static void find_sst(const struct fixture *f, char path[512])
+{
+    DIR *dir = opendir(path_in(f, "rocksdb"));
+    struct dirent *e;
+    off_t best = 0;
+
+    assert_non_null(dir);
+    while ((e = readdir(dir)) != NULL) {
+        struct stat st;
+        char name[512];
+
+        snprintf(name, sizeof name, "%s/%.64s", path_in(f, "rocksdb"), e->d_name);
+        if (strstr(e->d_name, ".sst") == NULL || stat(name, &st) < 0 || st.st_size <= best)
+            continue;
+        best = st.st_size;
+        memcpy(path, name, sizeof name);
+    }
+    closedir(dir);
+    assert_true(best > 0);
+}
+
+static void damage(const char *path, off_t at, const char *with, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, with, n, at), n);
+    close(fd);
+}
+
+static void test_damaged_value(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d = blob_make(f->store, 6 * MIB, 1);
+    char path[512];
+
+    assert_int_equal(blob_verify(f->store, &d), 0);
+    find_sst(f, path);
+    damage(path, 3 * (off_t)MIB, "x", 1);
+    assert_int_equal(blob_verify(f->store, &d), -EIO);
+}
+
+/* Where an entry is not what its offset says, RocksDB reads the blob, and its checksum speaks. */
+static void test_damaged_entry(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d = blob_make(f->store, 6 * MIB, 1);
+    uint8_t *bytes = content_new(6 * MIB, 1), got[100];
+    struct blob_loan loan;
+    struct blob *b = NULL;
+    char path[512];
+
+    find_sst(f, path);
+    damage(path, 0, "\7", 1);
+    assert_int_equal(blob_open(f->store, &d, &b), 0);
+    assert_int_equal(blob_lend(b, 0, 100, &loan), -ENOTSUP);
+    assert_int_equal(blob_read(b, 5, got, sizeof got), -EIO);
+    read_range(b, bytes, MIB, 5 * MIB); /* the other blocks are whole */
+    blob_close(b);
+    assert_int_equal(blob_verify(f->store, &d), -EIO);
+    free(bytes);
+}
+
+static void test_cut_file(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d = blob_make(f->store, 6 * MIB, 1);
+    char path[512];
+
+    find_sst(f, path);
+    assert_int_equal(truncate(path, 3 * (off_t)MIB), 0);
+    assert_int_equal(blob_verify(f->store, &d), -EIO);
+}
+
+/* Every value of a part is where the offset says: the file is searched for the content itself. */
+static void test_offsets(void **state)
+{
+    struct fixture *f = *state;
+    static const size_t some[] = {4 * MIB,       4 * MIB + 1,     5 * MIB - 1,  6 * MIB + 127,
+                                  6 * MIB + 128, 6 * MIB + 16384, 17 * MIB + 65};
+
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        struct digest d = blob_make(f->store, some[i], i);
+        uint8_t *bytes = content_new(some[i], i);
+        struct blob *b = NULL;
+        struct blob_loan loan;
+        size_t at = 0;
+
+        assert_int_equal(blob_open(f->store, &d, &b), 0);
+        assert_int_equal(blob_lend(b, 0, some[i], &loan), 0);
+        assert_int_equal(loan.n_iov, (some[i] + MIB - 1) / MIB);
+        for (size_t k = 0; k < loan.n_iov; at += loan.iov[k].iov_len, k++)
+            assert_memory_equal(loan.iov[k].iov_base, bytes + at, loan.iov[k].iov_len);
+        assert_int_equal(at, some[i]);
+        blob_unlend(&loan);
+        blob_close(b);
+        free(bytes);
+    }
+}
+
+/* Parts that end early, as after a suspend, and a last one that is written again. */
+static void test_many_parts(void **state)
+{
+    struct fixture *f = *state;
+    size_t n = 30 * MIB + 11, sent = 0, pieces[] = {5 * MIB, MIB + 3, 100, 9 * MIB, 4 * MIB + 1, n};
+    uint8_t *bytes = content_new(n, 5), id[BLOB_STAGE_ID_BYTES];
+    struct blob_stage *stage = stage_new(f->store, n);
+    struct blob_loan loan;
+    struct blob *b = NULL;
+    struct digest d;
+    uint64_t durable;
+    size_t at = 0;
+
+    memcpy(id, blob_stage_id(stage), sizeof id);
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        size_t piece = pieces[i] < n - sent ? pieces[i] : n - sent;
+
+        assert_int_equal(stage_fill(stage, bytes + sent, piece, 700000), 0);
+        sent += piece;
+        assert_int_equal(blob_stage_suspend(stage, &durable), 0);
+        assert_int_equal(durable, sent);
+        fixture_restart(f);
+        assert_int_equal(blob_stage_resume(f->store, id, &stage, &durable), 0);
+        assert_int_equal(durable, sent);
+    }
+    assert_int_equal(blob_seal(stage, NULL, &d), 0);
+    blob_check(f->store, &d, bytes, n);
+    assert_true(count_files(f, "rocksdb", ".sst") > 2);
+    assert_int_equal(blob_open(f->store, &d, &b), 0);
+    assert_int_equal(blob_lend(b, 3, n - 3, &loan), 0);
+    for (size_t k = 0; k < loan.n_iov; at += loan.iov[k].iov_len, k++)
+        assert_memory_equal(loan.iov[k].iov_base, bytes + 3 + at, loan.iov[k].iov_len);
+    assert_int_equal(at, n - 3);
+    blob_unlend(&loan);
+    blob_close(b);
+    assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
+    free(bytes);
+}
+
+static void test_reserve(void **state)
+{
+    struct fixture *f = *state;
+    struct digest held = blob_make(f->store, 100, 1), loose = blob_make(f->store, 5 * MIB, 2);
+    struct blob_stage *stage = NULL;
+    struct store_batch *b;
+    struct blob_reaped reaped;
+    struct store_log *l = NULL;
+
+    assert_int_equal(put(f->store, "p", "k", "v"), 0);
+    assert_int_equal(blob_hold(f->store, &held, text("o")), 0);
+    store_close(f->store);
+    f->options.reserve_bytes = UINT64_MAX / 2; /* more than any disk has */
+    fixture_open(f);
+    assert_int_equal(put(f->store, "p", "k", "w"), -ENOSPC);
+    assert_string_equal(get(f->store, "p", "k"), "v"); /* reads go on */
+    assert_int_equal(blob_stage_begin(f->store, DIGEST_SHA256, 0, &stage), 0);
+    assert_int_equal(blob_stage_write(stage, "x", 1), -ENOSPC);
+    blob_stage_drop(stage);
+    assert_int_equal(store_log_open(f->store, "l", &l), 0);
+    assert_int_equal(store_log_append(l, text("x"), NULL), -ENOSPC);
+    assert_int_equal(store_log_trim(l, 1), 0);
+    store_log_close(l);
+    b = store_batch_new(f->store, text("p")); /* deleting goes on */
+    store_batch_expect(b, text("k"), text("v"));
+    store_batch_delete(b, text("k"));
+    assert_int_equal(store_commit(b, STORE_DURABLE), 0);
+    assert_int_equal(store_drop(f->store, text("p")), 0);
+    assert_int_equal(blob_release(f->store, &held, text("o")), 0);
+    assert_int_equal(blob_reap(f->store, 0, false, &reaped), 0);
+    assert_int_equal(reaped.blobs, 2);
+    assert_int_equal(blob_verify(f->store, &loose), -ENOENT);
+    f->options.reserve_bytes = 1;
+    fixture_restart(f);
+    assert_int_equal(put(f->store, "p", "k", "w"), 0);
+}
+
+static void test_checkpoint(void **state)
+{
+    struct fixture *f = *state;
+    struct fixture copy = {.options.reserve_bytes = 1};
+    struct digest d = blob_make(f->store, 5 * MIB, 1), small = blob_make(f->store, 50, 2);
+    uint8_t *bytes = content_new(5 * MIB, 1);
+    char dir[100];
+
+    snprintf(dir, sizeof dir, "%s/copy", f->dir);
+    snprintf(copy.url, sizeof copy.url, "rocks:%s/copy", f->dir);
+    assert_int_equal(put(f->store, "p", "k", "v"), 0);
+    assert_int_equal(store_checkpoint(f->store, dir), 0);
+    assert_int_equal(store_checkpoint(f->store, dir), -EEXIST);
+    assert_int_equal(put(f->store, "p", "k", "later"), 0);
+    assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
+    fixture_open(&copy);
+    assert_string_equal(get(copy.store, "p", "k"), "v");
+    blob_check(copy.store, &d, bytes, 5 * MIB);
+    assert_int_equal(blob_verify(copy.store, &small), 0);
+    store_close(copy.store);
+    free(bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        on_rocks(test_version),
+        on_rocks(test_lock),
+        on_rocks(test_unusable_directory),
+        on_rocks(test_killed_after_commit),
+        on_rocks(test_killed_in_upload),
+        on_rocks(test_killed_anywhere),
+        on_rocks(test_reaped_for_good),
+        on_rocks(test_killed_with_doomed_blob),
+        on_rocks(test_damaged_value),
+        on_rocks(test_damaged_entry),
+        on_rocks(test_cut_file),
+        on_rocks(test_offsets),
+        on_rocks(test_many_parts),
+        on_rocks(test_reserve),
+        on_rocks(test_checkpoint),
+    };
+
+    return cmocka_run_group_tests_name("store on rocks", tests, NULL, NULL);
+}
