@@ -34,6 +34,7 @@ struct server {
     struct audit *audit;
     struct feed *feed;
     struct pool *pool;
+    struct domain_env env; /* domains may keep the pointer */
     struct domain_instance domains[DOMAINS_MAX];
     struct daemon daemon;
     struct fs *fs;
@@ -94,7 +95,7 @@ static int open_store(struct server *s, struct buf *why)
 
 static int open_domains(struct server *s, struct buf *why)
 {
-    struct domain_env env = {
+    s->env = (struct domain_env){
         .config = s->config,
         .store = s->store,
         .identities = s->identities,
@@ -106,7 +107,7 @@ static int open_domains(struct server *s, struct buf *why)
 
     s->daemon.domains = s->domains;
     for (size_t i = 0; domain_table[i] != NULL; i++) {
-        int r = domain_table[i]->open(&env, &s->domains[i].self, why);
+        int r = domain_table[i]->open(&s->env, &s->domains[i].self, why);
 
         if (r < 0)
             return r;
