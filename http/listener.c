@@ -56,14 +56,30 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
         request_close(take(*con_cls));
 }
 
+/* Clients of registries try HTTPS first, also here (docker, crane 0.22 on 127.0.0.1). Told in plain
+ * text that they are wrong they go on at once; a connection that just ends they try again later. */
+static void refuse_tls(int fd)
+{
+    static const char answer[] = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n"
+                                 "this port speaks HTTP, not HTTPS\n";
+    char hello[4096];
+
+    if (recv(fd, hello, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || hello[0] != 0x16)
+        return;
+    while (recv(fd, hello, sizeof hello, MSG_DONTWAIT) > 0)
+        ;
+    if (send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+        shutdown(fd, SHUT_WR);
+}
+
 /* The peer's address as text, once for all requests of a connection. */
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
+    const struct listener *l = cls;
     const union MHD_ConnectionInfo *info;
     autobuf text = {0};
 
-    (void)cls;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
         free(take(*socket_context));
         return;
@@ -71,6 +87,9 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
     info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (info != NULL && info->client_addr != NULL)
         address_print_host(info->client_addr, &text);
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info != NULL && l->tls == NULL)
+        refuse_tls(info->connect_fd);
     *socket_context = buf_take(&text, NULL);
 }
 
@@ -130,6 +149,8 @@ static int open_socket(const struct sockaddr_storage *address, socklen_t len, st
     if (fd < 0)
         r = -errno;
     else if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
+             /* so that the first bytes are there when on_connection looks at them */
+             setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &one, sizeof one) < 0 ||
              bind(fd, (const struct sockaddr *)address, len) < 0 || listen(fd, 1024) < 0)
         r = -errno;
     else

@@ -840,6 +840,7 @@ static void test_stop(void **state)
     test_server_start(&other, &test_domain, NULL);
     begun = ended = handled = 0;
     idle = client_open(&other);
+    client_send(idle, "G", 1); /* a connection counts from its first byte */
     cut = client_open(&other);
     client_send(cut, head, strlen(head));
     soon(&begun, 1);
@@ -855,6 +856,23 @@ static void test_stop(void **state)
     close(fd);
     close(idle);
     close(cut);
+}
+
+/* A client that tries HTTPS is told at once that it is wrong. */
+static void test_https_on_a_plain_port(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        autobuf in = {0};
+        int fd = client_open(&server);
+        char hello[200] = {0x16, 3, 1, 0, 195, 1};
+
+        memset(hello + 6, i, sizeof hello - 6);
+        client_send(fd, hello, sizeof hello);
+        assert_true(client_read(fd, &in, 2000));
+        assert_true(slice_starts(buf_slice(&in), SLICE("HTTP/1.0 400 ")));
+        close(fd);
+    }
 }
 
 static void test_port_in_use(void **state)
@@ -884,7 +902,8 @@ int main(void)
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_blobs),
         cmocka_unit_test(test_vanish),   cmocka_unit_test(test_large_upload),
         cmocka_unit_test(test_limits),   cmocka_unit_test(test_crowd),
-        cmocka_unit_test(test_stop),     cmocka_unit_test(test_port_in_use),
+        cmocka_unit_test(test_stop),     cmocka_unit_test(test_https_on_a_plain_port),
+        cmocka_unit_test(test_port_in_use),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
