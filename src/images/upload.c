@@ -10,6 +10,11 @@
 #include <errno.h>
 #include <uthash.h>
 
+/* How much is received before it is made a resume point: a part of the store's, and at the end of a
+ * chunk a quarter. */
+#define KEEP_BYTES       (UINT64_C(256) << 20)
+#define KEEP_CHUNK_BYTES (KEEP_BYTES / 4)
+
 #define REST_MS   (5 * 60 * INT64_C(1000))
 #define OWNER_MAX 300
 
@@ -22,7 +27,8 @@ struct upload {
     uint8_t algorithm;
     int64_t started_unix_ms;
     /* Whoever has it taken, and nobody else, touches: */
-    struct blob_stage *stage;
+    struct blob_stage *stage; /* NULL: it is lost, and goes when it is given back */
+    uint64_t kept_bytes;      /* survive a crash */
     /* guarded by home->lock: */
     bool taken;
     int64_t used_monotonic_ms;
@@ -56,6 +62,11 @@ static void remove_from_table(struct upload *u)
 {
     guard(&u->home->lock);
     HASH_DELETE(hh, u->home->table, u);
+}
+
+static void set_size(struct upload *u, uint64_t size_bytes)
+{
+    __atomic_store_n(&u->size_bytes, size_bytes, __ATOMIC_RELAXED);
 }
 
 static int id_parse(const char *id, uint8_t ret[BLOB_STAGE_ID_BYTES])
@@ -283,8 +294,10 @@ static int resume(struct op *op, struct images *im, struct upload *u)
 
     id_parse(u->id, key);
     r = blob_stage_resume(im->store, key, &u->stage, &durable_bytes);
-    if (r == 0)
-        __atomic_store_n(&u->size_bytes, durable_bytes, __ATOMIC_RELAXED);
+    if (r == 0) {
+        u->kept_bytes = durable_bytes;
+        set_size(u, durable_bytes);
+    }
     if (r != -ENOENT)
         return r;
     delete_row(im, slice_of(key, sizeof key));
@@ -359,6 +372,29 @@ uint64_t image_upload_size(const struct upload *u)
     return __atomic_load_n(&u->size_bytes, __ATOMIC_RELAXED);
 }
 
+/* Makes all that was received survive a crash. When that fails, the upload is where it was at the
+ * last such point; if there was none, it is lost. */
+static int keep(struct upload *u)
+{
+    struct store *store = u->home->im->store;
+    uint8_t id[BLOB_STAGE_ID_BYTES];
+    uint64_t kept_bytes = 0;
+    int r, resumed;
+
+    id_parse(u->id, id);
+    r = blob_stage_suspend(take(u->stage), &kept_bytes);
+    resumed = blob_stage_resume(store, id, &u->stage, &kept_bytes);
+    u->kept_bytes = resumed == 0 ? kept_bytes : 0;
+    set_size(u, u->kept_bytes);
+    return r < 0 ? r : resumed;
+}
+
+int image_upload_rest(struct op *op, struct upload *u)
+{
+    (void)op;
+    return image_upload_size(u) - u->kept_bytes >= KEEP_CHUNK_BYTES ? keep(u) : 0;
+}
+
 int image_upload_write(struct op *op, struct upload *u, const void *bytes, size_t n)
 {
     uint64_t limit = u->home->im->config->limits.blob_bytes;
@@ -367,12 +403,18 @@ int image_upload_write(struct op *op, struct upload *u, const void *bytes, size_
     if (u->size_bytes + n > limit)
         return op_fail(op, EFBIG, "the blob is larger than the limit of %" PRIu64 " bytes", limit);
     r = blob_stage_write(u->stage, bytes, n);
-    __atomic_store_n(&u->size_bytes, blob_stage_size(u->stage), __ATOMIC_RELAXED);
+    set_size(u, blob_stage_size(u->stage));
+    if (r == 0 && u->size_bytes - u->kept_bytes >= KEEP_BYTES)
+        r = keep(u);
     return r;
 }
 
 void image_upload_give(struct upload *u)
 {
+    if (u->stage == NULL) {
+        image_upload_drop(u);
+        return;
+    }
     guard(&u->home->lock);
     u->taken = false;
     u->used_monotonic_ms = clock_monotonic_ms();

@@ -35,6 +35,9 @@ int image_upload_stat(struct op *op, struct images *im, const char *repo, const 
 const char *image_upload_id(const struct upload *u);
 uint64_t image_upload_size(const struct upload *u); /* bytes received */
 int image_upload_write(struct op *op, struct upload *u, const void *bytes, size_t n);
+/* A chunk is over: what of it is large enough to be worth it is made to survive a crash. On failure
+ * the upload may have fallen back, which its size tells. */
+int image_upload_rest(struct op *op, struct upload *u);
 /* Gives it back, for the next request. */
 void image_upload_give(struct upload *u);
 /* Seals it and links it to its repository. Takes u, except at -EBADMSG. */

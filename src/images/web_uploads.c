@@ -233,6 +233,8 @@ int uploads_patch(struct web_request *req, struct web_response *resp)
 {
     struct transfer *t = req->state;
 
+    if (t->err == 0)
+        t->err = image_upload_rest(req->op, t->upload);
     if (t->err < 0)
         return t->err;
     uploads_status_headers(req, resp, web_param(req, "name"), image_upload_id(t->upload),
