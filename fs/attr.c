@@ -65,14 +65,21 @@ void attr_fill(struct fs *fs, const char *path, const struct node_stat *st, stru
 
 double attr_timeout(unsigned flags)
 {
-    return (flags & (NODE_SECRET | NODE_VOLATILE)) != 0 ? 0 : FS_TIMEOUT_S;
+    return (flags & NODE_VOLATILE) != 0 ? 0 : FS_TIMEOUT_S;
 }
 
-/* Is it another node than the kernel has under this inode? A folder stays itself: processes may be
- * in it. */
+/* A cached name lets every user through; that of a secret is asked for each time, and who was let
+ * through then may have the attributes. */
+double entry_timeout(unsigned flags)
+{
+    return (flags & NODE_SECRET) != 0 ? 0 : attr_timeout(flags);
+}
+
+/* Must the kernel get another inode for this name? Only where it may have cached content of another
+ * node: processes may be in a folder, and watch a file. */
 static bool replaced(const struct inode *inode, enum node_type type)
 {
-    return inode->type != type || (inode->stale && type != NODE_DIR);
+    return inode->type != type || (inode->stale && inode->paged);
 }
 
 struct inode *attr_entry(struct fs *fs, struct inode *parent, const char *name, const char *path,
@@ -82,7 +89,8 @@ struct inode *attr_entry(struct fs *fs, struct inode *parent, const char *name, 
 
     memset(ret, 0, sizeof *ret);
     attr_fill(fs, path, st, &ret->attr);
-    ret->attr_timeout = ret->entry_timeout = attr_timeout(st->flags);
+    ret->attr_timeout = attr_timeout(st->flags);
+    ret->entry_timeout = entry_timeout(st->flags);
     pthread_mutex_lock(&fs->lock);
     inode = inode_find(fs, parent, name, 0);
     if (inode != NULL && inode->nlookup > 0 && replaced(inode, st->type)) {
@@ -92,6 +100,7 @@ struct inode *attr_entry(struct fs *fs, struct inode *parent, const char *name, 
     if (inode == NULL)
         inode = inode_make(fs, parent, name, 0);
     inode->stale = false;
+    inode->paged = st->type == NODE_SYMLINK || (st->flags & NODE_IMMUTABLE) != 0;
     inode->type = (uint8_t)st->type;
     inode->size_bytes = st->size_bytes;
     inode->nlookup++;

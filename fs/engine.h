@@ -48,6 +48,8 @@ struct inode {
     uint64_t nlookup;   /* the kernel's references */
     uint64_t generation;
     bool listed;        /* it is in the table: its name still leads to it */
+    bool cached_listing; /* a folder: the kernel may have its names */
+    bool paged;         /* a file: the kernel may have its content */
     bool stale;         /* its name may lead to another node: ask before the kernel is told again */
     uint8_t type;       /* enum node_type, as last told to the kernel */
     uint8_t notify;     /* what the notifier has to send; and notify_next */
@@ -126,6 +128,8 @@ void inode_detach(struct fs *fs, struct inode *inode); /* its name no longer lea
 /* Gives it another name, taking the place of what has it. */
 void inode_move(struct fs *fs, struct inode *inode, struct inode *parent, const char *name,
                 uint64_t owner);
+/* Writes the path at the end of a buffer of FS_PATH_MAX + 1 bytes; NULL if it is too long. */
+char *inode_write_path(const struct fs *fs, const struct inode *inode, char *buf);
 /* Any time: */
 bool inode_gone(struct fs *fs, const struct inode *inode); /* its name leads to it no longer */
 void inode_forget(struct fs *fs, struct inode *inode, uint64_t n);
@@ -157,7 +161,8 @@ void call_reply(struct call *c, int r); /* replies -r and ends it */
 
 /* attr.c: what the kernel is told about a node. */
 void attr_fill(struct fs *fs, const char *path, const struct node_stat *st, struct stat *ret);
-double attr_timeout(unsigned flags);
+double attr_timeout(unsigned flags);  /* of attributes, seconds */
+double entry_timeout(unsigned flags); /* of the name */
 /* Finds or makes the inode of a node that was just asked for, counts the kernel's reference. */
 struct inode *attr_entry(struct fs *fs, struct inode *parent, const char *name, const char *path,
                          const struct node_stat *st, struct fuse_entry_param *ret);

@@ -276,10 +276,23 @@ static bool reply_lent(struct call *c, struct handle *h, uint64_t off, size_t si
     return true;
 }
 
-/* A descriptor that came from somebody else: its reader has a line of its own. */
-static int audit_reader(struct call *c, struct handle *h)
+/* A descriptor that came from somebody else, or from before the caller's rights changed: would this
+ * caller be let in now? Identities are immutable, so the same one has the same rights. */
+static int check_reader(struct call *c, struct handle *h)
 {
-    return audit_open_file(c, inode_path(c->fs, &c->op, h->inode), h->file, NODE_READ);
+    struct node_file *f = NULL;
+    const char *path;
+    int r;
+
+    if (c->who == h->who || h->file == NULL || (h->file->flags & NODE_SECRET) == 0)
+        return 0;
+    path = inode_path(c->fs, &c->op, h->inode);
+    r = tree_open(c->fs->options.tree, &c->op, path, NODE_READ, &f);
+    if (r == 0) {
+        f->ops->close(f);
+        r = audit_open_file(c, path, h->file, NODE_READ);
+    }
+    return r < 0 ? call_refused(c, path, -EACCES) : 0;
 }
 
 /* Handles that others cannot touch meanwhile: those of writers, and streams. */
@@ -352,8 +365,8 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
         return;
     }
     if (call_begin(&c, req) == 0) {
-        if (h->file != NULL && c.op.uid != h->uid && audit_reader(&c, h) < 0)
-            fuse_reply_err(req, EIO);
+        if (check_reader(&c, h) < 0)
+            fuse_reply_err(req, EACCES);
         else if (!reply_lent(&c, h, (uint64_t)off, size))
             reply_read(&c, h, (uint64_t)off, size);
         call_end(&c);

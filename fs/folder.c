@@ -127,6 +127,11 @@ static int open_folder(struct call *c, struct inode *inode, struct fuse_file_inf
     /* A cached listing is shown to every user. */
     fi->cache_readdir = !has_scratch && (st.flags & (NODE_SECRET | NODE_VOLATILE)) == 0;
     fi->keep_cache = fi->cache_readdir;
+    if (fi->cache_readdir) {
+        pthread_mutex_lock(&c->fs->lock);
+        inode->cached_listing = true;
+        pthread_mutex_unlock(&c->fs->lock);
+    }
     fi->fh = (uint64_t)(uintptr_t)f;
     return 0;
 }

@@ -151,8 +151,7 @@ void inodes_free(struct fs *fs)
     }
 }
 
-/* Writes the path from the end of a buffer of FS_PATH_MAX + 1 bytes; NULL if it is too long. */
-static char *path_write(const struct fs *fs, const struct inode *inode, char *buf)
+char *inode_write_path(const struct fs *fs, const struct inode *inode, char *buf)
 {
     char *p = buf + FS_PATH_MAX;
 
@@ -176,7 +175,7 @@ const char *inode_path(struct fs *fs, struct op *op, const struct inode *inode)
     const char *path;
 
     pthread_mutex_lock(&fs->lock);
-    path = path_write(fs, inode, buf);
+    path = inode_write_path(fs, inode, buf);
     pthread_mutex_unlock(&fs->lock);
     /* A subtree may be moved below a deeper folder after its nodes were looked up. */
     return path != NULL ? op_strdup(op, path) : ".too-deep/";

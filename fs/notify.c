@@ -108,8 +108,9 @@ static void let_finish(struct notifier *n)
     }
 }
 
-/* The inodes of a path as far as they are known: the node (or NULL), and its folder (or NULL).
- * fs->lock is held. */
+/* The inodes of a path as far as they are known: the node (or NULL), and its folder. If that is not
+ * known, either the deepest folder that is and whose names the kernel may have: the next one down
+ * may be new too; or NULL. fs->lock is held. */
 static void resolve(struct fs *fs, const char *path, struct inode **ret_folder,
                     struct inode **ret_node)
 {
@@ -129,8 +130,7 @@ static void resolve(struct fs *fs, const char *path, struct inode **ret_folder,
         memcpy(name, path, len);
         name[len] = 0;
         path += len + (path[len] == '/');
-        if (*path == 0)
-            *ret_folder = at;
+        *ret_folder = *path == 0 || at->cached_listing ? at : NULL;
         at = inode_find(fs, at, name, 0);
     }
     *ret_node = at;
@@ -238,14 +238,22 @@ static void mark(struct inode **list, struct inode *inode, unsigned what)
     inode->notify |= (uint8_t)what;
 }
 
-static void mark_below(struct inode **list, struct inode *inode, bool stale)
+/* All that is known below; buf is room for a path. */
+static void mark_below(struct notifier *n, struct inode **list, struct inode *inode, bool elsewhere,
+                       char *buf)
 {
     for (struct inode *child = inode->children; child != NULL; child = child->next) {
+        const char *path;
+
         if (child->scratch != NULL)
             continue;
         mark(list, child, SEND_PAGES | SEND_ENTRY);
-        child->stale = child->stale || stale;
-        mark_below(list, child, stale);
+        child->stale = child->stale || elsewhere;
+        if (elsewhere && child->type == NODE_FILE &&
+            (path = inode_write_path(n->fs, child, buf)) != NULL)
+            events_add(n->events, path);
+        if (child->children != NULL)
+            mark_below(n, list, child, elsewhere, buf);
     }
 }
 
@@ -268,6 +276,7 @@ static void mark_note(struct notifier *n, struct inode **list, const struct note
     bool entry = (note->what & (CHANGE_ENTRY | CHANGE_SUBTREE)) != 0;
     bool gone = entry && is_known(n->fs, path) && is_gone(n->fs, path);
     struct inode *folder, *node;
+    char buf[FS_PATH_MAX + 1];
 
     pthread_mutex_lock(&n->fs->lock);
     resolve(n->fs, path, &folder, &node);
@@ -276,7 +285,7 @@ static void mark_note(struct notifier *n, struct inode **list, const struct note
     if (node != NULL)
         mark(list, node, SEND_PAGES | (entry && node != &n->fs->root ? SEND_ENTRY : 0u));
     if (node != NULL && (note->what & CHANGE_SUBTREE) != 0)
-        mark_below(list, node, elsewhere);
+        mark_below(n, list, node, elsewhere, buf);
     if (node != NULL && node != &n->fs->root && entry && elsewhere)
         node->stale = true;
     if (node != NULL && node != &n->fs->root && gone && node->writers == NULL) {

@@ -515,7 +515,7 @@ static struct mount *mount_new(void)
 {
     struct mount *m = xcalloc(1, sizeof *m);
 
-    snprintf(m->base, sizeof m->base, "/tmp/infrafs-test-XXXXXX");
+    snprintf(m->base, sizeof m->base, "/tmp/fs-unit-XXXXXX");
     if (mkdtemp(m->base) == NULL || chmod(m->base, 0755) < 0)
         abort();
     snprintf(m->path, sizeof m->path, "%s/mnt", m->base);

@@ -259,6 +259,8 @@ static void others_do_not_see_secrets(void **state)
     assert_int_equal(run(m, "cat secret/app/key && ls -R secret"), 0);
     assert_int_equal(run(m, "setpriv --reuid 65534 --clear-groups cat secret/app/key"), 1);
     assert_non_null(strstr(output, "No such file or directory"));
+    assert_int_equal(run(m, "setpriv --reuid 65534 --clear-groups cat < secret/app/key"), 1);
+    assert_null(strstr(output, "value")); /* an inherited descriptor: asked for at each read */
     assert_int_equal(run(m, "setpriv --reuid 65534 --clear-groups ls"), 0);
     assert_null(strstr(output, "secret"));
 }

@@ -228,6 +228,17 @@ static uint32_t events(int fd, uint32_t want)
     return seen;
 }
 
+/* As a domain does that changes a folder and what is in it. */
+static void outside_touch(const char *path)
+{
+    struct op op;
+
+    op_init(&op, DOOR_HTTP, &root_identity);
+    op_changed(&op, CHANGE_CONTENT | CHANGE_ENTRY | CHANGE_SUBTREE, "/%s", path);
+    feed_publish(feed, &op, true);
+    op_done(&op);
+}
+
 static void watchers_hear_of_changes_from_outside(void **state)
 {
     struct mount *m = mount_of(state);
@@ -247,6 +258,10 @@ static void watchers_hear_of_changes_from_outside(void **state)
     assert_int_equal(mem.opens, opens);
     assert_int_equal(mem.audits, audits);
     assert_int_equal(commits_of("secret/app/f"), 2);
+    outside_touch("secret/app"); /* the whole folder: all in it may have changed */
+    assert_true(events(file, IN_CLOSE_WRITE) & IN_CLOSE_WRITE);
+    outside_touch("secret/app");
+    assert_true(events(file, IN_CLOSE_WRITE) & IN_CLOSE_WRITE);
     outside_put("secret/app/new", "three");
     assert_true(events(folder, IN_CLOSE_WRITE) & IN_CLOSE_WRITE);
     outside_delete("secret/app/f");
