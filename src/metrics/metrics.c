@@ -98,18 +98,26 @@ static void metrics_own(void *self, struct buf *out)
     scraper_look(m->scraper, count_targets, targets);
     buf_printf(
         out,
+        "# HELP infrafs_metrics_series Series that are indexed.\n"
         "# TYPE infrafs_metrics_series gauge\ninfrafs_metrics_series %" PRIu64 "\n"
+        "# HELP infrafs_metrics_head_samples Samples in memory.\n"
         "# TYPE infrafs_metrics_head_samples gauge\ninfrafs_metrics_head_samples %" PRIu64 "\n"
+        "# HELP infrafs_metrics_head_bytes Memory of the samples.\n"
         "# TYPE infrafs_metrics_head_bytes gauge\ninfrafs_metrics_head_bytes %" PRIu64 "\n"
+        "# HELP infrafs_metrics_log_bytes Size of the log of the head.\n"
         "# TYPE infrafs_metrics_log_bytes gauge\ninfrafs_metrics_log_bytes %" PRIu64 "\n"
+        "# HELP infrafs_metrics_runs Sorted runs on disk.\n"
         "# TYPE infrafs_metrics_runs gauge\ninfrafs_metrics_runs %" PRIu64 "\n"
+        "# HELP infrafs_metrics_samples_total Samples taken.\n"
         "# TYPE infrafs_metrics_samples_total counter\ninfrafs_metrics_samples_total %" PRIu64 "\n"
+        "# HELP infrafs_metrics_samples_refused_total Samples refused: too old, or another value at the same time.\n"
         "# TYPE infrafs_metrics_samples_refused_total counter\n"
         "infrafs_metrics_samples_refused_total{reason=\"duplicate\"} %" PRIu64 "\n"
         "infrafs_metrics_samples_refused_total{reason=\"out_of_order\"} %" PRIu64 "\n",
         s.series, s.head_samples, s.head_bytes, s.log_bytes, s.runs, s.appended, s.duplicate,
         s.out_of_order);
     buf_printf(out,
+               "# HELP infrafs_metrics_targets Targets by their health.\n"
                "# TYPE infrafs_metrics_targets gauge\ninfrafs_metrics_targets{health=\"up\"} %zu\n"
                "infrafs_metrics_targets{health=\"down\"} %zu\n"
                "infrafs_metrics_targets{health=\"unknown\"} %zu\n",

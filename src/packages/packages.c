@@ -225,12 +225,16 @@ static void metrics(void *self, struct buf *out)
     struct packages *pk = self;
 
     buf_printf(out,
+               "# HELP infrafs_packages_projects Projects that have files.\n"
                "# TYPE infrafs_packages_projects gauge\n"
                "infrafs_packages_projects %" PRIu64 "\n"
+               "# HELP infrafs_packages_published_total Files published since the start.\n"
                "# TYPE infrafs_packages_published_total counter\n"
                "infrafs_packages_published_total %" PRIu64 "\n"
+               "# HELP infrafs_packages_refused_total Uploads refused since the start.\n"
                "# TYPE infrafs_packages_refused_total counter\n"
                "infrafs_packages_refused_total %" PRIu64 "\n"
+               "# HELP infrafs_packages_deleted_total Files deleted since the start.\n"
                "# TYPE infrafs_packages_deleted_total counter\n"
                "infrafs_packages_deleted_total %" PRIu64 "\n",
                count_projects(pk), __atomic_load_n(&pk->published, __ATOMIC_RELAXED),
