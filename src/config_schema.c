@@ -28,7 +28,6 @@ const struct config_key config_keys[] = {
     {NULL, "prometheus", CONFIG_PATH, AT(prometheus), "DATA/prometheus.yml", 0, 0},
     {NULL, "unseal", CONFIG_UNSEAL, AT(unseal), "keyfile:DATA/unseal.key", 0, 0},
     {NULL, "identities", CONFIG_IDENTITIES, 0, NULL, 0, 0},
-    {NULL, "run_as", CONFIG_TEXT, AT(run_as), NULL, 0, 0},
     {"audit", "file", CONFIG_PATH, AT(audit_file), "DATA/audit.log", 0, 0},
     {"audit", "rotate", CONFIG_SIZE, AT(audit_rotate_bytes), "100MiB", 64 * KIB, 0},
     {"audit", "keep", CONFIG_UNSIGNED, AT(audit_keep), "10", 1, 1000},

@@ -118,6 +118,7 @@ static void test_refusals(void **state)
         {"images: {gcgrace: 1h}", "line 1, column 10: unknown key 'gcgrace'; did you mean 'gc_grace'?"},
         {"images: {mirror: x}", "line 1, column 10: unknown key 'mirror'"},
         {"packages: {mirror: x}", "line 1, column 1: unknown key 'packages'"},
+        {"run_as: nobody", "line 1, column 1: unknown key 'run_as'"},
         {"metrics: {downsample: x}", "line 1, column 11: unknown key 'downsample'"},
         {"data: ''", "line 1, column 7: 'data' must not be empty"},
         {"data: [a]", "line 1, column 7: expected a text"},
