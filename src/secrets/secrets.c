@@ -43,6 +43,7 @@ int secrets_unseal(struct secrets *s, struct op *op, struct slice text)
         keyring_seal(s->keyring);
         return r;
     }
+    free(take(s->sealed_why));
     log_event(LOG_INFO, op, "secrets.unsealed", "memory=%s",
               lockmem_is_hidden() ? "hidden" : "locked");
     return 0;
@@ -61,6 +62,9 @@ int secrets_check(struct secrets *s, struct op *op)
 {
     if (!keyring_is_sealed(s->keyring))
         return 0;
+    guard(&s->lock);
+    if (s->sealed_why != NULL)
+        return op_fail(op, ESHUTDOWN, "secrets are sealed: %s", s->sealed_why);
     return op_fail(op, ESHUTDOWN, "secrets are sealed; unseal them with 'bao operator unseal'");
 }
 
@@ -84,27 +88,27 @@ void secrets_changed(struct op *op, const struct mount *mount, const char *path)
     op_changed(op, CHANGE_CONTENT | CHANGE_ENTRY | CHANGE_SUBTREE, "/.infra/secrets/%s", shown);
 }
 
-/* A daemon that cannot read its secrets does not start: whoever started it must hear of it. */
-static int unseal_at_start(struct secrets *s, struct buf *why)
+/* A key that is missing or cut must not keep the other areas from serving: they start, secrets stay
+ * sealed, and every door says why. */
+static void unseal_at_start(struct secrets *s)
 {
     struct op op;
     int r;
 
     op_init(&op, DOOR_INTERNAL, identity_internal(s->identities));
     r = secrets_unseal(s, &op, slice_of(NULL, 0));
-    if (r < 0)
-        buf_printf(why, "secrets: %s", op_why(&op, r));
+    if (r < 0) {
+        s->sealed_why = xstrdup(op_why(&op, r));
+        log_event(LOG_ERROR, &op, "secrets.stay_sealed", "why=%s", s->sealed_why);
+    }
     op_done(&op);
-    return r == -EBADMSG ? -EINVAL : r;
 }
-
-static void secrets_close(void *self);
 
 static int secrets_open(const struct domain_env *env, void **ret_self, struct buf *why)
 {
     struct secrets *s = xcalloc(1, sizeof *s);
-    int r;
 
+    (void)why;
     s->config = env->config;
     s->store = env->store;
     s->identities = env->identities;
@@ -114,12 +118,9 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     pthread_mutex_init(&s->lock, NULL);
     s->keyring = keyring_new(s->store);
     s->mounts = mounts_new(s->store, s->keyring, s->config->limits.secret_value_bytes);
-    r = unseal_at_start(s, why);
-    if (r < 0)
-        secrets_close(s);
-    else
-        *ret_self = s;
-    return r;
+    unseal_at_start(s);
+    *ret_self = s;
+    return 0;
 }
 
 static void secrets_close(void *self)
@@ -129,6 +130,7 @@ static void secrets_close(void *self)
     mounts_free(s->mounts);
     keyring_free(s->keyring);
     pthread_mutex_destroy(&s->lock);
+    free(s->sealed_why);
     free(s);
 }
 
@@ -137,10 +139,12 @@ static void secrets_status(void *self, struct buf *out)
     struct secrets *s = self;
     struct keyring_status status;
 
+    guard(&s->lock);
     if (keyring_status(s->keyring, &status) == 0)
         buf_printf(out, "secrets: unsealed, key term %u\n", status.term);
     else
-        buf_add_str(out, "secrets: sealed\n");
+        buf_printf(out, "secrets: sealed%s%s\n", s->sealed_why != NULL ? ": " : "",
+                   s->sealed_why != NULL ? s->sealed_why : "");
 }
 
 static void secrets_metrics(void *self, struct buf *out)

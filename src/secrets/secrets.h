@@ -17,7 +17,8 @@ struct secrets {
     struct pool *pool;
     struct keyring *keyring;
     struct mounts *mounts;
-    pthread_mutex_t lock; /* one seal or unseal at a time */
+    pthread_mutex_t lock; /* guards: sealed_why; one seal or unseal at a time */
+    char *sealed_why;     /* why it did not unseal at start; NULL */
 };
 
 /* Opens with the configured method, or with a key given by a person (text, may be empty). 0;
