@@ -55,12 +55,12 @@ void metrics_render(void *self, struct web_request *req, int err, struct web_res
 static int answer_fixed(struct web_request *req, struct web_response *resp, const char *data)
 {
     struct answer a;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
     json_raw(&a.json, slice_str(data));
-    return answer_end(&a, false);
+    return prom_end(&a, false);
 }
 
 static int api_rules(struct web_request *req, struct web_response *resp)

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-int answer_begin(struct answer *a, struct web_request *req, struct web_response *resp)
+int prom_begin(struct answer *a, struct web_request *req, struct web_response *resp)
 {
     int r = identity_check(req->op, POLICY_READ, "metrics/api");
 
@@ -21,7 +21,7 @@ int answer_begin(struct answer *a, struct web_request *req, struct web_response 
     return 0;
 }
 
-int answer_end(struct answer *a, bool truncated)
+int prom_end(struct answer *a, bool truncated)
 {
     if (truncated)
         buf_add_str(&a->body, ",\"warnings\":[\"results truncated due to limit\"]");
@@ -32,7 +32,7 @@ int answer_end(struct answer *a, bool truncated)
     return 0;
 }
 
-int answer_fail(struct answer *a, int r)
+int prom_fail(struct answer *a, int r)
 {
     buf_done(&a->body);
     return r;

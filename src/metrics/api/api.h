@@ -14,10 +14,10 @@ struct answer {
 };
 
 /* Checks the right to read, reads a POSTed form, and opens the envelope at "data". */
-int answer_begin(struct answer *a, struct web_request *req, struct web_response *resp);
+int prom_begin(struct answer *a, struct web_request *req, struct web_response *resp);
 /* Closes it and sends. `truncated`: with the warning that a limit cut the result. */
-int answer_end(struct answer *a, bool truncated);
-int answer_fail(struct answer *a, int r); /* drops it; r */
+int prom_end(struct answer *a, bool truncated);
+int prom_fail(struct answer *a, int r); /* drops it; r */
 
 /* Parameters; absent: *ret stays. Errors are worded as Prometheus words them. */
 int param_time(struct web_request *req, const char *name, int64_t *ret_ms);

@@ -142,7 +142,7 @@ int api_query(struct web_request *req, struct web_response *resp)
     uint64_t limit = 0;
     bool truncated = false;
     int64_t ts_ms = clock_unix_ms();
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -154,7 +154,7 @@ int api_query(struct web_request *req, struct web_response *resp)
     if (r == 0)
         r = parse_query(req, &e);
     if (r < 0)
-        return answer_fail(&a, r);
+        return prom_fail(&a, r);
     ev.start_ms = ev.end_ms = ts_ms;
     if (e.kind == EXPR_SELECTOR || e.kind == EXPR_RANGE) {
         r = eval(req, &ev, &e, &result);
@@ -166,7 +166,7 @@ int api_query(struct web_request *req, struct web_response *resp)
     }
     result_done(&result);
     promql_done(&e);
-    return r < 0 ? answer_fail(&a, r) : answer_end(&a, truncated);
+    return r < 0 ? prom_fail(&a, r) : prom_end(&a, truncated);
 }
 
 static int read_bound(struct web_request *req, const char *name, int64_t *ret_ms)
@@ -236,7 +236,7 @@ int api_query_range(struct web_request *req, struct web_response *resp)
     struct result result = {0};
     uint64_t limit = 0;
     bool truncated = false;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -262,5 +262,5 @@ int api_query_range(struct web_request *req, struct web_response *resp)
     }
     result_done(&result);
     promql_done(&e);
-    return r < 0 ? answer_fail(&a, r) : answer_end(&a, truncated);
+    return r < 0 ? prom_fail(&a, r) : prom_end(&a, truncated);
 }

@@ -103,7 +103,7 @@ static int answer_words(struct web_request *req, struct web_response *resp, stru
     uint64_t limit = 0;
     int64_t ignored = 0;
     bool cut;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -115,12 +115,12 @@ static int answer_words(struct web_request *req, struct web_response *resp, stru
     if (r == 0)
         r = param_match(req, false, &match);
     if (r < 0)
-        return answer_fail(&a, r);
+        return prom_fail(&a, r);
     db_look(a.m->db, look_words, &look);
     cut = json_words(&a.json, &look.words, limit);
     free(look.words.items);
     exprs_done(&match);
-    return answer_end(&a, cut);
+    return prom_end(&a, cut);
 }
 
 int api_labels(struct web_request *req, struct web_response *resp)
@@ -164,7 +164,7 @@ int api_series(struct web_request *req, struct web_response *resp)
     uint64_t limit = 0;
     int64_t ignored = 0;
     size_t n;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -176,7 +176,7 @@ int api_series(struct web_request *req, struct web_response *resp)
     if (r == 0)
         r = param_match(req, true, &match);
     if (r < 0)
-        return answer_fail(&a, r);
+        return prom_fail(&a, r);
     db_look(a.m->db, look_series, &look);
     if (look.n_series > 1)
         qsort(look.series, look.n_series, sizeof *look.series, by_labels);
@@ -187,7 +187,7 @@ int api_series(struct web_request *req, struct web_response *resp)
     json_array_end(&a.json);
     free(look.series);
     exprs_done(&match);
-    return answer_end(&a, n < look.n_series);
+    return prom_end(&a, n < look.n_series);
 }
 
 static void escape_text(struct buf *out, struct slice s)
@@ -245,7 +245,7 @@ int api_federate(struct web_request *req, struct web_response *resp)
     autobuf text = {0};
     struct slice metric = SLICE("");
     int64_t now_ms = clock_unix_ms();
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;

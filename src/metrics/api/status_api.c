@@ -11,7 +11,7 @@ int api_status_config(struct web_request *req, struct web_response *resp)
 {
     struct answer a;
     struct scraper_state state;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -20,7 +20,7 @@ int api_status_config(struct web_request *req, struct web_response *resp)
     json_kstr(&a.json, "yaml", state.jobs->yaml);
     json_object_end(&a.json);
     jobs_unref(state.jobs);
-    return answer_end(&a, false);
+    return prom_end(&a, false);
 }
 
 static const char *days_text(struct op *op, int64_t ms)
@@ -33,7 +33,7 @@ static const char *days_text(struct op *op, int64_t ms)
 int api_status_flags(struct web_request *req, struct web_response *resp)
 {
     struct answer a;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
     const struct config *c;
 
     if (r < 0)
@@ -54,14 +54,14 @@ int api_status_flags(struct web_request *req, struct web_response *resp)
     json_kstr(&a.json, "web.enable-lifecycle", "true");
     json_kstr(&a.json, "web.enable-remote-write-receiver", "true");
     json_object_end(&a.json);
-    return answer_end(&a, false);
+    return prom_end(&a, false);
 }
 
 /* Grafana reads from the version what it may ask for. */
 int api_status_buildinfo(struct web_request *req, struct web_response *resp)
 {
     struct answer a;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -73,7 +73,7 @@ int api_status_buildinfo(struct web_request *req, struct web_response *resp)
     json_kstr(&a.json, "buildDate", "");
     json_kstr(&a.json, "goVersion", "");
     json_object_end(&a.json);
-    return answer_end(&a, false);
+    return prom_end(&a, false);
 }
 
 int api_status_runtimeinfo(struct web_request *req, struct web_response *resp)
@@ -82,7 +82,7 @@ int api_status_runtimeinfo(struct web_request *req, struct web_response *resp)
     struct scraper_state state;
     char text[CLOCK_TEXT_MAX];
     char host[256] = "";
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -104,7 +104,7 @@ int api_status_runtimeinfo(struct web_request *req, struct web_response *resp)
     json_kstr(&a.json, "storageRetention", days_text(req->op, a.m->env->config->retention_ms));
     json_object_end(&a.json);
     jobs_unref(state.jobs);
-    return answer_end(&a, false);
+    return prom_end(&a, false);
 }
 
 /* The most frequent of something. */
@@ -220,7 +220,7 @@ int api_status_tsdb(struct web_request *req, struct web_response *resp)
     struct answer a;
     struct db_stats s;
     uint64_t limit = 0;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -228,7 +228,7 @@ int api_status_tsdb(struct web_request *req, struct web_response *resp)
     if (r == 0 && limit > 10000)
         r = op_fail(req->op, EINVAL, "limit must not exceed 10000");
     if (r < 0)
-        return answer_fail(&a, r);
+        return prom_fail(&a, r);
     db_stats(a.m->db, &s);
     json_object(&a.json);
     json_key(&a.json, "headStats");
@@ -241,7 +241,7 @@ int api_status_tsdb(struct web_request *req, struct web_response *resp)
     json_object_end(&a.json);
     db_look(a.m->db, look_tsdb, &(struct tsdb_look){&a, limit > 0 ? (size_t)limit : 10});
     json_object_end(&a.json);
-    return answer_end(&a, false);
+    return prom_end(&a, false);
 }
 
 struct metadata_answer {
@@ -291,18 +291,18 @@ int api_metadata(struct web_request *req, struct web_response *resp)
 {
     struct answer a;
     struct metadata_answer m = {.json = &a.json};
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
     if (read_count(req, "limit", &m.limit) < 0 ||
         read_count(req, "limit_per_metric", &m.limit_per_metric) < 0)
-        return answer_fail(&a, -EINVAL);
+        return prom_fail(&a, -EINVAL);
     m.metric = web_query(req, "metric");
     if (m.metric != NULL && m.metric[0] == 0)
         m.metric = NULL;
     json_object(&a.json);
     metadata_each(a.m->metadata, put_metadata, &m);
     json_object_end(&a.json);
-    return answer_end(&a, false);
+    return prom_end(&a, false);
 }

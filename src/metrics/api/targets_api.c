@@ -137,7 +137,7 @@ int api_targets(struct web_request *req, struct web_response *resp)
     struct answer a;
     struct targets_look look = {.op = req->op};
     struct scraper_state state;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -154,7 +154,7 @@ int api_targets(struct web_request *req, struct web_response *resp)
     scraper_look(a.m->scraper, look_dropped, &(struct dropped_look){&a.json, state.jobs});
     json_object_end(&a.json);
     jobs_unref(state.jobs);
-    return answer_end(&a, false);
+    return prom_end(&a, false);
 }
 
 static int by_name(const void *a, const void *b)
@@ -167,7 +167,7 @@ int api_scrape_pools(struct web_request *req, struct web_response *resp)
     struct answer a;
     struct scraper_state state;
     const char **names;
-    int r = answer_begin(&a, req, resp);
+    int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
@@ -185,5 +185,5 @@ int api_scrape_pools(struct web_request *req, struct web_response *resp)
     json_array_end(&a.json);
     json_object_end(&a.json);
     jobs_unref(state.jobs);
-    return answer_end(&a, false);
+    return prom_end(&a, false);
 }
