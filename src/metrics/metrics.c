@@ -15,13 +15,13 @@ static void config_changed(void *ctx)
     struct metrics *m = ctx;
     struct op op;
 
-    if (m->env->feed == NULL)
+    if (m->env.feed == NULL)
         return;
     op_init(&op, DOOR_INTERNAL,
-            m->env->identities != NULL ? identity_internal(m->env->identities) : NULL);
+            m->env.identities != NULL ? identity_internal(m->env.identities) : NULL);
     op_changed(&op, CHANGE_CONTENT, "/metrics/prometheus.yml");
     op_changed(&op, CHANGE_SUBTREE, "/metrics/targets");
-    feed_publish(m->env->feed, &op, false);
+    feed_publish(m->env.feed, &op, false);
     op_done(&op);
 }
 
@@ -52,7 +52,7 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
     };
     int r;
 
-    m->env = env;
+    m->env = *env;
     m->started_unix_ms = clock_unix_ms();
     m->metadata = metadata_new();
     r = db_open(env->store, &db, &m->db, why);
@@ -76,7 +76,7 @@ static int metrics_reload(void *self, struct op *op)
     int r = scraper_reload(m->scraper, &why);
 
     if (r < 0)
-        return op_fail(op, -r, "%s: %s", m->env->config->prometheus, why.data);
+        return op_fail(op, -r, "%s: %s", m->env.config->prometheus, why.data);
     return 0;
 }
 
@@ -140,7 +140,7 @@ static void metrics_status(void *self, struct buf *out)
                targets[TARGET_UP], targets[TARGET_DOWN], targets[TARGET_UNKNOWN], s.series,
                s.appended);
     if (!state.reload_ok)
-        buf_printf(out, "metrics: %s is not in force: %s\n", m->env->config->prometheus,
+        buf_printf(out, "metrics: %s is not in force: %s\n", m->env.config->prometheus,
                    state.error);
     jobs_unref(state.jobs);
 }

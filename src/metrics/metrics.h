@@ -10,7 +10,7 @@
 #include "metrics/scrape/scraper.h"
 
 struct metrics {
-    const struct domain_env *env;
+    struct domain_env env; /* a copy; what it points to lives longer */
     struct db *db;
     struct metadata *metadata;
     struct scraper *scraper;

@@ -90,7 +90,7 @@ static void stat_config(struct op *op, struct metrics *m, struct node_stat *ret)
     *ret = (struct node_stat){.type = NODE_FILE, .mode = 0644};
     if (!may_read_config(op, m))
         ret->mode = 0640;
-    if (stat(m->env->config->prometheus, &st) < 0)
+    if (stat(m->env.config->prometheus, &st) < 0)
         return;
     ret->size_bytes = (uint64_t)st.st_size;
     ret->mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
@@ -105,8 +105,11 @@ static int metrics_stat(struct op *op, void *self, const char *path, struct node
         return no_such(op, path);
     switch (place_of(path, &rest)) {
     case PLACE_ROOT:
-        *ret = (struct node_stat){.type = NODE_DIR,
-                                  .flags = tree_may(op, POLICY_UPDATE) ? NODE_WRITABLE : 0};
+        *ret = (struct node_stat){.type = NODE_DIR, .mtime_ns = m->started_unix_ms * 1000000};
+        if (tree_may(op, POLICY_UPDATE)) {
+            ret->flags = NODE_WRITABLE;
+            ret->mode = 0755;
+        }
         return 0;
     case PLACE_CONFIG:
         stat_config(op, m, ret);
@@ -170,7 +173,7 @@ static int open_config(struct op *op, struct metrics *m, unsigned flags, struct 
     int r = scraper_read(m->scraper, &content);
 
     if (r < 0)
-        return op_fail(op, -r, "cannot read '%s': %s", m->env->config->prometheus, strerror(-r));
+        return op_fail(op, -r, "cannot read '%s': %s", m->env.config->prometheus, strerror(-r));
     if ((flags & NODE_EXCL) != 0)
         return op_fail(op, EEXIST, "'metrics/prometheus.yml' exists");
     if ((flags & (NODE_READ | NODE_WRITE)) != NODE_WRITE && !may_read_config(op, m))

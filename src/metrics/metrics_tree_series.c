@@ -264,7 +264,8 @@ int tree_series_stat(struct op *op, struct metrics *m, const char *path, struct 
 
     if (r < 0)
         return op_fail(op, ENOENT, "there is no series '%s'", path);
-    *ret = (struct node_stat){.type = NODE_DIR, .flags = NODE_VOLATILE};
+    *ret = (struct node_stat){
+        .type = NODE_DIR, .flags = NODE_VOLATILE, .mtime_ns = m->started_unix_ms * 1000000};
     if (path[0] == 0 || l.name == NULL)
         return 0;
     ret->type = NODE_FILE;

@@ -146,7 +146,7 @@ int tree_targets_stat(struct op *op, struct metrics *m, const char *path, struct
         .type = l.instance != NULL ? NODE_FILE : NODE_DIR,
         .flags = NODE_VOLATILE,
         .size_bytes = l.size_bytes,
-        .mtime_ns = l.mtime_ns,
+        .mtime_ns = l.instance != NULL ? l.mtime_ns : m->started_unix_ms * 1000000,
     };
     return 0;
 }

@@ -38,7 +38,7 @@ int api_status_flags(struct web_request *req, struct web_response *resp)
 
     if (r < 0)
         return r;
-    c = a.m->env->config;
+    c = a.m->env.config;
     json_object(&a.json);
     json_kstr(&a.json, "config.file", c->prometheus);
     json_kstr(&a.json, "query.lookback-delta", "5m");
@@ -98,10 +98,10 @@ int api_status_runtimeinfo(struct web_request *req, struct web_response *resp)
     json_ku64(&a.json, "corruptionCount", 0);
     json_ku64(&a.json, "goroutineCount", 0);
     json_ki64(&a.json, "GOMAXPROCS", sysconf(_SC_NPROCESSORS_ONLN));
-    json_ku64(&a.json, "GOMEMLIMIT", a.m->env->config->memory_bytes);
+    json_ku64(&a.json, "GOMEMLIMIT", a.m->env.config->memory_bytes);
     json_kstr(&a.json, "GOGC", "");
     json_kstr(&a.json, "GODEBUG", "");
-    json_kstr(&a.json, "storageRetention", days_text(req->op, a.m->env->config->retention_ms));
+    json_kstr(&a.json, "storageRetention", days_text(req->op, a.m->env.config->retention_ms));
     json_object_end(&a.json);
     jobs_unref(state.jobs);
     return prom_end(&a, false);

@@ -281,14 +281,7 @@ int db_append(struct db *db, const struct db_sample *samples, size_t n, struct d
 
 int db_sync(struct db *db)
 {
-    int r;
-
-    if (!__atomic_exchange_n(&db->dirty, false, __ATOMIC_ACQ_REL))
-        return 0;
-    r = store_log_sync(db->log);
-    if (r < 0)
-        __atomic_store_n(&db->dirty, true, __ATOMIC_RELEASE);
-    return r;
+    return store_log_sync(db->log);
 }
 
 /* Up to which bucket the head should become runs now; 0: not yet. */
@@ -308,9 +301,12 @@ static int64_t due(struct db *db)
 
 void db_maintain(struct db *db, int64_t now_ms)
 {
-    int r = db_sync(db);
+    bool dirty = __atomic_exchange_n(&db->dirty, false, __ATOMIC_ACQ_REL);
+    int r = dirty ? db_sync(db) : 0;
     int64_t bucket = r == 0 && now_ms >= db->retry_ms ? due(db) : 0;
 
+    if (r < 0)
+        __atomic_store_n(&db->dirty, true, __ATOMIC_RELEASE);
     if (bucket > 0)
         r = flush_until(db, bucket);
     if (r < 0) {

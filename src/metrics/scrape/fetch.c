@@ -191,21 +191,20 @@ static const char *status_text(long status)
 
 static void explain(struct fetch *f, CURLcode code, struct buf *why)
 {
-    char *address = NULL;
-    long port = 0;
+    const char *authority = strstr(f->target->url, "://") + 3;
+    long number = 0;
 
     if (f->too_large) {
         buf_add_str(why, "body size limit exceeded");
         return;
     }
     buf_printf(why, "Get \"%s\": ", f->target->url);
-    curl_easy_getinfo(f->curl, CURLINFO_PRIMARY_IP, &address);
-    curl_easy_getinfo(f->curl, CURLINFO_PRIMARY_PORT, &port);
+    curl_easy_getinfo(f->curl, CURLINFO_OS_ERRNO, &number);
     if (code == CURLE_OPERATION_TIMEDOUT)
         buf_add_str(why, "context deadline exceeded");
-    else if (code == CURLE_COULDNT_CONNECT && strstr(f->error, "refused") != NULL)
-        buf_printf(why, "dial tcp %s:%ld: connect: connection refused",
-                   address != NULL ? address : "", port);
+    else if (code == CURLE_COULDNT_CONNECT && number == ECONNREFUSED)
+        buf_printf(why, "dial tcp %.*s: connect: connection refused", (int)strcspn(authority, "/?"),
+                   authority);
     else
         buf_add_str(why, f->error[0] != 0 ? f->error : curl_easy_strerror(code));
 }
