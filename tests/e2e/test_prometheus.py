@@ -1,0 +1,350 @@
+"""Scraping and the HTTP API, with a target of our own and with Debian's node exporter."""
+import gzip
+import http.server
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import free_port, need, run, running, wait_for
+
+
+class Target:
+    """An HTTP target whose answers the test decides."""
+
+    def __init__(self):
+        self.body = "a 1\n"
+        self.type = "text/plain; version=0.0.4"
+        self.status = 200
+        self.delay = 0
+        self.headers = []
+        self.redirect = None
+        self.scrapes = 0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                outer.headers.append(dict(self.headers))
+                outer.scrapes += 1
+                if outer.delay:
+                    time.sleep(outer.delay)
+                if outer.redirect and self.path == "/metrics":
+                    self.send_response(302)
+                    self.send_header("Location", outer.redirect)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                body = outer.body() if callable(outer.body) else outer.body
+                body = body if isinstance(body, bytes) else body.encode()
+                zip_it = "gzip" in self.headers.get("Accept-Encoding", "")
+                if zip_it:
+                    body = gzip.compress(body)
+                self.send_response(outer.status)
+                if outer.type:
+                    self.send_header("Content-Type", outer.type)
+                if zip_it:
+                    self.send_header("Content-Encoding", "gzip")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *a):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        self.address = f"127.0.0.1:{self.port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def target():
+    t = Target()
+    yield t
+    t.close()
+
+
+def config(*jobs, interval="500ms"):
+    text = f"global:\n  scrape_interval: {interval}\n  scrape_timeout: {interval}\nscrape_configs:\n"
+    return text + "".join(jobs)
+
+
+def job(name, *addresses, more=""):
+    return f"- job_name: {name}\n  static_configs:\n  - targets: {json.dumps(list(addresses))}\n{more}"
+
+
+class Api:
+    def __init__(self, daemon):
+        self.http = daemon.http(auth=False)  # anybody may read metrics
+
+    def get(self, path, **params):
+        r = self.http.get(f"/api/v1/{path}", params=params)
+        assert r.headers["Content-Type"] == "application/json", r.text
+        return r.json()
+
+    def query(self, q, **params):
+        a = self.get("query", query=q, **params)
+        assert a["status"] == "success", a
+        return a["data"]["result"]
+
+    def value(self, q, **params):
+        result = self.query(q, **params)
+        return float(result[0]["value"][1]) if result else None
+
+
+@pytest.fixture
+def scraping(daemon, name, target):
+    """One job of this test's name for the target; the API."""
+    daemon.prometheus.write_text(config(job(name, target.address)))
+    api = Api(daemon)
+    wait_for(lambda: api.value(f'up{{job="{name}"}}') == 1, what="the first scrape")
+    return api
+
+
+def test_what_is_exposed_can_be_queried(daemon, scraping, name, target):
+    target.body = '# HELP b Of b\n# TYPE b counter\nb{x="1"} 2.5\nb{x="2"} NaN\n'
+    wait_for(lambda: len(scraping.query(f'b{{job="{name}"}}')) == 2, what="b")
+    assert scraping.value(f'b{{job="{name}",x="1"}}') == 2.5
+    assert scraping.query(f'b{{job="{name}",x="2"}}')[0]["value"][1] == "NaN"
+    assert scraping.query(f'b{{job="{name}"}}')[0]["metric"] == {"__name__": "b", "instance": target.address, "job": name, "x": "1"}
+    for report in ("scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added"):
+        assert scraping.value(f'{report}{{job="{name}"}}') is not None
+    assert scraping.value(f'scrape_samples_scraped{{job="{name}"}}') == 2
+    assert scraping.get("metadata", metric="b")["data"]["b"] == [{"type": "counter", "unit": "", "help": "Of b"}]
+
+
+def test_the_request_is_that_of_prometheus(scraping, target):
+    h = target.headers[-1]
+    assert h["Accept"] == ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7,"
+                           "application/openmetrics-text;version=0.0.1;q=0.6,"
+                           "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3")
+    assert h["Accept-Encoding"] == "gzip"
+    assert h["X-Prometheus-Scrape-Timeout-Seconds"] == "0.5"
+    assert h["User-Agent"].startswith("Prometheus/")
+
+
+def test_openmetrics(scraping, name, target):
+    target.type, target.body = "application/openmetrics-text; version=1.0.0; charset=utf-8", "# TYPE c counter\nc_total 3\n# EOF\n"
+    wait_for(lambda: scraping.value(f'c_total{{job="{name}"}}') == 3, what="OpenMetrics")
+
+
+def test_a_target_that_dies(scraping, name, target):
+    assert scraping.value(f'a{{job="{name}"}}') == 1
+    target.status = 500
+    wait_for(lambda: scraping.value(f'up{{job="{name}"}}') == 0, what="down")
+    assert scraping.query(f'a{{job="{name}"}}') == []  # stale at once, not after five minutes
+    active = [t for t in scraping.get("targets")["data"]["activeTargets"] if t["scrapePool"] == name]
+    assert active[0]["health"] == "down" and active[0]["lastError"] == "server returned HTTP status 500 Internal Server Error"
+    target.status = 200
+    wait_for(lambda: scraping.value(f'a{{job="{name}"}}') == 1, what="up again")
+
+
+def test_a_series_that_ends(scraping, name, target):
+    target.body = "a 1\nb 2\n"
+    wait_for(lambda: scraping.value(f'b{{job="{name}"}}') == 2)
+    target.body = "a 1\n"
+    wait_for(lambda: scraping.query(f'b{{job="{name}"}}') == [], seconds=5, what="staleness")
+    assert scraping.value(f'a{{job="{name}"}}') == 1
+
+
+@pytest.mark.parametrize("body, kind, error", [
+    ("a 1\nb oops!\n", "text/plain", 'strconv.ParseFloat: parsing "oops!": invalid syntax|unsupported character in float'),
+    ("a 1\n", "text/html", "unsupported Content-Type"),
+    ("a 1\n", None, "blank Content-Type"),
+])
+def test_a_body_that_is_not_valid(scraping, name, target, body, kind, error):
+    target.body, target.type = body, kind
+
+    def failed():
+        t = [t for t in scraping.get("targets")["data"]["activeTargets"] if t["scrapePool"] == name][0]
+        return t["health"] == "down" and re.search(error, t["lastError"])
+
+    wait_for(failed, what=error)
+    assert scraping.value(f'up{{job="{name}"}}') == 0
+
+
+def test_a_slow_target_and_its_neighbour(daemon, name, target):
+    slow = Target()
+    slow.delay = 30
+    try:
+        daemon.prometheus.write_text(config(job(name, target.address, slow.address)))
+        api = Api(daemon)
+        wait_for(lambda: api.value(f'up{{instance="{slow.address}"}}') == 0, what="a timeout")
+        assert api.value(f'up{{instance="{target.address}",job="{name}"}}') == 1
+        before = target.scrapes
+        wait_for(lambda: target.scrapes >= before + 3, seconds=5, what="the neighbour to go on")
+    finally:
+        slow.close()
+
+
+def test_a_body_over_its_limit(daemon, name, target):
+    target.body = "a 1\n" + "# " + "x" * 200000 + "\n"
+    daemon.prometheus.write_text(config(job(name, target.address, more="  body_size_limit: 64KiB\n")))
+    api = Api(daemon)
+    wait_for(lambda: any(t["lastError"] == "body size limit exceeded" for t in api.get("targets", scrapePool=name)["data"]["activeTargets"]))
+
+
+def test_credentials_stay_with_their_host(daemon, name, target):
+    other = Target()
+    try:
+        target.redirect = f"http://127.0.0.1:{other.port}/elsewhere"
+        daemon.prometheus.write_text(config(job(name, target.address, more="  authorization: {credentials: hidden-token}\n")))
+        wait_for(lambda: other.headers, what="the redirect to be followed")
+        assert target.headers[-1]["Authorization"] == "Bearer hidden-token"
+        assert all("Authorization" not in h for h in other.headers)
+        shown = Api(daemon).get("status/config")["data"]["yaml"]
+        assert "hidden-token" not in shown and "<secret>" in shown
+        assert "hidden-token" not in daemon.log.read_text()
+    finally:
+        other.close()
+
+
+def test_basic_auth(daemon, name, target):
+    daemon.prometheus.write_text(config(job(name, target.address, more="  basic_auth: {username: u, password: p}\n")))
+    wait_for(lambda: target.headers and target.headers[-1].get("Authorization") == "Basic dTpw", what="the password")
+
+
+def test_only_changed_targets_start_anew(daemon, name, target):
+    second = Target()
+    try:
+        target.body = second.body = lambda: f"a 1\n"
+        daemon.prometheus.write_text(config(job(name, target.address)))
+        api = Api(daemon)
+        wait_for(lambda: api.value(f'a{{job="{name}"}}') == 1)
+        daemon.prometheus.write_text(config(job(name, target.address, second.address)))
+        wait_for(lambda: len(api.query(f'a{{job="{name}"}}')) == 2, what="the second target")
+        added = api.query(f'scrape_series_added{{instance="{target.address}",job="{name}"}}[1m]')[0]["values"]
+        assert sum(float(v) for _, v in added) == 1  # one time, though the configuration changed
+        daemon.prometheus.write_text(config(job(name, second.address)))
+        wait_for(lambda: len(api.query(f'a{{job="{name}"}}')) == 1, seconds=5, what="the first to be stale")
+    finally:
+        second.close()
+
+
+def test_a_bad_configuration_changes_nothing(daemon, scraping, name, target):
+    before = daemon.prometheus.read_text()
+    daemon.prometheus.write_text(before + "  scrape_intervall: 1s\n")
+    wait_for(lambda: scraping.get("status/runtimeinfo")["data"]["reloadConfigSuccess"] is False, what="the refusal")
+    seen = target.scrapes
+    wait_for(lambda: target.scrapes > seen + 1, what="scrapes to go on")
+    r = daemon.http().post("/-/reload")
+    assert r.status_code == 500 and "unknown key 'scrape_intervall'; did you mean 'scrape_interval'?" in r.text
+    daemon.prometheus.write_text(before)
+    wait_for(lambda: scraping.get("status/runtimeinfo")["data"]["reloadConfigSuccess"] is True, what="the old one again")
+
+
+def test_reload_by_request_and_by_signal(daemon, name, target):
+    api = Api(daemon)
+    daemon.prometheus.write_text(config(job(name, target.address)))
+    assert daemon.http().post("/-/reload").status_code == 200
+    assert name in api.get("scrape_pools")["data"]["scrapePools"]
+    assert daemon.http(auth=False).post("/-/reload").status_code == 401
+    daemon.prometheus.write_text(config(job(name + "2", target.address)))
+    os.kill(daemon.process.pid, 1)
+    wait_for(lambda: api.get("scrape_pools")["data"]["scrapePools"] == [name + "2"])
+
+
+def test_file_sd(daemon, name, target):
+    listed = daemon.base / f"{name}.json"
+    listed.write_text(json.dumps([{"targets": [target.address], "labels": {"zone": "north"}}]))
+    daemon.prometheus.write_text(config(f"- job_name: {name}\n  file_sd_configs:\n  - files: ['{daemon.base}/{name}*.json']\n"))
+    api = Api(daemon)
+    wait_for(lambda: api.value(f'up{{job="{name}",zone="north"}}') == 1, what="the target of the file")
+    listed.write_text("[{")  # what cannot be read changes nothing
+    time.sleep(1.5)
+    assert api.get("targets", scrapePool=name)["data"]["activeTargets"]
+    listed.write_text(json.dumps([{"targets": [target.address], "labels": {"zone": "south"}}]))
+    wait_for(lambda: api.value(f'up{{job="{name}",zone="south"}}') == 1, what="the new label")
+
+
+def test_kill_9_loses_no_more_than_a_second(target):
+    count = [0]
+
+    def body():
+        count[0] += 1
+        return f"a {count[0]}\n"
+
+    target.body = body
+    with running(mount=False) as daemon:
+        daemon.prometheus.write_text(config(job("j", target.address), interval="200ms"))
+        api = Api(daemon)
+        wait_for(lambda: (api.value("a") or 0) >= 10, what="samples")
+        before = api.query("a[1m]")[0]["values"]
+        killed = time.time()
+        daemon.kill9()
+        daemon.start()
+        api = Api(daemon)
+        after = {t: v for t, v in api.query("a[5m]")[0]["values"]}
+        for t, v in before:
+            if t < killed - 1.5:
+                assert after.get(t) == v
+        wait_for(lambda: (api.value("a") or 0) > float(before[-1][1]), what="scrapes to go on")
+        kept = {t: v for t, v in api.query("a[5m]")[0]["values"]}
+        daemon.restart()  # a clean stop loses nothing
+        api = Api(daemon)
+        again = {t: v for t, v in api.query("a[5m]")[0]["values"]}
+        for t, v in kept.items():
+            assert again.get(t) == v
+
+
+def test_node_exporter(daemon):
+    exporter = need("prometheus-node-exporter")
+    port = free_port()
+    p = subprocess.Popen([exporter, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        daemon.prometheus.write_text(config(job("node", f"127.0.0.1:{port}"), interval="2s"))
+        api = Api(daemon)
+        wait_for(lambda: api.value('up{job="node"}') == 1, what="node exporter")
+        assert api.value('node_load1{job="node"}') is not None
+        assert len(api.query('{__name__=~"node_memory_.*",job="node"}')) > 20
+        assert api.get("metadata", metric="node_load1")["data"]["node_load1"][0]["type"] == "gauge"
+        assert api.value('scrape_samples_scraped{job="node"}') > 300
+    finally:
+        p.terminate()
+        p.wait()
+
+
+def test_what_grafana_asks(daemon, scraping, name):
+    """The requests that Grafana's data source sends: health, metric names, labels, a panel."""
+    http = daemon.http(auth=False)
+    now = int(time.time())
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert http.get("/api/v1/status/buildinfo").json()["data"]["version"].startswith("3.")
+    assert http.post("/api/v1/query", data={"query": "1+1", "time": now}, headers=form).json()["data"]["result"][1] == "2"
+    assert name in http.get("/api/v1/label/job/values", params={"start": now - 3600, "end": now}).json()["data"]
+    assert "up" in http.get("/api/v1/label/__name__/values", params={"match[]": f'{{job="{name}"}}'}).json()["data"]
+    assert "job" in http.post("/api/v1/labels", data={"start": now - 3600, "end": now, "match[]": "up"}, headers=form).json()["data"]
+    assert http.post("/api/v1/series", data={"match[]": f'up{{job="{name}"}}'}, headers=form).json()["data"]
+    r = http.post("/api/v1/query_range", data={"query": f'up{{job="{name}"}}', "start": now - 60, "end": now + 1, "step": 1}, headers=form)
+    assert r.json()["data"]["resultType"] == "matrix" and r.json()["data"]["result"][0]["values"]
+    assert http.get("/api/v1/metadata", params={"limit": 10}).json()["status"] == "success"
+    assert http.get("/api/v1/rules").json()["data"] == {"groups": []}
+    r = http.get("/api/v1/query_range", params={"query": "rate(up[5m])", "start": 0, "end": 60, "step": 15})
+    assert r.status_code == 400 and r.json()["errorType"] == "bad_data" and "rate" in r.json()["error"]
+
+
+def test_promtool(daemon, scraping, name):
+    promtool = need("promtool")
+    r = run(promtool, "query", "instant", daemon.url, f'up{{job="{name}"}}')
+    assert f'job="{name}"' in r.text and "=> 1" in r.text
+    assert name in run(promtool, "query", "labels", daemon.url, "job").text
+    run(promtool, "query", "series", daemon.url, "--match=up")
+    assert run(promtool, "check", "healthy", f"--url={daemon.url}").returncode == 0
+    assert run(promtool, "check", "ready", f"--url={daemon.url}").returncode == 0
+
+
+def test_our_own_metrics(daemon, scraping):
+    text = daemon.http(auth=False).get("/metrics").text
+    assert re.search(r'^infrafs_metrics_targets\{health="up"\} [1-9]', text, re.M)
+    assert re.search(r"^infrafs_metrics_samples_total [1-9]", text, re.M)
