@@ -94,6 +94,15 @@ int index_derive(struct op *op, struct packages *pk, const char *project, bool k
     }
 }
 
+void index_follow(struct op *op, struct packages *pk, const char *project, bool keep)
+{
+    if (index_derive(op, pk, project, keep) == 0)
+        return;
+    log_event(LOG_WARN, op, "packages.index", "project=%s error=not written", project);
+    op_forgive(op);
+    __atomic_store_n(&pk->index_behind, true, __ATOMIC_RELEASE);
+}
+
 int project_get(struct op *op, struct packages *pk, const char *project, const char **ret_display,
                 bool *ret_has_files)
 {

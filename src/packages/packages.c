@@ -8,6 +8,7 @@
 #include "packages/packages_tree.h"
 #include "packages/packages_web.h"
 #include "packages/pages.h"
+#include "packages/place.h"
 #include "packages/state.h"
 
 #include <errno.h>
@@ -111,7 +112,7 @@ static int replace_row(struct packages *pk, const struct package_file *old,
 static int delete_row(struct op *op, struct packages *pk, const struct package_file *f)
 {
     int64_t deadline = clock_unix_ms() + pk->env.config->gc_grace_ms;
-    int r = reclaim_note(pk, f, deadline);
+    int r = reclaim_note(pk, RECLAIM_DELETED, f, deadline);
 
     if (r == 0)
         r = replace_row(pk, f, NULL);
@@ -139,10 +140,7 @@ int package_delete(struct op *op, struct packages *pk, const char *project, cons
     changed_file(op, project, file);
     __atomic_fetch_add(&pk->deleted, 1, __ATOMIC_RELAXED);
     /* Through the mount the folder stays, so that `rm -r` finds it when it comes to rmdir. */
-    if (index_derive(op, pk, project, op->door == DOOR_MOUNT) < 0) {
-        op_forgive(op);
-        __atomic_store_n(&pk->index_behind, true, __ATOMIC_RELEASE);
-    }
+    index_follow(op, pk, project, op->door == DOOR_MOUNT);
     return 0;
 }
 
@@ -176,6 +174,7 @@ static void close_packages(void *self)
 
     reclaim_stop(pk);
     pages_free(pk->pages);
+    pthread_mutex_destroy(&pk->trash_lock);
     pthread_mutex_destroy(&pk->lock);
     free(pk);
 }
@@ -187,6 +186,7 @@ static int open_packages(const struct domain_env *env, void **ret_self, struct b
 
     pk->env = *env;
     pk->store = env->store;
+    pthread_mutex_init(&pk->trash_lock, NULL);
     pthread_mutex_init(&pk->lock, NULL);
     r = pages_new(pk, &pk->pages);
     if (r == 0)
@@ -247,8 +247,11 @@ static void status(void *self, struct buf *out)
     buf_printf(out, "packages: %" PRIu64 " projects\n", count_projects(self));
 }
 
+static const char *const roots[] = {"packages", TRASH_ROOT, NULL};
+
 const struct domain packages_domain = {
     .name = "packages",
+    .roots = roots,
     .open = open_packages,
     .close = close_packages,
     .tree = &packages_tree,

@@ -3,128 +3,15 @@
 #include "base/scope.h"
 #include "identity/identity.h"
 #include "packages/pages.h"
+#include "packages/place.h"
 #include "packages/render.h"
 #include "packages/state.h"
+#include "packages/trash.h"
 
 #include <errno.h>
 
 #define XATTR_YANKED "user.pypi.yanked"
 #define XATTR_SHA256 "user.pypi.sha256"
-
-/* What a path below packages/ names. */
-enum place_kind {
-    PLACE_ROOT,
-    PLACE_ALL,           /* @all */
-    PLACE_PROJECT,       /* <project> */
-    PLACE_FILE,          /* <project>/<file>, <file>, @all/<file> */
-    PLACE_METADATA,      /* <project>/@metadata */
-    PLACE_METADATA_FILE, /* <project>/@metadata/<file> */
-    PLACE_HTML,
-    PLACE_JSON,
-    PLACE_SUMS,
-};
-
-struct place {
-    enum place_kind kind;
-    const char *project; /* normalised; NULL: only the file's name says */
-    const char *file;
-    bool alias; /* below @all: not to be changed there */
-};
-
-static int absent(struct op *op, const char *path)
-{
-    return op_fail(op, ENOENT, "there is no '%s'", path);
-}
-
-static bool may_see(struct op *op, const char *project)
-{
-    return identity_may(op, POLICY_READ, "packages/%s", project) ||
-           identity_may(op, POLICY_LIST, "packages/%s", project);
-}
-
-static int parse_computed(struct op *op, const char *path, const char *name, const char *rest,
-                          struct place *p)
-{
-    bool leaf = rest[0] == 0;
-
-    if (strcmp(name, "@metadata") == 0) {
-        p->kind = leaf ? PLACE_METADATA : PLACE_METADATA_FILE;
-        p->file = rest;
-        return strchr(rest, '/') == NULL ? 0 : absent(op, path);
-    }
-    if (leaf && strcmp(name, "@simple.html") == 0)
-        p->kind = PLACE_HTML;
-    else if (leaf && strcmp(name, "@simple.json") == 0)
-        p->kind = PLACE_JSON;
-    else if (leaf && strcmp(name, "@sha256sums") == 0)
-        p->kind = PLACE_SUMS;
-    else
-        return absent(op, path);
-    return 0;
-}
-
-static int parse_in_project(struct op *op, const char *path, const char *head, const char *rest,
-                            struct place *p)
-{
-    char normal[PROJECT_NAME_MAX + 1];
-    const char *name;
-
-    if (!project_name_valid(slice_str(head)))
-        return absent(op, path);
-    project_name_normalise(slice_str(head), normal);
-    p->project = op_strdup(op, normal);
-    if (!may_see(op, p->project))
-        return absent(op, path);
-    if (rest[0] == 0) {
-        p->kind = PLACE_PROJECT;
-        return 0;
-    }
-    rest = path_head(op, rest, &name);
-    if (name[0] == '@')
-        return parse_computed(op, path, name, rest, p);
-    p->kind = PLACE_FILE;
-    p->file = name;
-    return rest[0] == 0 ? 0 : absent(op, path);
-}
-
-/* -ENOENT also for what op's caller may not see. */
-static int parse(struct op *op, const char *path, struct place *ret)
-{
-    const char *head, *rest;
-    struct place p = {0};
-    int r = 0;
-
-    rest = path_head(op, path, &head); /* "packages" */
-    if (rest[0] == 0) {
-        p.kind = PLACE_ROOT;
-    } else {
-        rest = path_head(op, rest, &head);
-        p.alias = strcmp(head, "@all") == 0;
-        if (p.alias && rest[0] == 0) {
-            p.kind = PLACE_ALL;
-        } else if (p.alias || (rest[0] == 0 && package_filename_looks(slice_str(head)))) {
-            p.kind = PLACE_FILE;
-            p.file = p.alias ? rest : head;
-            r = strchr(p.file, '/') == NULL ? 0 : absent(op, path);
-        } else {
-            r = parse_in_project(op, path, head, rest, &p);
-        }
-    }
-    if (r == 0)
-        *ret = p;
-    return r;
-}
-
-/* The file at a place, if op's caller may see it. */
-static int find(struct op *op, struct packages *pk, const struct place *p, struct package_file *ret)
-{
-    int r = p->project != NULL ? package_get(op, pk, p->project, p->file, ret)
-                               : package_find(op, pk, p->file, ret);
-
-    if (r == 0 && !may_see(op, ret->project))
-        return absent(op, p->file);
-    return r;
-}
 
 static void stat_folder(struct op *op, struct packages *pk, const char *writable_in,
                         struct node_stat *ret)
@@ -196,7 +83,7 @@ static int tree_stat_node(struct op *op, void *self, const char *path, struct no
     struct package_file f;
     struct place p;
     bool files;
-    int r = parse(op, path, &p);
+    int r = package_place_parse(op, path, &p);
 
     if (r < 0)
         return r;
@@ -213,14 +100,18 @@ static int tree_stat_node(struct op *op, void *self, const char *path, struct no
         return r;
     case PLACE_FILE:
     case PLACE_METADATA_FILE:
-        r = find(op, pk, &p, &f);
+        r = package_place_find(op, pk, &p, &f);
         if (r < 0)
             return r;
         if (p.kind == PLACE_FILE)
             stat_file(&f, ret);
         else
             stat_metadata(&f, ret);
-        return p.kind == PLACE_FILE || f.metadata_bytes > 0 ? 0 : absent(op, path);
+        return p.kind == PLACE_FILE || f.metadata_bytes > 0 ? 0 : package_place_absent(op, path);
+    case PLACE_TRASH:
+    case PLACE_TRASH_ID:
+    case PLACE_TRASH_FILE:
+        return trash_stat(op, pk, &p, ret);
     default:
         return stat_computed(op, pk, &p, ret);
     }
@@ -240,7 +131,7 @@ static int emit_project(void *ctx, const char *project, const char *display, boo
     struct node_stat st;
 
     (void)display, (void)has_files;
-    if (!may_see(l->op, project))
+    if (!project_visible(l->op, project))
         return 0;
     stat_folder(l->op, l->pk, project, &st);
     return l->emit(l->ctx, project, &st);
@@ -266,7 +157,7 @@ static int emit_files_of(void *ctx, const char *project, const char *display, bo
     int r;
 
     (void)display;
-    if (!has_files || !may_see(l->op, project))
+    if (!has_files || !project_visible(l->op, project))
         return 0;
     r = package_each(l->op, l->pk, project, emit_file, l);
     if (r == -ENOENT) { /* it went away meanwhile */
@@ -281,7 +172,7 @@ static int tree_list_node(struct op *op, void *self, const char *path, node_emit
 {
     struct listing l = {op, self, emit, ctx, false};
     struct place p;
-    int r = parse(op, path, &p);
+    int r = package_place_parse(op, path, &p);
 
     if (r < 0)
         return r;
@@ -292,6 +183,8 @@ static int tree_list_node(struct op *op, void *self, const char *path, node_emit
         r = project_each(op, self, emit_files_of, &l);
     else if (p.kind == PLACE_PROJECT || p.kind == PLACE_METADATA)
         r = package_each(op, self, p.project, emit_file, &l);
+    else if (p.kind >= PLACE_TRASH)
+        r = trash_list(op, self, &p, emit, ctx);
     else
         r = op_fail(op, ENOTDIR, "'%s' is not a folder", path);
     return r < 0 ? r : 0; /* the receiver may have had enough */
@@ -302,14 +195,14 @@ static int open_reader(struct op *op, struct packages *pk, const struct place *p
 {
     struct package_file f;
     struct blob *blob;
-    int r = find(op, pk, p, &f);
+    int r = package_place_find(op, pk, p, &f);
 
     if (r == 0)
         r = identity_check(op, POLICY_READ, "packages/%s", f.project);
     if (r < 0)
         return r;
     if (p->kind == PLACE_METADATA_FILE && f.metadata_bytes == 0)
-        return absent(op, p->file);
+        return package_place_absent(op, p->file);
     r = blob_open(pk->store, p->kind == PLACE_FILE ? &f.digest : &f.metadata, &blob);
     if (r < 0)
         return op_fail(op, EIO, "the content of '%s' cannot be read", p->file);
@@ -341,7 +234,7 @@ static int open_writer(struct op *op, struct packages *pk, const struct place *p
     while (p->project != NULL && strcmp(name.normal, p->project) != 0)
         if (!package_filename_next(&name))
             return op_fail(op, EINVAL, "'%s' is not a file of project '%s'", p->file, p->project);
-    r = find(op, pk, p, &f);
+    r = package_place_find(op, pk, p, &f);
     if (r < 0 && r != -ENOENT)
         return r;
     there = r == 0;
@@ -358,7 +251,7 @@ static int tree_open_node(struct op *op, void *self, const char *path, unsigned 
 {
     struct node_stat st;
     struct place p;
-    int r = parse(op, path, &p);
+    int r = package_place_parse(op, path, &p);
 
     if (r < 0)
         return r;
@@ -372,6 +265,10 @@ static int tree_open_node(struct op *op, void *self, const char *path, unsigned 
     case PLACE_JSON:
     case PLACE_SUMS:
         return open_computed(op, self, &p, ret);
+    case PLACE_TRASH:
+    case PLACE_TRASH_ID:
+    case PLACE_TRASH_FILE:
+        return trash_open(op, self, &p, ret);
     default:
         r = tree_stat_node(op, self, path, &st);
         return r < 0 ? r : op_fail(op, EISDIR, "'%s' is a folder", path);
@@ -382,16 +279,18 @@ static int tree_unlink_node(struct op *op, void *self, const char *path)
 {
     struct package_file f;
     struct place p;
-    int r = parse(op, path, &p);
+    int r = package_place_parse(op, path, &p);
 
     if (r < 0)
         return r;
+    if (p.kind >= PLACE_TRASH)
+        return op_fail(op, EROFS, "what is in the trash goes when its grace ends");
     if (p.kind == PLACE_ROOT || p.kind == PLACE_PROJECT || p.kind == PLACE_ALL ||
         p.kind == PLACE_METADATA)
         return op_fail(op, EISDIR, "'%s' is a folder", path);
     if (p.kind != PLACE_FILE || p.alias)
         return op_fail(op, EROFS, "'%s' is computed; delete the file in its project", path);
-    r = find(op, self, &p, &f);
+    r = package_place_find(op, self, &p, &f);
     return r < 0 ? r : package_delete(op, self, f.project, f.name);
 }
 
@@ -403,7 +302,7 @@ static int tree_mkdir_node(struct op *op, void *self, const char *path, mode_t m
 
     (void)mode;
     rest = path_head(op, rest, &head);
-    if (rest[0] != 0)
+    if (rest[0] != 0 || path[0] == '.')
         return op_fail(op, EPERM, "a project has no folders in it");
     if (!project_name_valid(slice_str(head)))
         return op_fail(op, EINVAL, "'%s' is not a valid name of a project", head);
@@ -415,7 +314,7 @@ static int tree_mkdir_node(struct op *op, void *self, const char *path, mode_t m
 static int tree_rmdir_node(struct op *op, void *self, const char *path)
 {
     struct place p;
-    int r = parse(op, path, &p);
+    int r = package_place_parse(op, path, &p);
 
     if (r < 0)
         return r;
@@ -425,8 +324,22 @@ static int tree_rmdir_node(struct op *op, void *self, const char *path)
     return r < 0 ? r : project_remove(op, self, p.project);
 }
 
-/* A release keeps its name; two paths of one file may be renamed to each other, which does nothing.
- */
+/* Moving a file out of the trash publishes it again, under its own name. */
+static int rename_from_trash(struct op *op, struct packages *pk, const struct place *from,
+                             const char *to)
+{
+    struct place q;
+    int r = package_place_parse(op, to, &q);
+
+    if (r < 0)
+        return r;
+    if (q.kind != PLACE_FILE || q.alias || from->kind != PLACE_TRASH_FILE ||
+        strcmp(q.file, from->file) != 0)
+        return op_fail(op, EPERM, "a file goes back from the trash to packages/, by its own name");
+    return trash_restore(op, pk, from);
+}
+
+/* A release keeps its name; two paths of one file may be renamed to each other: nothing happens. */
 static int tree_rename_node(struct op *op, void *self, const char *from, const char *to,
                             unsigned flags)
 {
@@ -437,11 +350,14 @@ static int tree_rename_node(struct op *op, void *self, const char *from, const c
 
     (void)flags;
     if (r == 0)
-        r = parse(op, from, &p);
+        r = package_place_parse(op, from, &p);
     if (r < 0)
         return r;
-    if (p.kind == PLACE_FILE && parse(op, to, &q) == 0 && q.kind == PLACE_FILE && !q.alias &&
-        find(op, self, &p, &a) == 0 && find(op, self, &q, &b) == 0 && strcmp(a.id, b.id) == 0)
+    if (p.kind >= PLACE_TRASH)
+        return rename_from_trash(op, self, &p, to);
+    if (p.kind == PLACE_FILE && package_place_parse(op, to, &q) == 0 && q.kind == PLACE_FILE &&
+        !q.alias && package_place_find(op, self, &p, &a) == 0 &&
+        package_place_find(op, self, &q, &b) == 0 && strcmp(a.id, b.id) == 0)
         return 0;
     op_forgive(op);
     return op_fail(op, EPERM, "'%s' cannot be renamed; a release keeps its name", from);
@@ -463,13 +379,13 @@ static int tree_getxattr_node(struct op *op, void *self, const char *path, const
     struct package_file f;
     struct place p;
     char hex[DIGEST_TEXT_MAX];
-    int r = parse(op, path, &p);
+    int r = package_place_parse(op, path, &p);
 
     if (r < 0)
         return r;
     if (p.kind != PLACE_FILE)
         return -ENODATA;
-    r = find(op, self, &p, &f);
+    r = package_place_find(op, self, &p, &f);
     if (r < 0)
         return r;
     if (strcmp(name, XATTR_YANKED) == 0 && f.yanked != NULL)
@@ -487,7 +403,7 @@ static int tree_setxattr_node(struct op *op, void *self, const char *path, const
     struct package_file f;
     struct place p;
     const char *reason = NULL;
-    int r = parse(op, path, &p);
+    int r = package_place_parse(op, path, &p);
 
     if (r < 0)
         return r;
@@ -497,7 +413,7 @@ static int tree_setxattr_node(struct op *op, void *self, const char *path, const
         reason = op_strndup(op, value.data, value.len);
     if (reason != NULL && strlen(reason) != value.len)
         return op_fail(op, EINVAL, "the reason for a yank holds a NUL");
-    r = find(op, self, &p, &f);
+    r = package_place_find(op, self, &p, &f);
     if (r == 0 && reason == NULL && f.yanked == NULL)
         return -ENODATA;
     return r < 0 ? r : package_yank(op, self, f.project, f.name, reason);
@@ -508,11 +424,11 @@ static int tree_listxattr_node(struct op *op, void *self, const char *path, node
 {
     struct package_file f;
     struct place p;
-    int r = parse(op, path, &p);
+    int r = package_place_parse(op, path, &p);
 
     if (r < 0 || p.kind != PLACE_FILE)
         return r;
-    r = find(op, self, &p, &f);
+    r = package_place_find(op, self, &p, &f);
     if (r == 0)
         r = emit(ctx, XATTR_SHA256, NULL);
     if (r == 0 && f.yanked != NULL)

@@ -280,7 +280,7 @@ static int claim(struct op *op, struct packages *pk, const struct package_file *
     int64_t deadline = clock_unix_ms() + pk->env.config->gc_grace_ms + 3600 * 1000;
     int r;
 
-    r = reclaim_note(pk, f, deadline);
+    r = reclaim_note(pk, RECLAIM_PUBLISHING, f, deadline);
     if (r == 0)
         r = reclaim_hold(pk, f);
     if (r == 0)
@@ -308,11 +308,7 @@ static int publish(struct op *op, struct packages *pk, const struct package_file
     if (r < 0)
         return r;
     changed_file(op, f->project, f->name);
-    if (index_derive(op, pk, f->project, false) < 0) {
-        log_event(LOG_WARN, op, "packages.index", "project=%s error=not written", f->project);
-        op_forgive(op);
-        __atomic_store_n(&pk->index_behind, true, __ATOMIC_RELEASE);
-    }
+    index_follow(op, pk, f->project, false);
     return 0;
 }
 

@@ -26,12 +26,14 @@ static struct slice row_key(int64_t deadline_unix_ms, const char *id, uint8_t ke
     return slice_of(key, 8 + ID_LENGTH);
 }
 
-int reclaim_note(struct packages *pk, const struct package_file *f, int64_t deadline_unix_ms)
+int reclaim_note(struct packages *pk, enum reclaim_cause cause, const struct package_file *f,
+                 int64_t deadline_unix_ms)
 {
     struct store_batch *batch = store_batch_new(pk->store, SLICE(RECLAIM_PARTITION));
     uint8_t key[8 + ID_LENGTH];
     autobuf row = {0};
 
+    buf_add_char(&row, (char)cause);
     buf_add(&row, f->project, strlen(f->project) + 1);
     buf_add(&row, f->name, strlen(f->name) + 1);
     record_encode(f, &row);
@@ -86,25 +88,66 @@ void reclaim_release(struct packages *pk, const struct package_file *f)
     release(pk, f); /* if it fails, the journal's row does it later */
 }
 
-/* One row: is it still a file's? Lets go of the blobs if not. */
-static int settle(struct op *op, struct packages *pk, struct slice row)
+/* A row's cause and file, the file in the op. */
+static int parse_row(struct op *op, struct slice row, char *ret_cause, struct package_file *ret)
 {
-    const char *project = row.data;
-    size_t n = strnlen(project, row.len);
-    size_t m = n < row.len ? strnlen(project + n + 1, row.len - n - 1) : 0;
-    struct package_file noted, live;
-    int r;
+    const char *project, *name;
+    size_t n, m;
 
+    if (row.len < 1)
+        return -EIO;
+    *ret_cause = *(const char *)row.data;
+    row = slice_skip(row, 1);
+    project = row.data;
+    n = strnlen(project, row.len);
+    name = project + n + 1;
+    m = n < row.len ? strnlen(name, row.len - n - 1) : 0;
     if (n + 1 + m >= row.len)
         return -EIO;
-    r = record_decode(op, project, project + n + 1, slice_skip(row, n + m + 2), &noted);
+    return record_decode(op, op_strndup(op, project, n), op_strndup(op, name, m),
+                         slice_skip(row, n + m + 2), ret);
+}
+
+/* One row whose time has come: is its file there? Lets go of the blobs if not. */
+static int settle(struct op *op, struct packages *pk, struct slice row)
+{
+    struct package_file noted, live;
+    char cause;
+    int r = parse_row(op, row, &cause, &noted);
+
     if (r < 0)
         return r;
-    r = package_get(op, pk, project, project + n + 1, &live);
+    guard(&pk->trash_lock);
+    r = package_get(op, pk, noted.project, noted.name, &live);
     if (r == 0 && strcmp(live.id, noted.id) == 0)
         return 0;
     op_forgive(op);
     return r < 0 && r != -ENOENT ? r : release(pk, &noted);
+}
+
+int reclaim_each_deleted(struct op *op, struct packages *pk,
+                         int (*f)(void *ctx, const struct package_file *file,
+                                  int64_t deadline_unix_ms),
+                         void *ctx)
+{
+    struct store_scan *scan;
+    struct slice key, value;
+    int r = store_scan(pk->store, SLICE(RECLAIM_PARTITION), SLICE(""), SLICE(""), 0, &scan);
+
+    if (r < 0)
+        return r;
+    while ((r = store_scan_next(scan, &key, &value)) == 1) {
+        struct package_file file;
+        char cause;
+
+        if (key.len < 8 || parse_row(op, value, &cause, &file) < 0 || cause != RECLAIM_DELETED)
+            continue;
+        r = f(ctx, &file, (int64_t)be64_get(key.data));
+        if (r != 0)
+            break;
+    }
+    store_scan_free(scan);
+    return r;
 }
 
 /* Settles up to a round of rows whose time has come; how many, or an errno. */

@@ -25,7 +25,8 @@ struct packages {
     bool index_behind; /* atomic: a row could not be written; mend it when there is time */
     pthread_t reclaimer;
     bool has_reclaimer;
-    pthread_mutex_t lock; /* guards: closing */
+    pthread_mutex_t trash_lock; /* one at a time settles or restores; held over commits */
+    pthread_mutex_t lock;       /* guards: closing */
     pthread_cond_t wake;
     bool closing;
 };
@@ -49,6 +50,8 @@ int record_decode(struct op *op, const char *project, const char *name, struct s
 /* Makes the index row of a project what its files say. `keep`: a project that has none stays, as an
  * empty folder. Notes the tree's changes in op. */
 int index_derive(struct op *op, struct packages *pk, const char *project, bool keep);
+/* The same where it may fail: the answer stands, and the index is mended later. */
+void index_follow(struct op *op, struct packages *pk, const char *project, bool keep);
 /* Mends the index after a crash: each project with files has its row, others none. */
 int index_mend(struct packages *pk);
 
@@ -56,7 +59,14 @@ int index_mend(struct packages *pk);
 void changed_file(struct op *op, const char *project, const char *file);
 
 /* The journal of blobs that may have to be let go of. `deadline` also names the row. */
-int reclaim_note(struct packages *pk, const struct package_file *f, int64_t deadline_unix_ms);
+enum reclaim_cause { RECLAIM_PUBLISHING = 'p', RECLAIM_DELETED = 'd' }; /* on disk */
+int reclaim_note(struct packages *pk, enum reclaim_cause cause, const struct package_file *f,
+                 int64_t deadline_unix_ms);
+/* Every row of a deletion; f's non-zero result ends it and is returned. The file is in the op. */
+int reclaim_each_deleted(struct op *op, struct packages *pk,
+                         int (*f)(void *ctx, const struct package_file *file,
+                                  int64_t deadline_unix_ms),
+                         void *ctx);
 void reclaim_forget(struct packages *pk, const struct package_file *f, int64_t deadline_unix_ms);
 int reclaim_hold(struct packages *pk, const struct package_file *f);
 void reclaim_release(struct packages *pk, const struct package_file *f);

@@ -148,6 +148,22 @@ def test_rm(daemon, name, tmp_path):
     assert listed(daemon, name) == [first]
 
 
+def test_undelete(daemon, name, tmp_path):
+    """`mv` out of the trash publishes the very file again."""
+    packages, trash = daemon.mount / "packages", daemon.mount / ".infra" / "trash"
+    file = make.wheel(name)
+    upload(daemon, file)
+    before = daemon.http().get(f"/simple/{name}/", headers=JSON).json()
+    run("rm", "-r", packages / name)
+    assert listed(daemon, name) is None
+    entry = next(p for p in trash.glob(f"*/{file[0]}"))
+    assert entry.read_bytes() == file[1]
+    run("mv", entry, packages)
+    assert daemon.http().get(f"/simple/{name}/", headers=JSON).json() == before
+    assert (packages / name / file[0]).read_bytes() == file[1]
+    assert not list(trash.glob(f"*/{file[0]}"))
+
+
 def test_changes_over_http_show_at_once(daemon, name):
     packages = daemon.mount / "packages"
     for i in range(30):

@@ -472,7 +472,7 @@ static void test_reclaim_crash(void **state)
 
     (void)state;
     assert_int_equal(blob_put(w.store, DIGEST_SHA256, "abc", 3, &f.digest), 0);
-    assert_int_equal(reclaim_note(w.pk, &f, 1000), 0);
+    assert_int_equal(reclaim_note(w.pk, RECLAIM_PUBLISHING, &f, 1000), 0);
     assert_int_equal(reclaim_hold(w.pk, &f), 0);
     assert_int_equal(owners(&f.digest), 1);
     assert_int_equal(packages_reclaim(w.pk, 999, NULL), 0);

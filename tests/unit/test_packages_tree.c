@@ -398,6 +398,71 @@ static void test_rename(void **state)
     assert_int_equal(packages_tree.rename(&op, w.pk, "packages/none", "packages/bar", 0), -ENOENT);
 }
 
+static const char *first_in_trash(void)
+{
+    static char id[64];
+    autobuf names = {0};
+
+    id[0] = 0;
+    assert_int_equal(packages_tree.list(&op, w.pk, ".infra/trash", collect, &names), 0);
+    if (names.len > 0)
+        snprintf(id, sizeof id, "%.*s", (int)strcspn(names.data, " "), names.data);
+    return id;
+}
+
+/* What was deleted can be read, and moved out. */
+static void test_trash(void **state)
+{
+    char path[200], file[300];
+    autobuf before = {0}, after = {0}, again = {0};
+    struct node_stat st;
+
+    (void)state;
+    assert_string_equal(first_in_trash(), "");
+    assert_int_equal(world_wheel(&w, "foo", "1.0", "x"), 0);
+    read_node("packages/" WHEEL, &before);
+    assert_int_equal(packages_tree.unlink(&op, w.pk, "packages/foo/" WHEEL), 0);
+    snprintf(path, sizeof path, ".infra/trash/%s", first_in_trash());
+    snprintf(file, sizeof file, "%s/" WHEEL, path);
+    assert_list(path, WHEEL " ");
+    read_node(file, &after);
+    assert_true(slice_eq(buf_slice(&before), buf_slice(&after)));
+    assert_int_equal(packages_tree.unlink(&op, w.pk, file), -EROFS);
+    assert_int_equal(packages_tree.rename(&op, w.pk, file, "packages/bar-1.0-py3-none-any.whl", 0),
+                     -EPERM);
+    op.who = &w.reader;
+    assert_int_equal(packages_tree.rename(&op, w.pk, file, "packages/" WHEEL, 0), -EACCES);
+    op.who = w.anonymous;
+    assert_int_equal(node_stat_of(file, &st), -ENOENT);
+    assert_string_equal(first_in_trash(), "");
+    op.who = &w.team;
+    assert_int_equal(packages_tree.rename(&op, w.pk, file, "packages/" WHEEL, 0), 0);
+    assert_int_equal(packages_tree.rename(&op, w.pk, file, "packages/" WHEEL, 0), -ENOENT);
+    assert_string_equal(first_in_trash(), "");
+    read_node("packages/foo/" WHEEL, &again);
+    assert_true(slice_eq(buf_slice(&before), buf_slice(&again)));
+    /* It is held as before: neither the grace nor a second deletion takes it away. */
+    assert_int_equal(packages_reclaim(w.pk, INT64_MAX - 1, NULL), 0);
+    assert_int_equal(blob_reap(w.store, 0, false, &(struct blob_reaped){0}), 0);
+    buf_clear(&again);
+    read_node("packages/foo/" WHEEL, &again);
+}
+
+/* The name was taken meanwhile. */
+static void test_trash_taken(void **state)
+{
+    char file[300];
+
+    (void)state;
+    assert_int_equal(world_wheel(&w, "foo", "1.0", "x"), 0);
+    assert_int_equal(packages_tree.unlink(&op, w.pk, "packages/foo/" WHEEL), 0);
+    snprintf(file, sizeof file, ".infra/trash/%s/" WHEEL, first_in_trash());
+    assert_int_equal(world_wheel(&w, "foo", "1.0", "other"), 0);
+    assert_int_equal(packages_tree.rename(&op, w.pk, file, "packages/" WHEEL, 0), -EEXIST);
+    assert_int_equal(packages_reclaim(w.pk, INT64_MAX - 1, NULL), 0);
+    assert_string_equal(first_in_trash(), "");
+}
+
 static bool has_change(const char *path, unsigned what)
 {
     for (struct op_change *c = op.changes; c != NULL; c = c->next)
@@ -426,11 +491,12 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_copy),         T(test_again),   T(test_write_after_commit),
-        T(test_out_of_order), T(test_refused), T(test_limit),
-        T(test_computed),     T(test_absent),  T(test_remove),
-        T(test_mkdir),        T(test_rights),  T(test_xattr),
-        T(test_rename),       T(test_changes),
+        T(test_copy),         T(test_again),       T(test_write_after_commit),
+        T(test_out_of_order), T(test_refused),     T(test_limit),
+        T(test_computed),     T(test_absent),      T(test_remove),
+        T(test_mkdir),        T(test_rights),      T(test_xattr),
+        T(test_trash),        T(test_trash_taken), T(test_rename),
+        T(test_changes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
