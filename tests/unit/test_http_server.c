@@ -477,7 +477,7 @@ static const struct {
     {"unreadable", GET("/hello") "Authorization: Basic ****\r\n\r\n", 401, "credentials", NULL,
      false},
 
-    {"range", GET("/entity") "Range: bytes=2-4\r\n\r\n", 206, "\r\n\r\n234", "56", false},
+    {"range", GET("/entity") "Range: bytes=2-4\r\n\r\n", 206, "\r\n\r\n234", "2345", false},
     {"range header", GET("/entity") "Range: bytes=-3\r\n\r\n", 206, "Content-Range: bytes 7-9/10",
      NULL, false},
     {"range past the end", GET("/entity") "Range: bytes=10-\r\n\r\n", 416,
