@@ -192,12 +192,12 @@ static void stream_take(struct request *r, const char *data, size_t *size)
 /* libmicrohttpd takes a short read for the last one and waits for epoll to tell of more; that the
  * client is gone it may have been told before, and is not told again (0.9.75: the request then
  * hangs until its timeout). A connection that is resumed is read again. */
-static void look_for_end(struct request *r, size_t n)
+static void look_for_end(struct request *r)
 {
     const union MHD_ConnectionInfo *info;
     char byte;
 
-    if (n >= CONNECTION_MEMORY / 2 || r->received == r->web.content_length)
+    if (r->received == r->web.content_length)
         return;
     info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info == NULL || recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0)
@@ -229,7 +229,7 @@ int body_take(struct request *r, const char *data, size_t *size)
     r->received += n;
     if (r->dropped > BODY_DROP_MAX)
         return -EPIPE;
-    look_for_end(r, n);
+    look_for_end(r);
     return 0;
 }
 
