@@ -11,6 +11,8 @@
 
 #include <errno.h>
 
+#define FORM_FRAME_MAX (4u << 20) /* boundaries and headers of all parts */
+
 /* The fields that say something; others are counted and dropped. */
 enum field {
     FIELD_ACTION,
@@ -138,6 +140,7 @@ int upload_begin(struct web_request *req)
 {
     static const struct multipart_events events = {on_part, on_data, on_end};
     const struct identity *who = req->op->who;
+    const struct config_limits *limits = &((struct packages *)req->self)->env.config->limits;
     const char *type = web_header(req, "Content-Type");
     struct upload *u;
     int r;
@@ -148,6 +151,9 @@ int upload_begin(struct web_request *req)
         if (r < 0)
             return r;
     }
+    if (req->content_length != UINT64_MAX &&
+        req->content_length > limits->package_bytes + limits->form_bytes + FORM_FRAME_MAX)
+        return op_fail(req->op, EFBIG, "the upload is larger than limits.package_bytes allows");
     u = xcalloc(1, sizeof *u);
     u->op = req->op;
     u->pk = req->self;

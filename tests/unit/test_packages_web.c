@@ -391,7 +391,7 @@ static void test_form_limits(void **state)
 {
     static const struct bad big = {
         .field = "x", .extra = "description", .extra_value = "0123456789"};
-    autobuf wheel = {0};
+    autobuf wheel = {0}, body = {0};
 
     (void)state;
     make_wheel(&wheel, "foo", "1.0", "", "x");
@@ -404,6 +404,13 @@ static void test_form_limits(void **state)
     w.config->limits.package_bytes = wheel.len - 1;
     assert_int_equal(post_bad(&big, buf_slice(&wheel)), 413);
     assert_empty("limits");
+    w.config->limits.package_bytes = 0; /* heard before the body is read */
+    w.config->limits.form_bytes = 0;
+    buf_reserve(&body, 5 << 20);
+    memset(body.data, 'x', 5 << 20);
+    assert_int_equal(post_body("/", slice_of(body.data, 5 << 20)), 413);
+    assert_null(t.req.state);
+    w.config->limits.form_bytes = 1000;
     w.config->limits.package_bytes = wheel.len;
     assert_int_equal(post_bad(&big, buf_slice(&wheel)), 200);
 }
