@@ -117,6 +117,9 @@ int link_put(struct op *op, struct images *im, const char *repo, const struct di
              uint64_t size_bytes);
 /* Somebody counts on a blob that he found here: it stays for at least half a day more. */
 void link_touch(struct op *op, struct images *im, const char *repo, const struct digest *d);
+/* Every blob of the repository in digest order; f's non-zero result ends it and is returned. */
+int link_each(struct op *op, struct images *im, const char *repo,
+              int (*f)(void *ctx, const struct digest *d, uint64_t size_bytes), void *ctx);
 int link_delete(struct op *op, struct images *im, const char *repo, const struct digest *d);
 /* A repository that has the blob and that the op's caller may read, in the op; or NULL. */
 const char *link_find(struct op *op, struct images *im, const struct digest *d,

@@ -67,6 +67,8 @@ int place_parse(struct op *op, const char *path, struct place *ret)
             return -ENOENT;
         else if (strcmp(head, "@manifests") == 0)
             r = place_manifests(op, rest, &p);
+        else if (strcmp(head, "@oci") == 0)
+            p.kind = PLACE_OCI;
         else if (strcmp(head, "@tags") == 0)
             p.kind = rest[0] != 0 ? PLACE_TAG : PLACE_TAGS;
         else
@@ -212,6 +214,8 @@ static int tree_node_stat(struct op *op, void *self, const char *path, struct no
         return -ENOENT;
     if (p.kind == PLACE_MANIFEST)
         return manifest_node_stat(op, im, &p, ret);
+    if (p.kind == PLACE_OCI)
+        return layout_node_stat(op, im, &p, ret);
     node_fixed(NODE_DIR, 0, repo_time(op, im, p.name), ret);
     if (p.kind == PLACE_TAGS && identity_may(op, POLICY_CREATE, "images/%s", p.name))
         ret->flags |= NODE_WRITABLE;
@@ -323,6 +327,8 @@ static int tree_node_list(struct op *op, void *self, const char *path, node_emit
         return -ENOENT;
     if (p.kind == PLACE_MANIFEST)
         return manifest_node_list(op, im, &p, emit, ctx);
+    if (p.kind == PLACE_OCI)
+        return layout_node_list(op, im, &p, emit, ctx);
     if (p.kind == PLACE_TAG)
         return -ENOTDIR;
     r = p.kind == PLACE_TAGS ? tag_each(op, im, p.name, "", list_tag, &l)
@@ -344,9 +350,10 @@ static int tree_node_open(struct op *op, void *self, const char *path, unsigned 
         return r;
     if (p.name[0] == 0 && p.kind != PLACE_NAME)
         return blob_node_open(op, im, &p, ret);
-    if (p.kind != PLACE_MANIFEST || !repo_visible(op, im, p.name))
+    if ((p.kind != PLACE_MANIFEST && p.kind != PLACE_OCI) || !repo_visible(op, im, p.name))
         return -ENOENT;
-    return manifest_node_open(op, im, &p, ret);
+    return p.kind == PLACE_OCI ? layout_node_open(op, im, &p, ret)
+                               : manifest_node_open(op, im, &p, ret);
 }
 
 static int tree_node_readlink(struct op *op, void *self, const char *path, const char **ret)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#define PAGE_AT_ONCE  1000u               /* names that the server's thread lists itself */
 #define BLOB_BODY_MAX (UINT64_C(1) << 40) /* upload.c keeps the configured limit */
 
 int web_repo(struct web_request *req, unsigned rights, const char **ret)
@@ -123,6 +124,8 @@ static int tags_get(struct web_request *req, struct web_response *resp)
         return r;
     if (strlen(last) > IMAGES_TAG_MAX)
         return op_fail(req->op, EINVAL, "last is too long");
+    if (n > PAGE_AT_ONCE && !req->may_wait)
+        return -EINPROGRESS;
     json_init(&l.json, &out);
     json_object(&l.json);
     json_kstr(&l.json, "name", repo);

@@ -151,6 +151,33 @@ void link_touch(struct op *op, struct images *im, const char *repo, const struct
         link_prolong(im, p.name, &key, bytes, row, 0);
 }
 
+int link_each(struct op *op, struct images *im, const char *repo,
+              int (*f)(void *ctx, const struct digest *d, uint64_t size_bytes), void *ctx)
+{
+    struct store_scan *scan;
+    struct slice key, value;
+    struct part p;
+    int r;
+
+    r = store_scan(im->store, part_of(repo, &p), SLICE("b"), SLICE("c"), 0, &scan);
+    if (r < 0)
+        return r;
+    while ((r = store_scan_next(scan, &key, &value)) == 1) {
+        struct link_row row;
+        struct digest d;
+
+        if (key_last_digest(key, &d) < 0 || link_row_parse(value, &row) < 0) {
+            r = images_damaged(op, repo, "link");
+            break;
+        }
+        r = f(ctx, &d, row.size_bytes);
+        if (r != 0)
+            break;
+    }
+    store_scan_free(scan);
+    return r;
+}
+
 int link_delete(struct op *op, struct images *im, const char *repo, const struct digest *d)
 {
     struct row_key key = key_link(d);

@@ -11,6 +11,7 @@ enum place_kind {
     PLACE_TAG,       /* <repo>/@tags/<rest> */
     PLACE_MANIFESTS, /* <repo>/@manifests */
     PLACE_MANIFEST,  /* <repo>/@manifests/<digest>[/<rest>] */
+    PLACE_OCI,       /* <repo>/@oci[/<rest>] */
     PLACE_BLOBS,     /* @blobs */
     PLACE_ALGORITHM, /* @blobs/<algorithm> */
     PLACE_BLOB,      /* @blobs/<algorithm>/<hex> */
@@ -45,5 +46,13 @@ int blob_node_stat(struct op *op, struct images *im, const struct place *p, stru
 int blob_node_list(struct op *op, struct images *im, const struct place *p, node_emit_fn *emit,
                    void *ctx);
 int blob_node_open(struct op *op, struct images *im, const struct place *p, struct node_file **ret);
+
+/* <repo>/@oci, an OCI image layout. The repository may be read. */
+int layout_node_stat(struct op *op, struct images *im, const struct place *p,
+                     struct node_stat *ret);
+int layout_node_list(struct op *op, struct images *im, const struct place *p, node_emit_fn *emit,
+                     void *ctx);
+int layout_node_open(struct op *op, struct images *im, const struct place *p,
+                     struct node_file **ret);
 
 #endif

@@ -151,3 +151,18 @@ def test_layer_of_skopeo_by_sha256sum(daemon, name, tmp_path):
     assert (copy / "manifest.json").read_bytes() == image.manifest
     listing = subprocess.run(["tar", "-tzf", str(layer)], stdout=subprocess.PIPE, check=True)
     assert listing.stdout == b"big\n"
+
+
+def test_repository_as_an_image_layout(daemon, name, tmp_path):
+    skopeo = need("skopeo")
+    s, one, two = daemon.http(), make.Image(), make.Image()
+    make.push_image(s, name, "1.0", one)
+    layout = daemon.mount / "images" / name / "@oci"
+    run(skopeo, "copy", f"oci:{layout}:1.0", f"dir:{tmp_path}/one")
+    assert (tmp_path / "one" / "manifest.json").read_bytes() == one.manifest
+    make.push_image(s, name, "2.0", two)
+    run(skopeo, "copy", f"oci:{layout}:2.0", f"dir:{tmp_path}/two")
+    assert (tmp_path / "two" / "manifest.json").read_bytes() == two.manifest
+    run("cp", "-r", layout, tmp_path / "copy")
+    run(skopeo, "copy", f"oci:{tmp_path}/copy:1.0", f"dir:{tmp_path}/three")
+    assert (tmp_path / "three" / make.digest(one.layers[0])[7:]).read_bytes() == one.layers[0]

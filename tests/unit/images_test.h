@@ -29,6 +29,7 @@ struct images_test {
     struct images *im;
     struct identity root, reader, nobody;
     struct web_test web;
+    char *folder; /* the test's own */
 };
 
 static inline struct identity images_test_identity(enum identity_kind kind, const char *name,
@@ -64,14 +65,14 @@ static inline void images_test_reopen(struct images_test *t)
     buf_done(&why);
 }
 
-static inline int images_test_setup(void **state)
+static inline int images_test_setup_at(void **state, const char *url)
 {
     struct images_test *t = calloc(1, sizeof *t);
     struct buf why = {0};
 
     assert_non_null(t);
     assert_int_equal(config_parse(SLICE(""), &t->config, &why), 0);
-    assert_int_equal(store_open("mem:", NULL, &t->store, &why), 0);
+    assert_int_equal(store_open(url, NULL, &t->store, &why), 0);
     t->root = images_test_identity(IDENTITY_USER, "root", NULL);
     t->reader = images_test_identity(IDENTITY_USER, "bob",
                                      "path \"images/team/*\" { capabilities = [\"read\"] }");
@@ -83,6 +84,11 @@ static inline int images_test_setup(void **state)
     buf_done(&why);
     *state = t;
     return 0;
+}
+
+static inline int images_test_setup(void **state)
+{
+    return images_test_setup_at(state, "mem:");
 }
 
 static inline int images_test_teardown(void **state)

@@ -254,6 +254,37 @@ static void inside_an_index(void **state)
     buf_done(&out);
 }
 
+static void as_a_layout(void **state)
+{
+    struct images_test *t = *state;
+    char digest[DIGEST_TEXT_MAX], layer[DIGEST_TEXT_MAX], content[5000], manifest[4096], path[600];
+    struct buf out = {0};
+    struct node_stat st;
+
+    push_image(t, "a", "1", "layer-bytes", digest);
+    push_blob(t, "b", "elsewhere");
+    image_text("{\"n\":\"layer-bytes\"}", "layer-bytes", "", manifest);
+    assert_string_equal(list(t, "images/a/@oci", &out), "blobs index.json oci-layout ");
+    assert_string_equal(list(t, "images/a/@oci/blobs", &out), "sha256 sha512 ");
+    assert_string_equal(read_file(t, "images/a/@oci/oci-layout", content),
+                        "{\"imageLayoutVersion\":\"1.0.0\"}");
+    assert_int_equal(stat_of(t, "images/a/@oci/index.json", &st), 0);
+    assert_true(st.size_bytes > 100 && !(st.flags & NODE_IMMUTABLE));
+    digest_text(SLICE("layer-bytes"), layer);
+    assert_non_null(strstr(list(t, "images/a/@oci/blobs/sha256", &out), layer + 7));
+    assert_non_null(strstr(out.data, digest + 7));
+    snprintf(path, sizeof path, "images/a/@oci/blobs/sha256/%s", layer + 7);
+    assert_string_equal(read_file(t, path, content), "layer-bytes");
+    snprintf(path, sizeof path, "images/a/@oci/blobs/sha256/%s", digest + 7);
+    assert_string_equal(read_file(t, path, content), manifest);
+    digest_text(SLICE("elsewhere"), layer);
+    snprintf(path, sizeof path, "images/a/@oci/blobs/sha256/%s", layer + 7);
+    assert_string_equal(read_file(t, path, content), "!2");
+    assert_string_equal(read_file(t, "images/a/@oci/blobs/sha256/xyz", content), "!2");
+    assert_string_equal(read_file(t, "images/a/@oci/rubbish", content), "!2");
+    buf_done(&out);
+}
+
 static void retagging(void **state)
 {
     struct images_test *t = *state;
@@ -402,9 +433,9 @@ static void changes_are_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(folders_and_tags),   test(inside_an_image),    test(inside_an_index),
-        test(retagging),          test(emptied_repository), test(rights),
-        test(nothing_is_written), test(changes_are_told),
+        test(folders_and_tags), test(inside_an_image),    test(inside_an_index),
+        test(as_a_layout),      test(retagging),          test(emptied_repository),
+        test(rights),           test(nothing_is_written), test(changes_are_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

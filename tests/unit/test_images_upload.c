@@ -1,7 +1,9 @@
 /* Uploads: chunks in and out of order, resumed, refused; and what is left when the store fails. */
 #include "images_test.h"
 
+#include <ftw.h>
 #include <pthread.h>
+#include <sys/stat.h>
 
 static const char *begin(struct images_test *t, char location[300])
 {
@@ -330,6 +332,31 @@ static void deletes_may_fail(void **state)
     fail();
 }
 
+/* A resume point that cannot be made: the chunk is refused, and the session says what is left. */
+static void resume_point_fails(void **state)
+{
+    struct images_test *t = *state;
+    size_t n = 65u << 20;
+    char *bytes = calloc(1, n);
+    char location[300];
+
+    assert_non_null(bytes);
+    begin(t, location);
+    t->web.piece_bytes = 1u << 20;
+    assert_int_equal(call(t, "PATCH", location, NULL, NULL, slice_of(bytes, n)), 202);
+    store_fault(t->store, 65, ENOSPC);
+    assert_int_equal(call(t, "PATCH", location, NULL, NULL, slice_of(bytes, n)), 507);
+    store_fault(t->store, 0, 0);
+    assert_int_equal(get(t, location), 204);
+    assert_string_equal(header(t, "Range"), "0-68157439"); /* where the first chunk ended */
+    begin(t, location);
+    store_fault(t->store, 65, ENOSPC);
+    assert_int_equal(call(t, "PATCH", location, NULL, NULL, slice_of(bytes, n)), 507);
+    store_fault(t->store, 0, 0);
+    assert_int_equal(get(t, location), 404);
+    free(bytes);
+}
+
 /* Sixteen at a time into one repository, the same blobs and one tag: all that was acknowledged is
  * there. */
 struct pusher {
@@ -461,6 +488,39 @@ static void mending(void **state)
     assert_true(st.held);
 }
 
+/* On disk: what a failure leaves of an upload is the engine's business. */
+static int setup_on_disk(void **state)
+{
+    char folder[] = "/tmp/images-test-XXXXXX", url[64];
+    struct images_test *t;
+
+    assert_non_null(mkdtemp(folder));
+    snprintf(url, sizeof url, "rocks:%s", folder);
+    images_test_setup_at(state, url);
+    t = *state;
+    t->folder = strdup(folder);
+    return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+    (void)st;
+    (void)kind;
+    (void)ftw;
+    return remove(path);
+}
+
+static int teardown_on_disk(void **state)
+{
+    struct images_test *t = *state;
+    char *folder = t->folder;
+
+    images_test_teardown(state);
+    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    free(folder);
+    return 0;
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, images_test_setup, images_test_teardown)
 
 int main(void)
@@ -479,6 +539,7 @@ int main(void)
         test(too_large),
         test(every_write_may_fail),
         test(deletes_may_fail),
+        cmocka_unit_test_setup_teardown(resume_point_fails, setup_on_disk, teardown_on_disk),
         test(many_at_once),
         test(sweeping),
         test(mending),
