@@ -16,6 +16,18 @@ static struct tree *tree_of(const struct web_request *req)
     return ((struct http *)req->self)->options.tree;
 }
 
+/* The request's node. Who is not known is asked to log in, unless their policy names the node. (For
+ * the others the domain decides.) */
+static int find_node(struct web_request *req, const char **ret_path, bool *ret_folder)
+{
+    int r = url_tree_path(req, req->path, ret_path, ret_folder);
+
+    if (r < 0 || req->op->who->kind != IDENTITY_ANONYMOUS ||
+        identity_may(req->op, POLICY_READ, "%s", *ret_path))
+        return r;
+    return identity_check(req->op, POLICY_READ, "tree/%s", *ret_path);
+}
+
 /* Known by key, time and size; nothing for what has no time or no size. */
 static const char *etag_of(struct op *op, const struct node_stat *st)
 {
@@ -86,7 +98,7 @@ static int get(struct web_request *req, struct web_response *resp)
     const char *path;
     struct node_stat st;
     bool folder;
-    int r = url_tree_path(req, req->path, &path, &folder);
+    int r = find_node(req, &path, &folder);
 
     if (r == 0)
         r = url_tree_follow(tree_of(req), req->op, &path, &st);
@@ -114,7 +126,7 @@ static int put_begin(struct web_request *req)
     const char *unless = web_header(req, "If-None-Match");
     struct node_stat st;
     bool folder;
-    int r = url_tree_path(req, req->path, &put->path, &folder);
+    int r = find_node(req, &put->path, &folder);
 
     if (r < 0)
         return r;
@@ -171,7 +183,7 @@ static int delete_node(struct web_request *req, struct web_response *resp)
     const char *path;
     struct node_stat st;
     bool folder;
-    int r = url_tree_path(req, req->path, &path, &folder);
+    int r = find_node(req, &path, &folder);
 
     if (r == 0)
         r = tree_stat(tree, req->op, path, &st);
@@ -187,7 +199,7 @@ static int make_folder(struct web_request *req, struct web_response *resp)
 {
     const char *path;
     bool folder;
-    int r = url_tree_path(req, req->path, &path, &folder);
+    int r = find_node(req, &path, &folder);
 
     if (r < 0)
         return r;
@@ -202,7 +214,7 @@ static int move_node(struct web_request *req, struct web_response *resp)
     const char *from, *to;
     struct target target;
     bool folder;
-    int r = url_tree_path(req, req->path, &from, &folder);
+    int r = find_node(req, &from, &folder);
 
     if (r < 0)
         return r;
