@@ -5,6 +5,7 @@
 #include "base/scope.h"
 #include "config.h"
 #include "identity/identity.h"
+#include "packages/contents.h"
 #include "packages/packages_tree.h"
 #include "packages/packages_web.h"
 #include "packages/pages.h"
@@ -174,6 +175,7 @@ static void close_packages(void *self)
 
     reclaim_stop(pk);
     pages_free(pk->pages);
+    contents_free(pk->contents);
     pthread_mutex_destroy(&pk->trash_lock);
     pthread_mutex_destroy(&pk->lock);
     free(pk);
@@ -186,6 +188,7 @@ static int open_packages(const struct domain_env *env, void **ret_self, struct b
 
     pk->env = *env;
     pk->store = env->store;
+    pk->contents = contents_new();
     pthread_mutex_init(&pk->trash_lock, NULL);
     pthread_mutex_init(&pk->lock, NULL);
     r = pages_new(pk, &pk->pages);

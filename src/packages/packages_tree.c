@@ -2,6 +2,7 @@
 
 #include "base/scope.h"
 #include "identity/identity.h"
+#include "packages/contents.h"
 #include "packages/pages.h"
 #include "packages/place.h"
 #include "packages/render.h"
@@ -108,6 +109,8 @@ static int tree_stat_node(struct op *op, void *self, const char *path, struct no
         else
             stat_metadata(&f, ret);
         return p.kind == PLACE_FILE || f.metadata_bytes > 0 ? 0 : package_place_absent(op, path);
+    case PLACE_CONTENTS:
+        return contents_stat(op, pk, &p, ret);
     case PLACE_TRASH:
     case PLACE_TRASH_ID:
     case PLACE_TRASH_FILE:
@@ -183,6 +186,8 @@ static int tree_list_node(struct op *op, void *self, const char *path, node_emit
         r = project_each(op, self, emit_files_of, &l);
     else if (p.kind == PLACE_PROJECT || p.kind == PLACE_METADATA)
         r = package_each(op, self, p.project, emit_file, &l);
+    else if (p.kind == PLACE_CONTENTS)
+        r = contents_list(op, self, &p, emit, ctx);
     else if (p.kind >= PLACE_TRASH)
         r = trash_list(op, self, &p, emit, ctx);
     else
@@ -265,6 +270,8 @@ static int tree_open_node(struct op *op, void *self, const char *path, unsigned 
     case PLACE_JSON:
     case PLACE_SUMS:
         return open_computed(op, self, &p, ret);
+    case PLACE_CONTENTS:
+        return contents_open(op, self, &p, ret);
     case PLACE_TRASH:
     case PLACE_TRASH_ID:
     case PLACE_TRASH_FILE:

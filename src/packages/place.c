@@ -26,6 +26,12 @@ static int parse_computed(struct op *op, const char *path, const char *name, con
         p->file = rest;
         return strchr(rest, '/') == NULL ? 0 : package_place_absent(op, path);
     }
+    if (strcmp(name, "@contents") == 0) {
+        p->kind = PLACE_CONTENTS;
+        if (!leaf)
+            p->inner = path_head(op, rest, &p->file);
+        return 0;
+    }
     if (leaf && strcmp(name, "@simple.html") == 0)
         p->kind = PLACE_HTML;
     else if (leaf && strcmp(name, "@simple.json") == 0)

@@ -16,6 +16,7 @@ enum place_kind {
     PLACE_HTML,
     PLACE_JSON,
     PLACE_SUMS,
+    PLACE_CONTENTS,   /* <project>/@contents, …/<file>, …/<file>/<inner> */
     PLACE_TRASH,      /* .infra/trash */
     PLACE_TRASH_ID,   /* .infra/trash/<id> */
     PLACE_TRASH_FILE, /* .infra/trash/<id>/<file> */
@@ -25,8 +26,9 @@ struct place {
     enum place_kind kind;
     const char *project; /* normalised; NULL: only the file's name says */
     const char *file;
-    const char *id; /* in the trash */
-    bool alias;     /* below @all: not to be changed there */
+    const char *inner; /* PLACE_CONTENTS: inside the archive; "": the archive */
+    const char *id;    /* in the trash */
+    bool alias;        /* below @all: not to be changed there */
 };
 
 /* -ENOENT also for what op's caller may not see. The strings are in the op. */

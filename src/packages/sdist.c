@@ -1,21 +1,13 @@
 #include "packages/sdist.h"
 
 #include "base/scope.h"
-#include "packages/gunzip.h"
+#include "packages/tarball.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 
 DEFINE_SCOPE(zip, struct zip, zip_close)
 
-DEFINE_SCOPE(gunzip, struct gunzip, gunzip_free)
-
-static void archive_close(struct archive *a)
-{
-    archive_read_free(a);
-}
-DEFINE_SCOPE(archive, struct archive, archive_close)
+DEFINE_SCOPE(tarball, struct tarball, tarball_free)
 
 /* What has been seen of an sdist so far. */
 struct sdist {
@@ -62,105 +54,33 @@ static int note_path(struct sdist *s, struct slice path)
     return slash != NULL && slice_eq(slice_skip(path, len + 1), SLICE("PKG-INFO"));
 }
 
-/* libarchive's source. */
-struct feed {
-    struct gunzip *gunzip;
-    ssize_t err; /* what ended the stream, negative; 0 */
-};
-
-static la_ssize_t feed_read(struct archive *a, void *ctx, const void **ret)
+static int note_entry(struct sdist *s, struct tarball *t, const struct tarball_entry *e)
 {
-    struct feed *f = ctx;
-    ssize_t n = gunzip_next(f->gunzip, ret);
+    int r = note_path(s, slice_str(e->path));
 
-    if (n >= 0)
-        return n;
-    f->err = n;
-    archive_set_error(a, EIO, "reading failed");
-    return ARCHIVE_FATAL;
-}
-
-static int read_metadata(struct sdist *s, struct archive *a)
-{
-    const void *bytes;
-    size_t n;
-    la_int64_t offset;
-    int r;
-
+    if (r <= 0)
+        return r;
+    if (e->kind != TARBALL_FILE)
+        return refuse(s, "PKG-INFO is not a regular file");
     if (s->has_metadata)
         return refuse(s, "PKG-INFO is there twice");
     s->has_metadata = true;
-    while ((r = archive_read_data_block(a, &bytes, &n, &offset)) == ARCHIVE_OK) {
-        /* A sparse file's holes would be skipped: its blocks must follow each other. */
-        if ((uint64_t)offset != s->text->len - s->start || n > METADATA_BYTES_MAX - s->text->len)
-            return refuse(s, "PKG-INFO is too large or sparse");
-        buf_add(s->text, bytes, n);
-    }
-    return r == ARCHIVE_EOF ? 0 : refuse(s, "the archive is damaged inside PKG-INFO");
-}
-
-static int note_entry(struct sdist *s, struct archive *a, struct archive_entry *e)
-{
-    const char *path = archive_entry_pathname(e);
-    int r;
-
-    if (path == NULL)
-        return refuse(s, "an entry has no path");
-    r = note_path(s, slice_str(path));
-    if (r <= 0)
-        return r;
-    if (archive_entry_filetype(e) != AE_IFREG || archive_entry_hardlink(e) != NULL)
-        return refuse(s, "PKG-INFO is not a regular file");
-    return read_metadata(s, a);
-}
-
-static int read_entries(struct sdist *s, struct archive *a)
-{
-    struct archive_entry *e;
-    unsigned n = 0;
-    int r;
-
-    while ((r = archive_read_next_header(a, &e)) == ARCHIVE_OK || r == ARCHIVE_WARN) {
-        if (++n > SDIST_ENTRIES_MAX)
-            return refuse(s, "too many entries");
-        r = note_entry(s, a, e);
-        if (r < 0)
-            return r;
-    }
-    return r == ARCHIVE_EOF ? 0 : refuse(s, "not a whole tar archive");
-}
-
-/* What follows the archive in the stream is padding; reading it checks the sum at the end. */
-static ssize_t drain(struct feed *f)
-{
-    const void *bytes;
-    ssize_t n;
-
-    while ((n = gunzip_next(f->gunzip, &bytes)) > 0)
-        ;
-    return n;
+    return tarball_read(t, METADATA_BYTES_MAX, s->text, s->why);
 }
 
 static int check_tar(struct sdist *s, const struct zip_source *source)
 {
-    scope_cleanup(scope_archive) struct archive *a = archive_read_new();
-    scope_cleanup(scope_gunzip) struct gunzip *g = gunzip_new(source);
-    struct feed f = {.gunzip = g};
-    int r = -EINVAL;
+    scope_cleanup(scope_tarball) struct tarball *t = tarball_new(source);
+    struct tarball_entry e;
+    autobuf why = {0};
+    int r;
 
-    if (a == NULL)
-        return -ENOMEM;
-    archive_read_support_format_tar(a);
-    if (archive_read_open(a, &f, NULL, feed_read, NULL) == ARCHIVE_OK)
-        r = read_entries(s, a);
-    if (r == 0)
-        f.err = drain(&f);
-    if (f.err == 0)
-        return r < 0 && s->why->len == 0 ? refuse(s, "not a tar archive") : r;
-    if (gunzip_why(g) == NULL)
-        return (int)f.err;
-    buf_clear(s->why); /* what libarchive made of the cut stream matters less */
-    return refuse(s, gunzip_why(g));
+    while ((r = tarball_next(t, &e, &why)) == 1) {
+        r = note_entry(s, t, &e);
+        if (r < 0)
+            return r;
+    }
+    return r == -EINVAL ? refuse(s, why.data) : r;
 }
 
 static int check_zip(struct sdist *s, const struct zip_source *source)

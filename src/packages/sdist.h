@@ -5,8 +5,6 @@
 
 #include "packages/wheel.h"
 
-#define SDIST_ENTRIES_MAX 200000
-
 /* A gzipped tar (or a strict zip) with exactly one folder at the top, in which PKG-INFO is, which
  * agrees with the name. Appends the text of PKG-INFO to `text`, *ret points into it; *name may be
  * read another way, see metadata_agrees. -EINVAL with a reason in why, or what read said. */

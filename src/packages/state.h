@@ -15,12 +15,14 @@
 #define RECLAIM_PARTITION "packages/.reclaim"
 #define PARTITION_MAX     (sizeof "packages/" + PROJECT_NAME_MAX)
 
+struct contents;
 struct pages;
 
 struct packages {
     struct domain_env env;
     struct store *store;
     struct pages *pages;
+    struct contents *contents;
     uint64_t published, refused, deleted; /* since start; atomic */
     bool index_behind; /* atomic: a row could not be written; mend it when there is time */
     pthread_t reclaimer;

@@ -193,6 +193,25 @@ def test_computed_files(daemon, name):
     assert os.listdir(folder) == [file[0]]
 
 
+def test_contents(daemon, name, tmp_path):
+    """The inside of a wheel and of an sdist, as zipfile and tarfile see them."""
+    wheel, sdist = make.wheel(name, files={f"{name}/deep/er/data.txt": b"here", f"{name}/big": os.urandom(3 << 20)}), make.sdist(name)
+    upload(daemon, wheel, sdist)
+    contents = daemon.mount / "packages" / name / "@contents"
+    assert sorted(os.listdir(contents)) == sorted([wheel[0], sdist[0]])
+
+    def files(folder):
+        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    with zipfile.ZipFile(write(tmp_path, wheel)) as z:
+        assert files(contents / wheel[0]) == {n: z.read(n) for n in z.namelist()}
+    with tarfile.open(write(tmp_path, sdist)) as t:
+        assert files(contents / sdist[0]) == {m.name: t.extractfile(m).read() for m in t.getmembers() if m.isfile()}
+    run("grep", "-rq", "here", contents / wheel[0])
+    with pytest.raises(OSError):
+        (contents / wheel[0] / "new").write_bytes(b"")
+
+
 def test_copies_of_the_tree_end(daemon, name, tmp_path):
     upload(daemon, make.wheel(name), make.sdist(name))
     shutil.copytree(daemon.mount / "packages" / name, tmp_path / "copy")

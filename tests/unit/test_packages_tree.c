@@ -463,6 +463,108 @@ static void test_trash_taken(void **state)
     assert_string_equal(first_in_trash(), "");
 }
 
+/* The inside of a wheel, with folders that the archive does not name. */
+static void test_contents(void **state)
+{
+    static const char *const folders[] = {"packages/foo/@contents", "packages/foo/@contents/" WHEEL,
+                                          "packages/foo/@contents/" WHEEL "/foo"};
+    static const char *const none[] = {
+        "packages/foo/@contents/none", "packages/foo/@contents/" WHEEL "/none",
+        "packages/foo/@contents/" WHEEL "/foo/__init__.py/x", "packages/none/@contents",
+        "packages/foo/@contents/bar-1.0.tar.gz"};
+    autobuf text = {0};
+    struct node_stat st;
+    struct node_file *f;
+
+    (void)state;
+    assert_int_equal(world_wheel(&w, "foo", "1.0", "hello"), 0);
+    for (size_t i = 0; i < array_size(folders); i++) {
+        assert_int_equal(node_stat_of(folders[i], &st), 0);
+        assert_int_equal(st.type, NODE_DIR);
+        assert_int_equal(open_node(folders[i], NODE_READ, &f), -EISDIR);
+    }
+    assert_list("packages/foo/@contents", WHEEL " ");
+    assert_list("packages/foo/@contents/" WHEEL, "foo foo-1.0.dist-info ");
+    assert_list("packages/foo/@contents/" WHEEL "/foo", "__init__.py ");
+    assert_list("packages/foo/@contents/" WHEEL "/foo-1.0.dist-info", "METADATA RECORD WHEEL ");
+    read_node("packages/foo/@contents/" WHEEL "/foo/__init__.py", &text);
+    assert_string_equal(text.data, "hello");
+    for (size_t i = 0; i < array_size(none); i++)
+        if (node_stat_of(none[i], &st) != -ENOENT)
+            fail_msg("%s is there", none[i]);
+    assert_int_equal(open_node("packages/foo/@contents/" WHEEL "/x", NODE_WRITE | NODE_CREATE, &f),
+                     -EROFS);
+    assert_int_equal(
+        packages_tree.unlink(&op, w.pk, "packages/foo/@contents/" WHEEL "/foo/__init__.py"),
+        -EROFS);
+    op.who = w.anonymous;
+    assert_int_equal(node_stat_of("packages/foo/@contents/" WHEEL "/foo/__init__.py", &st),
+                     -ENOENT);
+}
+
+static void test_contents_of_sdist(void **state)
+{
+    static const struct tar_member members[] = {
+        {"foo-1.0/", NULL, 0},
+        {"foo-1.0/PKG-INFO", "Metadata-Version: 2.1\nName: foo\nVersion: 1.0\n", 0},
+        {"foo-1.0/a/b/c.txt", "deep", 0},
+        {"foo-1.0/a.txt", "first", 0},
+        {"foo-1.0/a.txt", "second", 0}, /* tar: the last one counts */
+        {"foo-1.0/zeros", NULL, 33 << 20},
+    };
+    autobuf sdist = {0}, deep = {0}, twice = {0}, why = {0};
+    struct node_file *f;
+
+    (void)state;
+    make_tar(&sdist, members, array_size(members), true);
+    assert_int_equal(world_publish(&w, &w.team, "foo-1.0.tar.gz", buf_slice(&sdist), &why), 0);
+    assert_list("packages/foo/@contents/foo-1.0.tar.gz", "foo-1.0 ");
+    assert_list("packages/foo/@contents/foo-1.0.tar.gz/foo-1.0", "PKG-INFO a a.txt zeros ");
+    assert_list("packages/foo/@contents/foo-1.0.tar.gz/foo-1.0/a", "b ");
+    read_node("packages/foo/@contents/foo-1.0.tar.gz/foo-1.0/a/b/c.txt", &deep);
+    assert_string_equal(deep.data, "deep");
+    read_node("packages/foo/@contents/foo-1.0.tar.gz/foo-1.0/a.txt", &twice);
+    assert_string_equal(twice.data, "second");
+    assert_int_equal(
+        open_node("packages/foo/@contents/foo-1.0.tar.gz/foo-1.0/zeros", NODE_READ, &f), -EFBIG);
+}
+
+/* More archives than are kept open, and from several threads. */
+static void *browse(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 60; i++) {
+        struct op mine;
+        struct node_stat st;
+        char path[200];
+
+        snprintf(path, sizeof path,
+                 "packages/foo/@contents/foo-1.%d-py3-none-any.whl/foo/__init__.py", i % 12);
+        op_init(&mine, DOOR_MOUNT, &w.team);
+        if (packages_tree.stat(&mine, w.pk, path, &st) != 0 || st.size_bytes != 5)
+            abort();
+        op_done(&mine);
+    }
+    return NULL;
+}
+
+static void test_contents_cache(void **state)
+{
+    pthread_t threads[4];
+
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        char version[8];
+
+        snprintf(version, sizeof version, "1.%d", i);
+        assert_int_equal(world_wheel(&w, "foo", version, "hello"), 0);
+    }
+    for (size_t i = 0; i < array_size(threads); i++)
+        pthread_create(&threads[i], NULL, browse, NULL);
+    for (size_t i = 0; i < array_size(threads); i++)
+        pthread_join(threads[i], NULL);
+}
+
 static bool has_change(const char *path, unsigned what)
 {
     for (struct op_change *c = op.changes; c != NULL; c = c->next)
@@ -491,11 +593,24 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_copy),         T(test_again),       T(test_write_after_commit),
-        T(test_out_of_order), T(test_refused),     T(test_limit),
-        T(test_computed),     T(test_absent),      T(test_remove),
-        T(test_mkdir),        T(test_rights),      T(test_xattr),
-        T(test_trash),        T(test_trash_taken), T(test_rename),
+        T(test_copy),
+        T(test_again),
+        T(test_write_after_commit),
+        T(test_out_of_order),
+        T(test_refused),
+        T(test_limit),
+        T(test_computed),
+        T(test_absent),
+        T(test_remove),
+        T(test_mkdir),
+        T(test_rights),
+        T(test_xattr),
+        T(test_contents),
+        T(test_contents_of_sdist),
+        T(test_contents_cache),
+        T(test_trash),
+        T(test_trash_taken),
+        T(test_rename),
         T(test_changes),
     };
 
