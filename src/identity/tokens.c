@@ -441,6 +441,8 @@ int token_each_accessor(struct identities *ids, struct op *op,
 
 void tokens_on_end(struct identities *ids, void (*f)(void *ctx, const char *id), void *ctx)
 {
+    guard(&ids->tokens->write_lock); /* no call is under way when this returns */
+
     ids->tokens->on_end = f;
     ids->tokens->on_end_ctx = ctx;
 }

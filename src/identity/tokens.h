@@ -64,7 +64,7 @@ int token_revoke(struct identities *ids, struct op *op, const char *id, bool orp
 int token_each_accessor(struct identities *ids, struct op *op,
                         int (*f)(void *ctx, const char *accessor), void *ctx);
 /* Called with the id of each token that ended (revoked or expired), for what dies with it (a
- * cubbyhole). Set once, before threads. */
+ * cubbyhole). NULL ends it: no call is under way when it returns. */
 void tokens_on_end(struct identities *ids, void (*f)(void *ctx, const char *id), void *ctx);
 
 #endif

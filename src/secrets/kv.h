@@ -97,6 +97,11 @@ struct kv_content {
 int kv_path_check(struct op *op, const char *path);
 int kv_find(struct op *op, struct kv *kv, const char *path, struct kv_entry *ret); /* a secret */
 int kv_find_folder(struct op *op, struct kv *kv, const char *path, struct kv_entry *ret);
+/* Finds the secret and a version of it (0: the current one), and reads that if it is live, else
+ * content is empty. */
+int kv_get(struct op *op, struct kv *kv, const char *path, uint32_t number,
+           struct kv_entry *ret_secret, struct kv_version *ret_version, struct kv_content *ret);
+/* -ESTALE: the secret has changed since it was found, and this version is gone. */
 int kv_read(struct op *op, struct kv *kv, const struct kv_entry *secret,
             const struct kv_version *version, struct kv_content *ret);
 /* The entries of a folder, sorted by name. -ENOENT if there is no such folder. */
@@ -126,6 +131,8 @@ int kv_configure(struct op *op, struct kv *kv, const char *path, const struct kv
 int kv_custom_check(struct op *op, struct slice text);
 /* At once: the secret with all versions is gone, and folders that only it kept. */
 int kv_remove(struct op *op, struct kv *kv, const char *path);
+/* At once, but not in one batch: the same for all below the path as well. */
+int kv_remove_all(struct op *op, struct kv *kv, const char *path);
 
 /* At once. -EEXIST if the folder is there (and not hidden). */
 int kv_mkdir(struct op *op, struct kv *kv, const char *path);

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #define ROW_CONTENT       'v'
+#define TRIES             8 /* to read a secret while others write it */
 #define CONTENT_KEY_BYTES (1 + KV_ID_BYTES + 4 + 2)
 
 static struct slice content_key(const uint8_t id[KV_ID_BYTES], uint32_t version, size_t chunk,
@@ -128,6 +129,18 @@ static int parse_content(struct op *op, struct slice in, struct kv_content *ret)
     return 0;
 }
 
+/* Rows of a version that was just found may be gone because somebody destroyed it, or wrote so many
+ * new ones that it was dropped. */
+static bool has_changed(struct kv *kv, const struct kv_entry *secret)
+{
+    struct store_value v = {0};
+    int r = store_get(kv->store, kv->part, slice_of(secret->key, sizeof secret->key), &v);
+    bool changed = r == -ENOENT || (r == 0 && !slice_eq(v.data, secret->raw));
+
+    store_value_release(&v);
+    return changed;
+}
+
 int kv_read(struct op *op, struct kv *kv, const struct kv_entry *secret,
             const struct kv_version *version, struct kv_content *ret)
 {
@@ -147,5 +160,23 @@ int kv_read(struct op *op, struct kv *kv, const struct kv_entry *secret,
         r = all.len >= 4 && be32_get(all.bytes) == all.len - 4
                 ? parse_content(op, slice_of(all.bytes + 4, all.len - 4), ret)
                 : -EIO;
+    if (r == -EIO && has_changed(kv, secret))
+        return -ESTALE;
     return r == -EIO ? op_fail(op, EIO, "the content of a secret is damaged") : r;
+}
+
+int kv_get(struct op *op, struct kv *kv, const char *path, uint32_t number,
+           struct kv_entry *ret_secret, struct kv_version *ret_version, struct kv_content *ret)
+{
+    int r = -ESTALE;
+
+    for (int i = 0; i < TRIES && r == -ESTALE; i++) {
+        *ret = (struct kv_content){0};
+        r = kv_find(op, kv, path, ret_secret);
+        if (r == 0)
+            r = kv_version_find(ret_secret, number, ret_version);
+        if (r == 0 && kv_version_is_live(ret_version))
+            r = kv_read(op, kv, ret_secret, ret_version, ret);
+    }
+    return r == -ESTALE ? -EAGAIN : r;
 }

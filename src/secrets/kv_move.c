@@ -113,6 +113,22 @@ int kv_remove(struct op *op, struct kv *kv, const char *path)
     return r;
 }
 
+/* Recursion ends where the folders do: a path has a limit. */
+int kv_remove_all(struct op *op, struct kv *kv, const char *path)
+{
+    struct kv_entry *list = NULL;
+    size_t n = 0;
+    int r = kv_list(op, kv, path, &list, &n);
+
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = kv_remove_all(
+            op, kv,
+            op_printf(op, "%s/%.*s", path, (int)list[i].name.len, (const char *)list[i].name.data));
+    if (r == 0 || r == -ENOENT)
+        r = kv_remove(op, kv, path);
+    return r == -ENOENT ? 0 : r;
+}
+
 static int mkdir_once(struct op *op, struct kv *kv, const char *path)
 {
     scope_cleanup(scope_batch) struct store_batch *batch = store_batch_new(kv->store, kv->part);

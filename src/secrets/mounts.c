@@ -311,6 +311,37 @@ static int make_defaults(struct mounts *m, struct op *op)
     return 0;
 }
 
+struct orphans {
+    struct mounts *mounts;
+    struct op *op;
+    struct slice parts[16]; /* the rest at the next start */
+    size_t n;
+};
+
+static int note_orphan(void *ctx, struct slice part)
+{
+    struct orphans *o = ctx;
+    bool known = false;
+
+    pthread_rwlock_rdlock(&o->mounts->lock);
+    for (struct mount *mount = o->mounts->first; mount != NULL && !known; mount = mount->next)
+        known = mount->kv != NULL && slice_eq(mount->kv->part, part);
+    pthread_rwlock_unlock(&o->mounts->lock);
+    if (!known)
+        o->parts[o->n++] = op_slice(o->op, part);
+    return o->n == array_size(o->parts);
+}
+
+/* A mount that was disabled just before a crash: its row is gone, its content is not. */
+static void drop_orphans(struct mounts *m, struct op *op)
+{
+    struct orphans o = {.mounts = m, .op = op};
+
+    store_partitions(m->store, SLICE("secrets/kv/"), note_orphan, &o);
+    for (size_t i = 0; i < o.n; i++)
+        store_drop(m->store, o.parts[i]);
+}
+
 int mounts_load(struct mounts *m, struct op *op)
 {
     scope_cleanup(scope_scan) struct store_scan *scan = NULL;
@@ -325,7 +356,10 @@ int mounts_load(struct mounts *m, struct op *op)
     }
     if (r < 0)
         return op_fail(op, -r, "the table of mounts is damaged");
-    return any ? 0 : make_defaults(m, op);
+    r = any ? 0 : make_defaults(m, op);
+    if (r == 0)
+        drop_orphans(m, op);
+    return r;
 }
 
 static int check_path(struct op *op, const char *path)

@@ -3,7 +3,7 @@
 #include "base/alloc.h"
 #include "base/scope.h"
 #include "config.h"
-#include "identity/identity.h"
+#include "identity/tokens.h"
 #include "secrets/lockmem.h"
 #include "secrets/tree_name.h"
 #include "secrets/unseal.h"
@@ -33,16 +33,17 @@ int secrets_unseal(struct secrets *s, struct op *op, struct slice text)
     int r;
 
     guard(&s->lock);
-    if (!keyring_is_sealed(s->keyring) && text.len == 0)
-        return 0;
-    r = open_keyring(s, text, &why);
+    r = open_keyring(s, text, &why); /* also while unsealed: does the key fit? */
     if (r < 0)
         return op_fail(op, -r, "%s", why.data);
+    if (!secrets_is_sealed(s))
+        return 0;
     r = mounts_load(s->mounts, op);
     if (r < 0) {
         keyring_seal(s->keyring);
         return r;
     }
+    __atomic_store_n(&s->open, true, __ATOMIC_RELEASE);
     free(take(s->sealed_why));
     log_event(LOG_INFO, op, "secrets.unsealed", "memory=%s",
               lockmem_is_hidden() ? "hidden" : "locked");
@@ -53,14 +54,20 @@ void secrets_seal(struct secrets *s)
 {
     guard(&s->lock);
 
+    __atomic_store_n(&s->open, false, __ATOMIC_RELEASE);
     mounts_forget(s->mounts);
     keyring_seal(s->keyring);
     log_line(LOG_INFO, NULL, "secrets.sealed", "by=request");
 }
 
+bool secrets_is_sealed(const struct secrets *s)
+{
+    return !__atomic_load_n(&s->open, __ATOMIC_ACQUIRE);
+}
+
 int secrets_check(struct secrets *s, struct op *op)
 {
-    if (!keyring_is_sealed(s->keyring))
+    if (!secrets_is_sealed(s))
         return 0;
     guard(&s->lock);
     if (s->sealed_why != NULL)
@@ -86,6 +93,27 @@ void secrets_changed(struct op *op, const struct mount *mount, const char *path)
         return;
     op_changed(op, CHANGE_CONTENT | CHANGE_ENTRY | CHANGE_SUBTREE, "/%s", shown);
     op_changed(op, CHANGE_CONTENT | CHANGE_ENTRY | CHANGE_SUBTREE, "/.infra/secrets/%s", shown);
+}
+
+/* A cubbyhole dies with its token. While sealed it cannot be found; nobody can read it either. */
+static void end_cubbyhole(void *ctx, const char *token_id)
+{
+    struct secrets *s = ctx;
+    const char *rest;
+    struct mount *mount = mount_find(s->mounts, "cubbyhole/", &rest);
+    struct op op;
+    int r;
+
+    if (mount == NULL || mount->kv == NULL) {
+        mount_unref(mount);
+        return;
+    }
+    op_init(&op, DOOR_INTERNAL, identity_internal(s->identities));
+    r = kv_remove_all(&op, mount->kv, token_id);
+    if (r < 0)
+        log_event(LOG_WARN, &op, "secrets.cubbyhole", "why=%s", op_why(&op, r));
+    op_done(&op);
+    mount_unref(mount);
 }
 
 /* A key that is missing or cut must not keep the other areas from serving: they start, secrets stay
@@ -119,6 +147,7 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     s->keyring = keyring_new(s->store);
     s->mounts = mounts_new(s->store, s->keyring, s->config->limits.secret_value_bytes);
     unseal_at_start(s);
+    tokens_on_end(s->identities, end_cubbyhole, s);
     *ret_self = s;
     return 0;
 }
@@ -127,6 +156,7 @@ static void secrets_close(void *self)
 {
     struct secrets *s = self;
 
+    tokens_on_end(s->identities, NULL, NULL);
     mounts_free(s->mounts);
     keyring_free(s->keyring);
     pthread_mutex_destroy(&s->lock);

@@ -18,6 +18,7 @@ struct secrets {
     struct keyring *keyring;
     struct mounts *mounts;
     pthread_mutex_t lock; /* guards: sealed_why; one seal or unseal at a time */
+    bool open;            /* atomic: unsealed, and the mounts are known */
     char *sealed_why;     /* why it did not unseal at start; NULL */
 };
 
@@ -25,6 +26,7 @@ struct secrets {
  * -EINVAL it is no key; -EBADMSG it does not fit. The reason is in the op. */
 int secrets_unseal(struct secrets *s, struct op *op, struct slice text);
 void secrets_seal(struct secrets *s);
+bool secrets_is_sealed(const struct secrets *s);
 /* -ESHUTDOWN with the reason in the op while sealed. */
 int secrets_check(struct secrets *s, struct op *op);
 

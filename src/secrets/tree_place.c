@@ -70,19 +70,13 @@ int place_check(struct op *op, const struct place *p, unsigned rights)
 
 int place_load_version(struct op *op, struct place *p, uint32_t number)
 {
-    int r = kv_find(op, p->mount->kv, p->path, &p->secret);
+    int r = kv_get(op, p->mount->kv, p->path, number, &p->secret, &p->version, &p->content);
 
-    if (r == 0)
-        r = kv_version_find(&p->secret, number, &p->version);
     if (r == 0 && p->version.destroyed)
         r = -ENODATA;
-    else if (r == 0 && !kv_version_is_live(&p->version))
+    else if (r == 0 && p->content.text.len == 0)
         r = -ENOENT;
-    if (r == 0)
-        r = kv_read(op, p->mount->kv, &p->secret, &p->version, &p->content);
-    if (r == 0)
-        r = object_parse(op, p->content.text, &p->object);
-    return r;
+    return r == 0 ? object_parse(op, p->content.text, &p->object) : r;
 }
 
 int place_load(struct op *op, struct place *p)

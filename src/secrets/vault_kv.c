@@ -26,26 +26,23 @@ static void json_metadata(struct json *j, const struct kv_version *v, struct sli
     json_object_end(j);
 }
 
-/* The secret and the version that ?version= names. */
-static int find_version(struct kv_request *q, struct kv_entry *ret_entry, struct kv_version *ret)
+/* The secret, the version that ?version= names, and its content if it is live. */
+static int get_version(struct kv_request *q, struct kv_entry *ret_entry, struct kv_version *ret,
+                       struct kv_content *ret_content)
 {
     const char *text = web_query(q->req, "version");
     int64_t number = 0;
-    int r;
 
     if (text != NULL && value_integer(q->op, slice_str(text), &number) < 0)
         return op_fail(q->op, EINVAL, "the version '%s' is no number", text);
-    r = kv_find(q->op, q->mount->kv, q->path, ret_entry);
-    if (r < 0)
-        return r;
     if (number < 0 || number > UINT32_MAX)
         return -ENOENT;
-    return kv_version_find(ret_entry, (uint32_t)number, ret);
+    return kv_get(q->op, q->mount->kv, q->path, (uint32_t)number, ret_entry, ret, ret_content);
 }
 
 static int read_data(struct kv_request *q)
 {
-    struct kv_content content = {0};
+    struct kv_content content;
     struct kv_version v;
     struct kv_entry e;
     struct vault_answer a;
@@ -53,14 +50,10 @@ static int read_data(struct kv_request *q)
     int r = identity_check(q->op, POLICY_READ, "%s", q->full);
 
     if (r == 0)
-        r = find_version(q, &e, &v);
+        r = get_version(q, &e, &v, &content);
     if (r < 0)
         return r;
-    live = kv_version_is_live(&v);
-    if (live)
-        r = kv_read(q->op, q->mount->kv, &e, &v, &content);
-    if (r < 0)
-        return r;
+    live = content.text.len > 0;
     vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_key(&a.json, "data");
@@ -141,6 +134,8 @@ static int keep_binary(struct kv_request *q, const struct kv_entry *e, struct kv
     if (kv_version_find(e, 0, &v) < 0 || !kv_version_is_live(&v))
         return 0;
     r = kv_read(q->op, q->mount->kv, e, &v, &old);
+    if (r == -ESTALE)
+        r = -EAGAIN;
     return r == 0 ? content_keep_binary(q->op, &old, content) : r;
 }
 
@@ -206,13 +201,9 @@ static int patch_data(struct kv_request *q)
     if (r == 0)
         r = read_write(q, &data, &cas);
     if (r == 0)
-        r = kv_find(q->op, q->mount->kv, q->path, &e);
-    if (r == 0)
-        r = kv_version_find(&e, 0, &v);
-    if (r == 0 && !kv_version_is_live(&v))
+        r = kv_get(q->op, q->mount->kv, q->path, 0, &e, &v, &content);
+    if (r == 0 && content.text.len == 0)
         r = -ENOENT;
-    if (r == 0)
-        r = kv_read(q->op, q->mount->kv, &e, &v, &content);
     if (r == 0)
         r = value_merge(q->op, content.text, data, &merged);
     text = op_slice(q->op, buf_slice(&merged));
@@ -338,9 +329,7 @@ static int read_subkeys(struct kv_request *q)
     if (r == 0 && text != NULL && value_integer(q->op, slice_str(text), &depth) < 0)
         r = op_fail(q->op, EINVAL, "the depth '%s' is no number", text);
     if (r == 0)
-        r = find_version(q, &e, &v);
-    if (r == 0 && kv_version_is_live(&v))
-        r = kv_read(q->op, q->mount->kv, &e, &v, &content);
+        r = get_version(q, &e, &v, &content);
     if (r < 0)
         return r;
     vault_answer_begin(&a, q->req);

@@ -33,11 +33,9 @@ static int read_v1(struct kv_request *q)
     int r = identity_check(q->op, POLICY_READ, "%s", q->full);
 
     if (r == 0)
-        r = kv_find(q->op, q->mount->kv, q->path, &e);
-    if (r == 0)
-        r = kv_version_find(&e, 0, &v);
-    if (r == 0)
-        r = kv_read(q->op, q->mount->kv, &e, &v, &content);
+        r = kv_get(q->op, q->mount->kv, q->path, 0, &e, &v, &content);
+    if (r == 0 && content.text.len == 0)
+        r = -ENOENT;
     if (r < 0)
         return r;
     vault_answer_begin_lease(&a, q->req,

@@ -31,7 +31,7 @@ static int health_status(struct web_request *req, const char *code, int status)
 int sys_health(struct web_request *req, struct web_response *resp)
 {
     struct secrets *s = req->self;
-    bool sealed = keyring_is_sealed(s->keyring);
+    bool sealed = secrets_is_sealed(s);
     int initialized = sealed ? keyring_exists(s->keyring) : 1;
     struct vault_answer a;
     char id[37];
@@ -63,7 +63,7 @@ int sys_health(struct web_request *req, struct web_response *resp)
 int sys_seal_status(struct web_request *req, struct web_response *resp)
 {
     struct secrets *s = req->self;
-    bool sealed = keyring_is_sealed(s->keyring);
+    bool sealed = secrets_is_sealed(s);
     int initialized = keyring_exists(s->keyring);
     struct vault_answer a;
     char id[37];

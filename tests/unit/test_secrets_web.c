@@ -329,11 +329,15 @@ static void tokens_and_policies(void **state)
     expect(f, "POST", "/v1/auth/token/renew-self", "{\"increment\":\"30m\"}", 200,
            "\"lease_duration\":1800");
     expect(f, "POST", "/v1/auth/token/create", "{}", 403, NULL);
+    expect(f, "PUT", "/v1/cubbyhole/deep/down", "{\"a\":1}", 204, NULL);
+    expect(f, "GET", "/v1/cubbyhole/deep/down", "", 200, "{\"a\":1}");
     f->web.who = &f->w->root;
     assert_true(asprintf(&body, "{\"token\":\"%s\"}", token) > 0);
     expect(f, "POST", "/v1/auth/token/lookup", body, 200, "\"display_name\":\"token\"");
     expect(f, "POST", "/v1/auth/token/revoke", body, 204, NULL);
     expect(f, "POST", "/v1/auth/token/lookup", body, 403, "bad token");
+    f->web.who = child; /* its cubbyhole went with it, though it is still held here */
+    expect(f, "GET", "/v1/cubbyhole/deep/down", "", 404, "{\"errors\":[]}");
     f->web.who = f->w->anonymous;
     expect(f, "GET", "/v1/auth/token/lookup-self", "", 403, "{\"errors\":[\"permission denied\"]}");
     identity_unref(child);
