@@ -1,4 +1,5 @@
-/* config_lists.c: the two keys that are lists: where to listen, and who callers of the mount are. */
+/* config_lists.c: the two keys that are lists: where to listen, and who callers of the mount are.
+ */
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "base/scope.h"
@@ -179,8 +180,8 @@ static int read_listen_text(struct config *c, const struct yaml *value, struct b
     copy = xstrdup(text);
     for (word = strtok_r(copy, ", ", &rest); word != NULL; word = strtok_r(NULL, ", ", &rest)) {
         if (!config_address_valid(word))
-            return yaml_fail(value, why,
-                             "'%s' is not an address and port, such as 127.0.0.1:8080", word);
+            return yaml_fail(value, why, "'%s' is not an address and port, such as 127.0.0.1:8080",
+                             word);
         add_listen(c, word);
     }
     if (c->n_listen == 0)

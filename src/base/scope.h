@@ -32,7 +32,7 @@ static inline void scope_close(int *fd)
 /* DEFINE_SCOPE(thing, thing_free) gives `autothing`-style cleanup as
  * `scope_cleanup(scope_thing) struct thing *t = NULL;`. */
 #define DEFINE_SCOPE(name, type, release)                                                          \
-    static inline void scope_##name(type **p)                                                      \
+    __attribute__((unused)) static inline void scope_##name(type **p)                              \
     {                                                                                              \
         if (*p != NULL)                                                                            \
             release(*p);                                                                           \

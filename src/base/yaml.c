@@ -8,8 +8,8 @@
 #include <yaml.h>
 
 #define DEPTH_MAX 32u
-#define NODES_MAX 200000u       /* aliases included: a "billion laughs" ends here */
-#define TEXT_MAX  (32u << 20)   /* the same for the bytes of all scalars together */
+#define NODES_MAX 200000u     /* aliases included: a "billion laughs" ends here */
+#define TEXT_MAX  (32u << 20) /* the same for the bytes of all scalars together */
 
 struct anchor {
     struct anchor *next;
@@ -148,8 +148,8 @@ static bool is_null(const char *text, size_t len)
 static int check_tag(struct reader *r, yaml_mark_t mark, const yaml_char_t *tag)
 {
     static const char *const known[] = {
-        "!", YAML_STR_TAG, YAML_INT_TAG, YAML_FLOAT_TAG, YAML_BOOL_TAG, YAML_NULL_TAG,
-        YAML_SEQ_TAG, YAML_MAP_TAG,
+        "!",           YAML_STR_TAG,  YAML_INT_TAG, YAML_FLOAT_TAG,
+        YAML_BOOL_TAG, YAML_NULL_TAG, YAML_SEQ_TAG, YAML_MAP_TAG,
     };
 
     if (tag == NULL)
@@ -274,8 +274,8 @@ static int read_collection(struct reader *r, const yaml_event_t *event, unsigned
     bool is_map = event->type == YAML_MAPPING_START_EVENT;
     bool end = false;
     struct yaml *y;
-    int e = check_tag(r, event->start_mark, is_map ? event->data.mapping_start.tag
-                                                   : event->data.sequence_start.tag);
+    int e = check_tag(r, event->start_mark,
+                      is_map ? event->data.mapping_start.tag : event->data.sequence_start.tag);
 
     if (e == 0 && depth > DEPTH_MAX)
         e = fail_at(r, event->start_mark, "nested too deeply");

@@ -48,8 +48,8 @@ static bool read_token_file(struct client *c, const char *folder, const char *na
 
 static void find_token(struct client *c, const struct config *config)
 {
-    const char *given = first_of(getenv("INFRAFS_TOKEN"), getenv("VAULT_TOKEN"),
-                                 getenv("BAO_TOKEN"), NULL);
+    const char *given =
+        first_of(getenv("INFRAFS_TOKEN"), getenv("VAULT_TOKEN"), getenv("BAO_TOKEN"), NULL);
 
     if (given != NULL && given[0] != 0)
         buf_add_str(&c->token, given);

@@ -73,7 +73,9 @@ struct config *command_config(const struct command_line *line, int *ret_code)
     r = config_load(&flags, &config, &why);
     if (r == 0)
         return config;
-    *ret_code = command_fail(r == -ENOENT ? EX_NOINPUT : r == -EACCES ? EX_NOPERM : EX_CONFIG,
+    *ret_code = command_fail(r == -ENOENT   ? EX_NOINPUT
+                             : r == -EACCES ? EX_NOPERM
+                                            : EX_CONFIG,
                              "%s", why.len > 0 ? why.data : strerror(-r));
     return NULL;
 }

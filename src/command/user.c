@@ -120,8 +120,8 @@ static int read_stdin(struct buf *ret)
 static int read_hash(const struct command_line *line, char **ret)
 {
     struct buf password = {0};
-    int code = line_option(line, "password-stdin") != NULL ? read_stdin(&password)
-                                                           : ask_twice(&password);
+    int code =
+        line_option(line, "password-stdin") != NULL ? read_stdin(&password) : ask_twice(&password);
     int r;
 
     if (code == 0) {
@@ -211,8 +211,10 @@ int run_user_list(const struct command_line *line)
         return code;
     r = file_read(path, USERFILE_MAX_BYTES, &text);
     if (r == -ENOENT)
-        return command_fail(EX_NOINPUT, "no users yet: run 'infrafs user add NAME' (%s is not "
-                                        "there)", path);
+        return command_fail(EX_NOINPUT,
+                            "no users yet: run 'infrafs user add NAME' (%s is not "
+                            "there)",
+                            path);
     if (r < 0)
         return command_fail(code_of(r), "%s: %s", path, strerror(-r));
     userfile_each(buf_slice(&text), print_user, print_bad, path);

@@ -98,11 +98,11 @@ unsigned identity_rights(const struct identity *who, struct slice path)
 }
 
 /* Most paths are short: no allocation then. */
-static unsigned rights_on(struct op *op, char small[256], const char **ret_path,
-                          const char *format, va_list args) __attribute__((format(printf, 4, 0)));
+static unsigned rights_on(struct op *op, char small[256], const char **ret_path, const char *format,
+                          va_list args) __attribute__((format(printf, 4, 0)));
 
-static unsigned rights_on(struct op *op, char small[256], const char **ret_path,
-                          const char *format, va_list args)
+static unsigned rights_on(struct op *op, char small[256], const char **ret_path, const char *format,
+                          va_list args)
 {
     va_list again;
     char *path = small;
@@ -149,8 +149,8 @@ int identity_check(struct op *op, unsigned rights, const char *path_format, ...)
         return op_fail(op, EPERM, "'%s' needs a user and password, or a token", path);
     }
     name_rights(rights & ~have, wanted);
-    return op_fail(op, EACCES, "'%s' may not %s '%s'; a policy must allow it", op->who->name, wanted,
-                   path);
+    return op_fail(op, EACCES, "'%s' may not %s '%s'; a policy must allow it", op->who->name,
+                   wanted, path);
 }
 
 bool identity_may(struct op *op, unsigned rights, const char *path_format, ...)

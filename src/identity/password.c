@@ -21,10 +21,10 @@ static const struct {
     const char *name;
     size_t tail; /* characters after the last `$` (bcrypt: after the cost) */
 } kinds[] = {
-    {"$2y$", PASSWORD_BCRYPT, "bcrypt", 53},     {"$2b$", PASSWORD_BCRYPT, "bcrypt", 53},
-    {"$2a$", PASSWORD_BCRYPT, "bcrypt", 53},     {"$5$", PASSWORD_SHA256, "sha256-crypt", 43},
+    {"$2y$", PASSWORD_BCRYPT, "bcrypt", 53},      {"$2b$", PASSWORD_BCRYPT, "bcrypt", 53},
+    {"$2a$", PASSWORD_BCRYPT, "bcrypt", 53},      {"$5$", PASSWORD_SHA256, "sha256-crypt", 43},
     {"$6$", PASSWORD_SHA512, "sha512-crypt", 86}, {"$y$", PASSWORD_YESCRYPT, "yescrypt", 43},
-    {"$apr1$", PASSWORD_APR1, "apr1", 22},       {"{SHA}", PASSWORD_SHA1, "sha1", 28},
+    {"$apr1$", PASSWORD_APR1, "apr1", 22},        {"{SHA}", PASSWORD_SHA1, "sha1", 28},
 };
 
 static size_t find_kind(const char *hash)
@@ -59,7 +59,8 @@ static int check_cost(const char *hash, enum password_kind kind, struct buf *why
         int cost = (hash[4] - '0') * 10 + hash[5] - '0';
 
         if (cost > BCRYPT_COST_MAX) {
-            buf_printf(why, "a bcrypt cost of %d takes too long; at most %d", cost, BCRYPT_COST_MAX);
+            buf_printf(why, "a bcrypt cost of %d takes too long; at most %d", cost,
+                       BCRYPT_COST_MAX);
             return -EINVAL;
         }
     }

@@ -18,12 +18,12 @@ struct slot {
 struct policy_set {
     unsigned refs;
     bool root;
-    struct policy_rule *rules;  /* one for each pattern, best priority first */
+    struct policy_rule *rules; /* one for each pattern, best priority first */
     size_t n_rules;
-    struct slot *slots;         /* those without `+`; a power of two, at most half full */
+    struct slot *slots; /* those without `+`; a power of two, at most half full */
     size_t mask;
-    uint8_t *lengths;           /* bit set: some prefix pattern has this length */
-    size_t longest;             /* of the prefix patterns */
+    uint8_t *lengths;                  /* bit set: some prefix pattern has this length */
+    size_t longest;                    /* of the prefix patterns */
     const struct policy_rule **pluses; /* those with `+`, best first */
     size_t n_pluses;
 };

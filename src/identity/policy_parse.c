@@ -12,8 +12,8 @@
 #define TEXT_MAX  (1u << 20)
 #define RULES_MAX 10000u
 
-const char *const policy_right_names[] = {"create", "read", "update", "patch", "delete", "list",
-                                          "sudo",   "deny", "scan",   NULL};
+const char *const policy_right_names[] = {"create", "read", "update", "patch", "delete",
+                                          "list",   "sudo", "deny",   "scan",  NULL};
 
 unsigned policy_right(struct slice name)
 {
@@ -264,9 +264,17 @@ static const char *const body_keys[] = {"capabilities", "policy", "comment", NUL
 static bool is_unkept(const char *key)
 {
     static const char *const keys[] = {
-        "allowed_parameters", "denied_parameters", "required_parameters",  "min_wrapping_ttl",
-        "max_wrapping_ttl",   "control_group",     "mfa_methods",          "expiration",
-        "pagination_limit",   "response_keys_filter_path", NULL,
+        "allowed_parameters",
+        "denied_parameters",
+        "required_parameters",
+        "min_wrapping_ttl",
+        "max_wrapping_ttl",
+        "control_group",
+        "mfa_methods",
+        "expiration",
+        "pagination_limit",
+        "response_keys_filter_path",
+        NULL,
     };
 
     for (size_t i = 0; keys[i] != NULL; i++)
@@ -503,8 +511,8 @@ int policy_parse(struct slice text, struct policy **ret, struct buf *why)
     int r;
 
     if (text.len > TEXT_MAX || !utf8_valid(text)) {
-        buf_printf(why, "line 1, column 1: %s", text.len > TEXT_MAX ? "the policy is over 1 MiB"
-                                                                    : "the text is not UTF-8");
+        buf_printf(why, "line 1, column 1: %s",
+                   text.len > TEXT_MAX ? "the policy is over 1 MiB" : "the text is not UTF-8");
         return -EINVAL;
     }
     p = xcalloc(1, sizeof *p);

@@ -27,7 +27,7 @@ struct caller {
 };
 
 struct refusals {
-    pthread_mutex_t lock; /* guards callers */
+    pthread_mutex_t lock;   /* guards callers */
     struct caller *callers; /* the one that was refused last stands last */
 };
 

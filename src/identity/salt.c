@@ -69,7 +69,7 @@ void salt_hmac(const uint8_t key[IDENTITY_KEY_BYTES], struct slice value, uint8_
 {
     unsigned len = 32;
 
-    if (HMAC(EVP_sha256(), key, IDENTITY_KEY_BYTES,
-             value.len > 0 ? value.data : (const void *)"", value.len, ret, &len) == NULL)
+    if (HMAC(EVP_sha256(), key, IDENTITY_KEY_BYTES, value.len > 0 ? value.data : (const void *)"",
+             value.len, ret, &len) == NULL)
         abort();
 }

@@ -74,8 +74,9 @@ int token_revoke(struct identities *ids, struct op *op, const char *id, bool orp
     int r;
 
     if (strcmp(id, ID_ROOT) == 0)
-        return op_fail(op, EINVAL, "the root token lives in DATA/root-token: delete the file and "
-                                   "restart to have a new one");
+        return op_fail(op, EINVAL,
+                       "the root token lives in DATA/root-token: delete the file and "
+                       "restart to have a new one");
     guard(&t->write_lock);
     r = end_locked(t, id, orphan_children, STORE_DURABLE);
     return r < 0 ? op_fail(op, -r, "the token was not revoked: %s", strerror(-r)) : 0;

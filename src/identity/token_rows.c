@@ -136,8 +136,8 @@ void token_record_copy(struct op *op, const struct token_info *from, struct toke
 
 static struct slice expiry_key(int64_t unix_ms, const char *id, char key[128])
 {
-    return slice_of(key, (size_t)snprintf(key, 128, "e/%016llx/%.80s",
-                                          (unsigned long long)unix_ms, id));
+    return slice_of(key,
+                    (size_t)snprintf(key, 128, "e/%016llx/%.80s", (unsigned long long)unix_ms, id));
 }
 
 static struct slice child_key(const char *parent, const char *id, char key[192])
@@ -211,8 +211,8 @@ int token_rows_each(struct store *s, const char *prefix, const char *end,
 {
     struct store_scan *scan;
     struct slice key, value;
-    int r = store_scan(s, TOKEN_PARTITION, slice_str(prefix), slice_str(end), STORE_KEYS_ONLY,
-                       &scan);
+    int r =
+        store_scan(s, TOKEN_PARTITION, slice_str(prefix), slice_str(end), STORE_KEYS_ONLY, &scan);
     int more = 0;
 
     if (r < 0)

@@ -1,5 +1,5 @@
-/* tokens.c: tokens by their text. What was looked up stays in memory under a keyed hash of the text,
- * so that the next request costs less than two microseconds. */
+/* tokens.c: tokens by their text. What was looked up stays in memory under a keyed hash of the
+ * text, so that the next request costs less than two microseconds. */
 #include "identity/tokens.h"
 
 #include "base/alloc.h"
@@ -156,8 +156,7 @@ static int count_use(struct tokens *t, struct op *op, const char *id)
     return r;
 }
 
-int identity_token(struct identities *ids, struct op *op, struct slice token,
-                   struct identity **ret)
+int identity_token(struct identities *ids, struct op *op, struct slice token, struct identity **ret)
 {
     struct tokens *t = ids->tokens;
     uint8_t quick[QUICK_BYTES];

@@ -213,8 +213,8 @@ static bool edit_text(struct slice text, const char *name, const char *hash, str
     }
 }
 
-int userfile_edit(const char *path, enum userfile_change change, const char *name,
-                  const char *hash, const char *only_if, struct buf *why)
+int userfile_edit(const char *path, enum userfile_change change, const char *name, const char *hash,
+                  const char *only_if, struct buf *why)
 {
     autoclose int lock = lock_folder(path);
     autobuf text = {0}, edited = {0}, old = {0};

@@ -1,5 +1,5 @@
-/* users.c: HTTP Basic against the user file: a password that was right costs a keyed hash, any other
- * costs what the file's hashes cost. */
+/* users.c: HTTP Basic against the user file: a password that was right costs a keyed hash, any
+ * other costs what the file's hashes cost. */
 #include "identity/users.h"
 
 #include "base/alloc.h"

@@ -40,10 +40,10 @@ static void watch_folder(struct users *u)
         slash[1] = 0;
     else if (slash != NULL)
         *slash = 0;
-    u->folder_watch = inotify_add_watch(u->inotify, slash != NULL ? folder : ".",
-                                        IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
-                                            IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF |
-                                            IN_ONLYDIR);
+    u->folder_watch =
+        inotify_add_watch(u->inotify, slash != NULL ? folder : ".",
+                          IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE |
+                              IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
 }
 
 static void watch_file(struct users *u)
@@ -66,9 +66,9 @@ static bool same_file(const struct stat *a, const struct stat *b)
 
 static bool same_stat(const struct stat *a, const struct stat *b)
 {
-    return same_file(a, b) && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+    return same_file(a, b) && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+           a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
 static int64_t nanoseconds(struct timespec t)
@@ -98,8 +98,7 @@ static int read_now(struct users *u)
     }
     u->missing = r == -ENOENT;
     u->seen = before;
-    u->unsure = !u->missing &&
-                clock_unix_ns() - nanoseconds(before.st_mtim) < UNSURE_NS;
+    u->unsure = !u->missing && clock_unix_ns() - nanoseconds(before.st_mtim) < UNSURE_NS;
     all = buf_slice(&text);
     users_mac(u, &all, 1, mac);
     if (memcmp(mac, u->text_mac, sizeof mac) == 0)

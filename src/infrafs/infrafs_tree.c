@@ -1,4 +1,5 @@
-/* infrafs_tree.c: `.htpasswd`, `.status` and `.infra/`. What a caller has no right to is not there. */
+/* infrafs_tree.c: `.htpasswd`, `.status` and `.infra/`. What a caller has no right to is not there.
+ */
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/scope.h"
@@ -106,8 +107,7 @@ static int stat_host(const char *path, struct node_stat *ret)
     return 0;
 }
 
-static int stat_policy(struct infrafs *self, struct op *op, const char *name,
-                       struct node_stat *ret)
+static int stat_policy(struct infrafs *self, struct op *op, const char *name, struct node_stat *ret)
 {
     struct slice text;
     int r = policies_get(self->env.identities, op, name, &text);
@@ -356,9 +356,8 @@ static int publish(struct op *op, void *ctx, struct slice content)
     return r;
 }
 
-static int open_to_write(struct infrafs *self, struct op *op, enum place place,
-                         const char *policy, unsigned flags, struct slice initial,
-                         struct node_file **ret)
+static int open_to_write(struct infrafs *self, struct op *op, enum place place, const char *policy,
+                         unsigned flags, struct slice initial, struct node_file **ret)
 {
     struct edit *e = xcalloc(1, sizeof *e);
     struct node_buffer buffer = {
