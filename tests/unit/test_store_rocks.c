@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -79,24 +80,39 @@ static unsigned count_files(const struct fixture *f, const char *name, const cha
     return n;
 }
 
-/* Runs f in a child that is gone, as if killed, when it returns. The parent has closed the store.
- */
-static void killed_after(struct fixture *f, void (*work)(struct fixture *f))
-{
-    pid_t pid;
-    int status;
+/* Work is done in a child, a program of its own (RocksDB's threads do not survive a fork), that is
+ * gone as if killed when it returns, or at its n-th call that matters. */
+enum work { COMMIT_DURABLE, UPLOAD_HALF, REAP_ALL, DOOM_OPEN_BLOB, STEPS };
+#define EXIT_KILLED   7
+#define EXIT_FINISHED 8
 
-    store_close(f->store);
-    f->store = NULL;
+static int run_child(struct fixture *f, enum work work, int n, int ack)
+{
+    char work_text[16], n_text[16], ack_text[16];
+    int status;
+    pid_t pid;
+
+    snprintf(work_text, sizeof work_text, "%d", (int)work);
+    snprintf(n_text, sizeof n_text, "%d", n);
+    snprintf(ack_text, sizeof ack_text, "%d", ack);
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        fixture_open(f);
-        work(f);
-        _exit(7);
+        execl("/proc/self/exe", "child", f->dir, work_text, n_text, ack_text, NULL);
+        _exit(1);
     }
+    if (ack >= 0)
+        close(ack);
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void killed_after(struct fixture *f, enum work work)
+{
+    store_close(f->store);
+    f->store = NULL;
+    assert_int_equal(run_child(f, work, -1, -1), EXIT_FINISHED);
     fixture_open(f);
 }
 
@@ -117,7 +133,7 @@ static void test_killed_after_commit(void **state)
     struct digest d;
     uint8_t *bytes = content_new(5 * MIB, 1);
 
-    killed_after(f, commit_durable);
+    killed_after(f, COMMIT_DURABLE);
     assert_string_equal(get(f->store, "p", "durable"), "1");
     digest_of(DIGEST_SHA256, bytes, 5 * MIB, &d);
     blob_check(f->store, &d, bytes, 5 * MIB);
@@ -137,18 +153,18 @@ static void test_killed_in_upload(void **state)
 {
     struct fixture *f = *state;
 
-    killed_after(f, upload_half);
+    killed_after(f, UPLOAD_HALF);
     assert_int_equal(count_files(f, "uploads", ""), 0);
     assert_int_equal(count_files(f, "rocksdb", ".sst"), 0);
 }
 
 /* Kills at every sync, link and unlink that RocksDB and the store make: they come here first. */
-static int calls_left = -1;
+static atomic_int calls_left = -1;
 
 static void count_down(void)
 {
-    if (calls_left >= 0 && calls_left-- == 0)
-        _exit(7);
+    if (atomic_load(&calls_left) >= 0 && atomic_fetch_sub(&calls_left, 1) == 0)
+        _exit(EXIT_KILLED);
 }
 
 int fdatasync(int fd)
@@ -254,30 +270,21 @@ static void check_after_kill(struct fixture *f, const char *acks, size_t n)
     assert_int_equal(count_large(f), 0); /* no part is left without its blob */
 }
 
-/* In a child that dies at its n-th call; true if it came to the end. */
+/* True if it came to the end. */
 static bool run_and_kill(struct fixture *f, int n, char acks[64], size_t *ret_n)
 {
     int pair[2], status;
     ssize_t got;
-    pid_t pid;
 
-    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        fixture_open(f);
-        calls_left = n;
-        steps(f, pair[1]);
-        _exit(8);
-    }
-    close(pair[1]);
+    assert_int_equal(pipe(pair), 0);
+    fcntl(pair[0], F_SETFD, FD_CLOEXEC);
+    status = run_child(f, STEPS, n, pair[1]);
     *ret_n = 0;
     while ((got = read(pair[0], acks + *ret_n, 64 - *ret_n)) > 0)
         *ret_n += (size_t)got;
     close(pair[0]);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 7 || WEXITSTATUS(status) == 8));
-    return WEXITSTATUS(status) == 8;
+    assert_true(status == EXIT_KILLED || status == EXIT_FINISHED);
+    return status == EXIT_FINISHED;
 }
 
 static void test_killed_anywhere(void **state)
@@ -297,10 +304,11 @@ static void test_killed_anywhere(void **state)
         check_after_kill(f, acks, n_acks);
         assert_int_equal(count_files(f, "uploads", ".raw"), 0);
     }
+    print_message("%d points of death\n", n);
     assert_true(finished && n > 10);
 }
 
-static void release_all(struct fixture *f)
+static void reap_all(struct fixture *f)
 {
     assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
 }
@@ -318,7 +326,7 @@ static void test_reaped_for_good(void **state)
     assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
     assert_int_equal(count_files(f, "rocksdb", ".sst"), 0); /* the space is back at once */
     blob_make(f->store, 5 * MIB, 2);
-    killed_after(f, release_all);
+    killed_after(f, REAP_ALL);
     assert_int_equal(store_usage(f->store, &usage), 0);
     assert_int_equal(usage.blobs, 0);
 }
@@ -337,7 +345,7 @@ static void test_killed_with_doomed_blob(void **state)
 {
     struct fixture *f = *state;
 
-    killed_after(f, doom_open_blob);
+    killed_after(f, DOOM_OPEN_BLOB);
     fixture_restart(f);
     for (size_t i = 0; i < 2; i++) {
         struct store_usage usage;
@@ -547,7 +555,29 @@ static void test_checkpoint(void **state)
     free(bytes);
 }
 
-int main(void)
+static int child_main(char **argv)
+{
+    static void (*const works[])(struct fixture * f) = {
+        [COMMIT_DURABLE] = commit_durable,
+        [UPLOAD_HALF] = upload_half,
+        [REAP_ALL] = reap_all,
+        [DOOM_OPEN_BLOB] = doom_open_blob,
+    };
+    struct fixture f = {.options.reserve_bytes = 1};
+    long work = strtol(argv[2], NULL, 10);
+
+    snprintf(f.dir, sizeof f.dir, "%s", argv[1]);
+    snprintf(f.url, sizeof f.url, "rocks:%s/store", f.dir);
+    fixture_open(&f);
+    calls_left = (int)strtol(argv[3], NULL, 10);
+    if (work == STEPS)
+        steps(&f, (int)strtol(argv[4], NULL, 10));
+    else
+        works[work](&f);
+    _exit(EXIT_FINISHED);
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         on_rocks(test_version),
@@ -567,5 +597,7 @@ int main(void)
         on_rocks(test_checkpoint),
     };
 
+    if (argc == 5)
+        return child_main(argv);
     return cmocka_run_group_tests_name("store on rocks", tests, NULL, NULL);
 }
