@@ -187,9 +187,13 @@ int store_drop(struct store *s, struct slice part)
 {
     struct store_batch *b = store_batch_new(s, part);
     autobuf lower = {0}, upper = {0};
+    int r;
 
     key_build(&lower, part, (struct slice){0});
     key_build_end(&upper, part);
     batch_add(b, BATCH_DELETE_RANGE, SPACE_META, buf_slice(&lower), buf_slice(&upper));
-    return store_commit(b, STORE_DURABLE);
+    r = store_commit(b, STORE_DURABLE);
+    if (r == 0)
+        s->engine->reclaim(s);
+    return r;
 }

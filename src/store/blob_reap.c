@@ -168,6 +168,8 @@ int blob_reap(struct store *s, uint64_t grace_s, bool dry_run, struct blob_reape
         r = execute(s);
     if (r == 0)
         r = reap_stages(&p);
+    if (!dry_run)
+        s->engine->reclaim(s); /* also what others have deleted since the last time */
     if (ret != NULL)
         *ret = p.result;
     return r;

@@ -90,6 +90,7 @@ struct engine {
     void (*close)(struct store *s);
     int (*usage)(struct store *s, struct store_usage *ret);
     int (*checkpoint)(struct store *s, const char *dir);
+    void (*reclaim)(struct store *s); /* much was deleted: if the disk is short, make it room */
 
     int (*get)(struct store *s, enum space space, struct slice key, struct store_value *ret);
     /* Takes a batch until batch_complete. `waited`: the caller will wait, it may run here. */

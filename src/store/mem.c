@@ -237,6 +237,11 @@ static int mem_run_drop(struct store *s, struct slice lower, struct slice upper)
     return 0;
 }
 
+static void mem_reclaim(struct store *s)
+{
+    (void)s;
+}
+
 static int mem_sweep(struct store *s)
 {
     (void)s;
@@ -249,6 +254,7 @@ const struct engine mem_engine = {
     .close = mem_close,
     .usage = mem_usage,
     .checkpoint = mem_checkpoint,
+    .reclaim = mem_reclaim,
     .get = mem_get,
     .submit = mem_submit,
     .sync = mem_sync,

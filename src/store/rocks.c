@@ -182,6 +182,7 @@ const struct engine rocks_engine = {
     .close = rocks_close,
     .usage = rocks_usage,
     .checkpoint = rocks_checkpoint,
+    .reclaim = rocks_reclaim,
     .get = rocks_get,
     .submit = rocks_submit,
     .sync = rocks_sync,

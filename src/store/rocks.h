@@ -39,7 +39,7 @@ struct rocks {
 
     pthread_mutex_t write_lock;  /* held from the check of guards to the end of the write */
     rocksdb_writebatch_t *group; /* under write_lock */
-    atomic_bool broken;          /* a write failed: see rocks_mend */
+    atomic_int broken;           /* a write failed with this errno: see rocks_mend */
     pthread_mutex_t queue_lock;  /* guards the next five */
     pthread_cond_t queue_filled;
     struct store_batch *first, **last;
@@ -73,6 +73,7 @@ rocksdb_column_family_handle_t *rocks_cf(struct rocks *r, enum space space);
 /* rocks_room.c: -ENOSPC under the reserve; n bytes are about to be written. */
 int rocks_room(struct rocks *r, size_t n);
 int rocks_usage(struct store *s, struct store_usage *ret);
+void rocks_reclaim(struct store *s);
 
 /* rocks_commit.c */
 void rocks_commit_start(struct rocks *r);

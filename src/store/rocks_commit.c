@@ -120,13 +120,15 @@ static int write_group(struct rocks *r, bool sync)
     char *err = NULL;
     int e;
 
+    if (rocksdb_writebatch_count(r->group) == 0 && atomic_load(&r->broken) != 0)
+        return atomic_load(&r->broken); /* RocksDB aborts on the sync of a log that failed */
     if (rocksdb_writebatch_count(r->group) > 0)
         rocksdb_write(r->db, sync ? r->write_sync : r->write, r->group, &err);
     else if (sync)
         rocksdb_flush_wal(r->db, 1, &err);
     e = rocks_error(err);
     if (e < 0)
-        atomic_store(&r->broken, true);
+        atomic_store(&r->broken, e);
     return e;
 }
 
@@ -169,7 +171,7 @@ static void apply(struct rocks *r, struct group *g)
 {
     int e;
 
-    if (atomic_load(&r->broken) && rocks_room(r, 0) == 0)
+    if (atomic_load(&r->broken) != 0 && rocks_room(r, 0) == 0)
         rocks_mend(r); /* not on a full disk: opening writes, and reads go on as it is */
     e = rocks_enter(r);
     if (e == 0) {

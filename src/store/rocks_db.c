@@ -58,8 +58,8 @@ static size_t clamp(uint64_t v, size_t low, size_t high)
 static rocksdb_options_t *db_options(const struct rocks *r, uint64_t memory)
 {
     rocksdb_options_t *o = rocksdb_options_create();
+    uint64_t reserve = r->store->options.reserve_bytes, buffers = memory / 2;
 
-    (void)r;
     rocksdb_options_set_create_if_missing(o, 1);
     rocksdb_options_set_create_missing_column_families(o, 1);
     rocksdb_options_set_max_background_jobs(o, 2);
@@ -67,12 +67,16 @@ static rocksdb_options_t *db_options(const struct rocks *r, uint64_t memory)
     rocksdb_options_set_max_file_opening_threads(o, 2);
     rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
     rocksdb_options_set_skip_checking_sst_file_sizes_on_db_open(o, 1);
-    rocksdb_options_set_db_write_buffer_size(o, clamp(memory / 2, 8u << 20, 256u << 20));
+    /* What is in memory must find room on the disk when writing stops at the reserve. */
+    if (buffers > reserve / 2)
+        buffers = reserve / 2;
+    rocksdb_options_set_db_write_buffer_size(o, clamp(buffers, 8u << 20, 256u << 20));
     rocksdb_options_set_max_total_wal_size(o, clamp(memory * 2, 32u << 20, 512u << 20));
     rocksdb_options_set_max_manifest_file_size(o, 16u << 20);
-    rocksdb_options_set_info_log_level(o, 2); /* warnings */
-    rocksdb_options_set_max_log_file_size(o, 1u << 20);
-    rocksdb_options_set_keep_log_file_num(o, 2);
+    /* Only what is fatal: its own log is on the disk that may be full, and Debian's build aborts
+     * when it cannot be written. What matters comes back as an error, and is logged by us. */
+    rocksdb_options_set_info_log_level(o, 4);
+    rocksdb_options_set_keep_log_file_num(o, 1);
     rocksdb_options_set_stats_dump_period_sec(o, 0);
     rocksdb_options_set_stats_persist_period_sec(o, 0);
     rocksdb_options_set_bytes_per_sync(o, 1u << 20);
@@ -250,7 +254,7 @@ void rocks_mend(struct rocks *r)
     if (atomic_load(&r->users) == 0) {
         rocks_db_close(r);
         if (rocks_db_open(r, NULL) == 0) {
-            atomic_store(&r->broken, false);
+            atomic_store(&r->broken, 0);
             log_line(LOG_WARN, NULL, "store.reopened", "dir=%s", r->dir);
         }
     }

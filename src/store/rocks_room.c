@@ -3,6 +3,7 @@
 #include "store/rocks.h"
 
 #include "base/clock.h"
+#include "base/scope.h"
 
 #include <errno.h>
 #include <sys/statvfs.h>
@@ -37,6 +38,19 @@ int rocks_room(struct rocks *r, size_t n)
     atomic_store(&r->room_bytes, (long long)(spare < INT64_MAX ? spare : INT64_MAX));
     atomic_store(&r->room_until_ms, now + LOOK_EVERY_MS);
     return 0;
+}
+
+/* Deleted rows take their space until they are compacted, and what would start that is writing. */
+void rocks_reclaim(struct store *s)
+{
+    static const enum rocks_cf families[] = {CF_SMALL, CF_META, CF_HEAD};
+    struct rocks *r = s->self;
+
+    if (rocks_room(r, s->options.reserve_bytes) == 0 || rocks_enter(r) < 0)
+        return;
+    for (size_t i = 0; i < array_size(families); i++)
+        rocksdb_compact_range_cf(r->db, r->cf[families[i]], NULL, 0, NULL, 0);
+    rocks_leave(r);
 }
 
 int rocks_usage(struct store *s, struct store_usage *ret)

@@ -24,7 +24,7 @@ struct fixture {
     struct store *store;
     struct store_options options;
     char dir[64]; /* empty: in memory */
-    char url[80];
+    char url[160];
 };
 
 static inline int fixture_remove(const char *path, const struct stat *st, int type, struct FTW *f)

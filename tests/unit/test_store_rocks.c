@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -532,6 +533,108 @@ static void test_reserve(void **state)
     assert_int_equal(put(f->store, "p", "k", "w"), 0);
 }
 
+/* Fills partition `part` until there is no room. Returns how many rows were acknowledged. */
+static unsigned fill_disk(struct store *s, const char *part)
+{
+    uint8_t *value = content_new(60000, 7);
+    unsigned n;
+    int r = 0;
+
+    for (n = 0; r == 0; n++) {
+        struct store_batch *b = store_batch_new(s, text(part));
+
+        memcpy(value, &n, sizeof n);
+        store_batch_put(b, slice_of(&n, sizeof n), slice_of(value, 60000));
+        r = store_commit(b, STORE_DURABLE);
+    }
+    assert_int_equal(r, -ENOSPC);
+    free(value);
+    return n - 1;
+}
+
+static void fill_file(const char *path, size_t n)
+{
+    uint8_t *bytes = content_new(MIB, 1);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    while (n-- > 0 && write(fd, bytes, MIB) == (ssize_t)MIB)
+        ;
+    close(fd);
+    free(bytes);
+}
+
+static void check_rows(struct store *s, unsigned n)
+{
+    unsigned missing = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        struct store_value v = {0};
+
+        missing += store_get(s, text("a"), slice_of(&i, sizeof i), &v) < 0;
+        store_value_release(&v);
+    }
+    assert_int_equal(missing, 0);
+}
+
+/* A disk that is really full: reads go on, nothing that was acknowledged is lost, and when space
+ * returns the store goes on by itself. */
+static void full_disk(struct fixture *f, uint64_t reserve)
+{
+    char disk[100], filler[120];
+    struct fixture full = {.options.reserve_bytes = reserve};
+    struct buf why = {0};
+    unsigned n, seconds = 0;
+    int r;
+
+    snprintf(disk, sizeof disk, "%s/disk", f->dir);
+    snprintf(filler, sizeof filler, "%s/filler", disk);
+    snprintf(full.url, sizeof full.url, "rocks:%s/store", disk);
+    assert_int_equal(mkdir(disk, 0700), 0);
+    if (mount("tmpfs", disk, "tmpfs", 0, "size=144m") < 0)
+        skip(); /* not root */
+    fixture_open(&full);
+    fill_file(filler, 48);
+    n = fill_disk(full.store, "a");
+    assert_true(n > 100);
+    check_rows(full.store, n);
+    if (reserve > 1) {
+        assert_int_equal(store_drop(full.store, text("a")), 0); /* deleting makes room */
+        assert_int_equal(put(full.store, "b", "k", "v"), 0);
+        n = fill_disk(full.store, "a");
+        assert_true(n > 100);
+    }
+    assert_int_equal(unlink(filler), 0);
+    for (r = -1; r < 0 && seconds < 20; seconds++) {
+        r = put(full.store, "b", "k2", "v");
+        if (r < 0)
+            sleep(1);
+    }
+    assert_int_equal(r, 0);
+    fixture_restart(&full);
+    assert_string_equal(get(full.store, "b", "k2"), "v");
+    check_rows(full.store, n);
+    store_close(full.store);
+    fill_file(filler, 144); /* starting on a full disk fails, or not, but says so */
+    if (store_open(full.url, &full.options, &full.store, &why) == 0)
+        store_close(full.store);
+    else
+        assert_true(why.len > 0);
+    buf_done(&why);
+    assert_int_equal(umount(disk), 0);
+    assert_int_equal(rmdir(disk), 0);
+}
+
+static void test_full_disk(void **state)
+{
+    full_disk(*state, 1);
+}
+
+static void test_full_disk_with_reserve(void **state)
+{
+    full_disk(*state, 32 * MIB);
+}
+
 static void test_checkpoint(void **state)
 {
     struct fixture *f = *state;
@@ -594,6 +697,8 @@ int main(int argc, char **argv)
         on_rocks(test_offsets),
         on_rocks(test_many_parts),
         on_rocks(test_reserve),
+        on_rocks(test_full_disk),
+        on_rocks(test_full_disk_with_reserve),
         on_rocks(test_checkpoint),
     };
 
