@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "identity/identity.h"
+#include "metrics/api/known.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ static void metrics_close(void *self)
     scraper_stop(m->scraper);
     db_close(m->db);
     metadata_free(m->metadata);
+    known_free(m->known);
     free(m);
 }
 
@@ -55,6 +57,7 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
     m->env = *env;
     m->started_unix_ms = clock_unix_ms();
     m->metadata = metadata_new();
+    m->known = known_new();
     r = db_open(env->store, &db, &m->db, why);
     if (r == 0) {
         scraper.db = m->db;
@@ -110,7 +113,8 @@ static void metrics_own(void *self, struct buf *out)
         "# TYPE infrafs_metrics_runs gauge\ninfrafs_metrics_runs %" PRIu64 "\n"
         "# HELP infrafs_metrics_samples_total Samples taken.\n"
         "# TYPE infrafs_metrics_samples_total counter\ninfrafs_metrics_samples_total %" PRIu64 "\n"
-        "# HELP infrafs_metrics_samples_refused_total Samples refused: too old, or another value at the same time.\n"
+        "# HELP infrafs_metrics_samples_refused_total Samples refused: too old, or another value "
+        "at the same time.\n"
         "# TYPE infrafs_metrics_samples_refused_total counter\n"
         "infrafs_metrics_samples_refused_total{reason=\"duplicate\"} %" PRIu64 "\n"
         "infrafs_metrics_samples_refused_total{reason=\"out_of_order\"} %" PRIu64 "\n",

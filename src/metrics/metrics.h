@@ -13,6 +13,7 @@ struct metrics {
     struct domain_env env; /* a copy; what it points to lives longer */
     struct db *db;
     struct metadata *metadata;
+    struct known *known; /* series of remote writers */
     struct scraper *scraper;
     int64_t started_unix_ms;
 };

@@ -27,7 +27,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             sink += hash_bytes(r->metadata.help.data, r->metadata.help.len, 0);
             continue;
         }
-        sink += labels_hash(&r->series.labels);
+        sink += hash_bytes(r->series.raw.data, r->series.raw.len, 0);
+        if (remote_labels(r) > 0)
+            sink += labels_hash(&r->series.labels);
         while (remote_sample_next(&r->series.samples, &s) > 0)
             sink += s.bits;
     }

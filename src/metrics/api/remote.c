@@ -83,16 +83,14 @@ static bool labels_good(struct labels *l)
     return labels_duplicate(l) == NULL && labels_get(l, LABEL_NAME).len > 0;
 }
 
-/* 1: a series; 0: one to pass over. The samples stand behind the labels; where they do not, they
- * are found from the first on. */
-static int read_series(struct remote *r, struct slice in)
+int remote_labels(struct remote *r)
 {
-    struct slice rest = in;
+    struct slice rest = r->series_bytes;
     struct field f;
     bool good = true;
     int e;
 
-    r->series = (struct remote_series){.labels = {.items = r->room}, .samples = in};
+    r->series.labels = (struct labels){.items = r->room};
     while ((e = field_get(&rest, &f)) > 0) {
         if (f.number != 1 || f.wire != WIRE_BYTES)
             continue;
@@ -107,6 +105,31 @@ static int read_series(struct remote *r, struct slice in)
     if (e < 0)
         return e;
     return good && labels_good(&r->series.labels);
+}
+
+/* Where the labels end and the samples begin, as every sender orders them. */
+static int read_series(struct remote *r, struct slice in)
+{
+    struct slice rest = in;
+    struct slice before = in;
+    struct field f;
+    int e;
+
+    r->series_bytes = in;
+    r->series = (struct remote_series){.samples = in};
+    while ((e = field_get(&rest, &f)) > 0 && f.number == 1)
+        before = rest;
+    if (e < 0)
+        return e;
+    r->series.samples = before;
+    r->series.raw = slice_of(in.data, in.len - before.len);
+    while (e > 0 && f.number != 1)
+        e = field_get(&rest, &f);
+    if (e > 0) { /* a label behind a sample */
+        r->series.raw = SLICE("");
+        r->series.samples = in;
+    }
+    return e < 0 ? e : 1;
 }
 
 static int read_metadata(struct remote *r, struct slice in)

@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "identity/identity.h"
 #include "metrics/api/api.h"
+#include "metrics/api/known.h"
 #include "metrics/api/remote.h"
 
 #include <errno.h>
@@ -21,6 +22,52 @@ static void add(struct taken *t, struct db_sample sample)
     t->samples[t->n++] = sample;
 }
 
+static void take_metadata(struct metrics *m, const struct remote_metadata *d)
+{
+    static const enum metric_type types[] = {
+        METRIC_UNKNOWN,        METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM,
+        METRIC_GAUGEHISTOGRAM, METRIC_SUMMARY, METRIC_INFO,  METRIC_STATESET};
+
+    metadata_note(m->metadata, d->metric, d->type < 8 ? types[d->type] : METRIC_UNKNOWN, d->unit,
+                  d->help);
+}
+
+/* The ref of the series, SERIES_NONE if it is to be passed over; -EINVAL. */
+static int series_of(struct metrics *m, struct remote *r, uint32_t *ret)
+{
+    uint64_t hash = 0;
+    int e;
+
+    *ret = SERIES_NONE;
+    if (r->series.raw.len > 0) {
+        hash = known_hash(m->known, r->series.raw);
+        *ret = known_find(m->known, hash);
+        if (*ret != SERIES_NONE)
+            return 0;
+    }
+    e = remote_labels(r);
+    if (e <= 0)
+        return e;
+    *ret = db_series(m->db, &r->series.labels);
+    if (hash != 0)
+        known_add(m->known, hash, *ret);
+    return 0;
+}
+
+static int take_series(struct metrics *m, struct remote *r, struct taken *t)
+{
+    struct remote_sample s;
+    uint32_t ref;
+    int e = series_of(m, r, &ref);
+
+    while (e == 0 && (e = remote_sample_next(&r->series.samples, &s)) > 0) {
+        if (ref != SERIES_NONE)
+            add(t, (struct db_sample){ref, s.ts_ms, s.bits});
+        e = 0;
+    }
+    return e;
+}
+
 /* All samples of a message, which is valid to its end, or nothing. */
 static int take_message(struct metrics *m, struct slice message, struct taken *t)
 {
@@ -29,25 +76,9 @@ static int take_message(struct metrics *m, struct slice message, struct taken *t
 
     remote_init(r, message);
     while ((e = remote_next(r)) > 0) {
-        struct remote_sample s;
-        uint32_t ref = SERIES_NONE;
-
-        if (e == REMOTE_METADATA) {
-            static const enum metric_type types[] = {
-                METRIC_UNKNOWN,        METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM,
-                METRIC_GAUGEHISTOGRAM, METRIC_SUMMARY, METRIC_INFO,  METRIC_STATESET};
-
-            metadata_note(m->metadata, r->metadata.metric,
-                          r->metadata.type < 8 ? types[r->metadata.type] : METRIC_UNKNOWN,
-                          r->metadata.unit, r->metadata.help);
-            continue;
-        }
-        while ((e = remote_sample_next(&r->series.samples, &s)) > 0) {
-            if (ref == SERIES_NONE)
-                ref = db_series(m->db, &r->series.labels);
-            add(t, (struct db_sample){ref, s.ts_ms, s.bits});
-        }
-        if (e < 0)
+        if (e == REMOTE_METADATA)
+            take_metadata(m, &r->metadata);
+        else if ((e = take_series(m, r, t)) < 0)
             break;
     }
     free(r);

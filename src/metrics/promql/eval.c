@@ -129,9 +129,15 @@ void print_value(struct buf *out, double v)
 {
     double magnitude = fabs(v);
     char text[DOUBLE_TEXT_MAX];
-    size_t n = double_print(v, text);
-    const char *e = magnitude > 0 && magnitude < 1e-4 ? memchr(text, 'e', n) : NULL;
+    const char *e;
+    size_t n;
 
+    if (v >= 0 && v < 1e15 && v == (double)(uint64_t)v && !signbit(v)) {
+        buf_add_u64(out, (uint64_t)v);
+        return;
+    }
+    n = double_print(v, text);
+    e = magnitude > 0 && magnitude < 1e-4 ? memchr(text, 'e', n) : NULL;
     if (e == NULL || magnitude < 1e-6) {
         buf_add(out, text, n);
         return;
@@ -151,6 +157,11 @@ void print_time(struct buf *out, int64_t ts_ms)
     if (ts_ms < 0)
         buf_add_char(out, '-');
     buf_add_u64(out, (uint64_t)(ts_ms < 0 ? -(ts_ms / 1000) : ts_ms / 1000));
-    if (part != 0)
-        buf_printf(out, ".%03d", (int)(part < 0 ? -part : part));
+    if (part != 0) {
+        unsigned p = (unsigned)(part < 0 ? -part : part);
+        char text[4] = {'.', (char)('0' + p / 100), (char)('0' + p / 10 % 10),
+                        (char)('0' + p % 10)};
+
+        buf_add(out, text, sizeof text);
+    }
 }
