@@ -4,6 +4,7 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -348,6 +349,103 @@ static void test_large_append(void **state)
     down(&f);
 }
 
+#define WRITERS 2
+#define ROUNDS  400
+
+struct crowd {
+    struct fixture *f;
+    int number;
+    int *stopped;
+};
+
+static void *append_thread(void *arg)
+{
+    struct crowd *c = arg;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        char instance[16];
+
+        snprintf(instance, sizeof instance, "w%d-%d", c->number, i % 7);
+        /* seven series, all with samples a second apart */
+        if (put(c->f, series(c->f, "crowd", instance), T0 + i / 7 * 1000, (double)(i / 7 * 1000),
+                NULL) < 0)
+            abort();
+    }
+    return NULL;
+}
+
+static void *flush_thread(void *arg)
+{
+    struct crowd *c = arg;
+
+    while (!__atomic_load_n(c->stopped, __ATOMIC_ACQUIRE))
+        if (db_flush(c->f->db) < 0)
+            abort();
+    return NULL;
+}
+
+/* What was seen once never goes away, and has no holes, whatever moves from the head to runs. */
+static void *read_thread(void *arg)
+{
+    struct crowd *c = arg;
+    size_t before = 0;
+
+    while (!__atomic_load_n(c->stopped, __ATOMIC_ACQUIRE)) {
+        struct query *q;
+        struct query_item item;
+        struct matcher m;
+        size_t n = 0;
+
+        matcher_init(&m, MATCH_EQ, LABEL_NAME, SLICE("crowd"), NULL);
+        query_open(c->f->db, &m, 1, T0, T0 + BUCKET_MS, 0, &q);
+        while (query_next(q, &item) > 0) {
+            for (size_t i = 0; i < item.n; i++)
+                if (item.ts[i] != T0 + (int64_t)i * 1000)
+                    abort();
+            n += item.n;
+        }
+        query_close(q);
+        matcher_done(&m);
+        if (n < before)
+            abort();
+        before = n;
+    }
+    return NULL;
+}
+
+static void test_crowd(void **state)
+{
+    struct fixture f;
+    pthread_t threads[WRITERS + 2];
+    struct crowd crowd[WRITERS + 2];
+    int stopped = 0;
+    struct samples s = {0};
+
+    (void)state;
+    up(&f);
+    log_set_level(LOG_WARN);
+    for (int i = 0; i < WRITERS + 2; i++) {
+        crowd[i] = (struct crowd){.f = &f, .number = i, .stopped = &stopped};
+        pthread_create(&threads[i], NULL,
+                       i < WRITERS ? append_thread : i == WRITERS ? flush_thread : read_thread,
+                       &crowd[i]);
+    }
+    for (int i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    __atomic_store_n(&stopped, 1, __ATOMIC_RELEASE);
+    for (int i = WRITERS; i < WRITERS + 2; i++)
+        pthread_join(threads[i], NULL);
+    log_set_level(LOG_INFO);
+    assert_int_equal(get(&f, "crowd", T0, T0 + BUCKET_MS, 0, &s), WRITERS * 7);
+    assert_int_equal(s.n, WRITERS * ROUNDS);
+    samples_done(&s);
+    restart(&f);
+    get(&f, "crowd", T0, T0 + BUCKET_MS, 0, &s);
+    assert_int_equal(s.n, WRITERS * ROUNDS);
+    samples_done(&s);
+    down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_runs),         cmocka_unit_test(test_many_series),
         cmocka_unit_test(test_order_of_time), cmocka_unit_test(test_retention),
         cmocka_unit_test(test_faults),       cmocka_unit_test(test_large_append),
+        cmocka_unit_test(test_crowd),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
