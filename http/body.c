@@ -1,6 +1,7 @@
 #include "http/request.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/scope.h"
 
 #include <errno.h>
@@ -227,7 +228,7 @@ int body_take(struct request *r, const char *data, size_t *size)
         *size = 0;
     }
     r->received += n;
-    if (r->dropped > BODY_DROP_MAX)
+    if (r->dropped > BODY_DROP_MAX || (r->until_ms > 0 && clock_monotonic_ms() > r->until_ms))
         return -EPIPE;
     look_for_end(r);
     return 0;

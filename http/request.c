@@ -1,6 +1,7 @@
 #include "http/request.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/scope.h"
 
 #include <errno.h>
@@ -295,7 +296,7 @@ static enum MHD_Result first_call(struct request *r)
         return MHD_YES;
     }
     if (progress == NEED_BODY) { /* refused without reading the body */
-        r->close = true;
+        r->close = r->unread = true;
         finish(r);
     }
     return queue_answer(r);
@@ -308,7 +309,10 @@ enum MHD_Result request_handle(struct request *r, const char *method, const char
     if (*size > 0)
         return body_take(r, data, size) < 0 ? MHD_NO : MHD_YES;
     if (r->stage == STAGE_NEW) {
+        int64_t timeout_ms = r->http->limits->request_timeout_ms;
+
         r->counted = true;
+        r->until_ms = timeout_ms > 0 ? clock_monotonic_ms() + timeout_ms : 0;
         __atomic_add_fetch(&r->http->under_way, 1, __ATOMIC_RELAXED);
         if (!request_admit(r, method, version))
             return MHD_YES;
@@ -344,6 +348,8 @@ void request_close(struct request *r)
         __atomic_sub_fetch(&r->http->under_way, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&r->http->parked, 1, __ATOMIC_RELAXED);
     body_wait(r);
+    if (r->unread)
+        request_linger(r);
     r->connection = NULL;
     if (r->begun && !(r->web.route->flags & ROUTE_INLINE)) {
         r->job = job_abandon;

@@ -55,12 +55,14 @@ struct request {
     const char *allow;                 /* of a 405 */
     enum stage stage;
     int result;                        /* 0 or the negative errno to render */
+    int64_t until_ms; /* on the monotonic clock: no more of the body is waited for; 0: no end */
     unsigned tries;
     unsigned handed; /* atomic: what a worker did comes before what the server's thread does next */
     bool counted;                      /* in http->under_way */
     bool begun;                        /* begin returned 0, and end was not called */
     bool showed_credentials;
     bool past_headers;                 /* the first call is over */
+    bool unread;                       /* it was answered without reading the body */
     bool close;                        /* the framing is in doubt: nothing more from this client */
     void (*job)(struct request *r);    /* what the worker does */
     struct stream *stream;
@@ -101,6 +103,11 @@ int body_finish(struct request *r);
 void body_wait(struct request *r); /* until no worker has a piece of it */
 void body_done(struct request *r); /* frees */
 void body_end(struct request *r);  /* calls the route's end, once */
+
+/* linger.c: the connection will be closed though the client is still sending. The kernel would answer
+ * that with a reset, and the client might lose the answer; so the socket is kept for a while, and
+ * what comes is dropped (RFC 9112 section 9.6). */
+void request_linger(struct request *r);
 
 /* answer.c: makes r->response and r->status from r->resp, in any thread. */
 void answer_build(struct request *r);

@@ -23,6 +23,7 @@ struct http {
     size_t n_listeners;
     unsigned under_way; /* atomic: requests whose headers have arrived, and not answered */
     unsigned parked;    /* atomic: suspended connections, and requests not yet freed */
+    unsigned lingering; /* atomic: see linger.c */
     bool stopping;      /* atomic: answers close their connections */
     bool refusing;      /* atomic: nothing is served any more */
     struct web_page *page;   /* the web page */

@@ -179,16 +179,18 @@ static inline int client_open(const struct test_server *s)
     return fd;
 }
 
-static inline void client_send(int fd, const void *bytes, size_t n)
+/* False: the connection was reset before all was sent. */
+static inline bool client_send(int fd, const void *bytes, size_t n)
 {
     while (n > 0) {
         ssize_t sent = send(fd, bytes, n, MSG_NOSIGNAL);
 
         if (sent <= 0)
-            return; /* refused: the answer tells */
+            return false;
         bytes = (const char *)bytes + sent;
         n -= (size_t)sent;
     }
+    return true;
 }
 
 /* Reads what comes within ms, or until the end. True: the connection was closed. */

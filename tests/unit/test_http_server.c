@@ -549,8 +549,7 @@ static void test_cases(void **state)
         if (closed != cases[i].closed)
             fail_msg("%s: %s: %s", cases[i].name, closed ? "closed" : "open", got.data);
     }
-    assert_int_equal(begun,
-                     ended);
+    assert_int_equal(begun, ended);
 }
 
 static void expect(const char *send, int status, const char *want)
@@ -793,6 +792,30 @@ static void test_limits(void **state)
     expect(text.data, 401, "log in");
 }
 
+/* A client that is refused while it sends, and does not look at the answer before it has sent all.
+ */
+static void test_refused_while_sending(void **state)
+{
+    static const char *const heads[] = {
+        "PATCH /upload?refuse=1 HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n1800000\r\n",
+        "PUT /upload?refuse=1 HTTP/1.1\r\n" H "Content-Length: 25165824\r\n\r\n",
+    };
+    autofree char *bytes = xcalloc(1, 24u << 20);
+
+    (void)state;
+    for (size_t i = 0; i < array_size(heads); i++) {
+        int fd = client_open(&server);
+        autobuf out = {0};
+
+        client_send(fd, heads[i], strlen(heads[i]));
+        assert_true(client_send(fd, bytes, 24u << 20));
+        assert_true(client_read(fd, &out, 5000));
+        assert_int_equal(status_of(&out), 403);
+        assert_non_null(strstr(out.data, "not here"));
+        close(fd);
+    }
+}
+
 struct crowd {
     _Atomic unsigned good;
 };
@@ -897,12 +920,19 @@ static void test_port_in_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),    cmocka_unit_test(test_logins),
-        cmocka_unit_test(test_commit),   cmocka_unit_test(test_audit),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_blobs),
-        cmocka_unit_test(test_vanish),   cmocka_unit_test(test_large_upload),
-        cmocka_unit_test(test_limits),   cmocka_unit_test(test_crowd),
-        cmocka_unit_test(test_stop),     cmocka_unit_test(test_https_on_a_plain_port),
+        cmocka_unit_test(test_cases),
+        cmocka_unit_test(test_logins),
+        cmocka_unit_test(test_commit),
+        cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_blobs),
+        cmocka_unit_test(test_vanish),
+        cmocka_unit_test(test_large_upload),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_refused_while_sending),
+        cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_https_on_a_plain_port),
         cmocka_unit_test(test_port_in_use),
     };
 
