@@ -435,7 +435,7 @@ int image_upload_finish(struct op *op, struct upload *u, const struct digest *wa
     struct digest sealed;
     int r;
 
-    r = blob_seal(u->stage, want, &sealed);
+    r = blob_seal_early(u->stage, want, &sealed); /* link_put() syncs */
     if (r == -EBADMSG)
         return op_fail(op, EBADMSG, "the content is not %s", digest_print(want, text));
     u->stage = NULL;

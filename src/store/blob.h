@@ -34,6 +34,9 @@ ssize_t blob_stage_read(struct blob_stage *stage, uint64_t offset, void *buf, si
  * existed. `want` NULL: whatever it is; its algorithm may differ from the stage's, at the price of
  * reading the content again. Durable on return. */
 int blob_seal(struct blob_stage *stage, const struct digest *want, struct digest *ret);
+/* The same, but durable only with the caller's next durable commit, which carries it: for who makes
+ * one anyway, so that an upload costs one sync. */
+int blob_seal_early(struct blob_stage *stage, const struct digest *want, struct digest *ret);
 void blob_stage_drop(struct blob_stage *stage); /* forget it and its bytes; NULL is fine */
 
 /* Stage, write and seal in one: for content in memory. */

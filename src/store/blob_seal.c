@@ -50,7 +50,7 @@ static int refresh(struct store *s, const struct digest *d, struct catalog_row *
 }
 
 /* The content in its place, then the row that makes it count. */
-static int seal_new(struct blob_stage *stage, const struct digest *d)
+static int seal_new(struct blob_stage *stage, const struct digest *d, unsigned flags)
 {
     struct store *s = stage->store;
     struct store_batch *b = catalog_batch(s);
@@ -71,7 +71,7 @@ static int seal_new(struct blob_stage *stage, const struct digest *d)
     catalog_put(b, d, &row);
     if (stage->has_row)
         stage_unmark(b, stage->id);
-    r = batch_commit(b, STORE_DURABLE);
+    r = batch_commit(b, flags);
     doubtful = b->doubtful;
     store_batch_free(b);
     if (r == 0) {
@@ -84,7 +84,7 @@ static int seal_new(struct blob_stage *stage, const struct digest *d)
     return r; /* doubtful: the next start finds out whether the row was written, and sweeps */
 }
 
-static int seal(struct blob_stage *stage, const struct digest *d)
+static int seal(struct blob_stage *stage, const struct digest *d, unsigned flags)
 {
     struct catalog_row row;
     int r;
@@ -92,7 +92,7 @@ static int seal(struct blob_stage *stage, const struct digest *d)
     guard(digest_stripe(stage->store, d));
     r = catalog_get(stage->store, d, &row);
     if (r == -ENOENT)
-        return seal_new(stage, d);
+        return seal_new(stage, d, flags);
     if (r < 0)
         return r;
     r = refresh(stage->store, d, &row);
@@ -100,7 +100,8 @@ static int seal(struct blob_stage *stage, const struct digest *d)
     return r;
 }
 
-int blob_seal(struct blob_stage *stage, const struct digest *want, struct digest *ret)
+static int seal_as(struct blob_stage *stage, const struct digest *want, struct digest *ret,
+                   unsigned flags)
 {
     struct digest got;
     int r = stage->err;
@@ -113,11 +114,21 @@ int blob_seal(struct blob_stage *stage, const struct digest *want, struct digest
     if (r == 0 && want != NULL && !digest_eq(want, &got))
         return -EBADMSG;
     if (r == 0)
-        r = seal(stage, &got);
+        r = seal(stage, &got, flags);
     blob_stage_drop(stage);
     if (r == 0 && ret != NULL)
         *ret = got;
     return r;
+}
+
+int blob_seal(struct blob_stage *stage, const struct digest *want, struct digest *ret)
+{
+    return seal_as(stage, want, ret, STORE_DURABLE);
+}
+
+int blob_seal_early(struct blob_stage *stage, const struct digest *want, struct digest *ret)
+{
+    return seal_as(stage, want, ret, 0);
 }
 
 int blob_put(struct store *s, enum digest_algorithm algorithm, const void *bytes, size_t n,
