@@ -87,17 +87,12 @@ void changed_file(struct op *op, const char *project, const char *file)
     op_changed(op, CHANGE_CONTENT, "/packages/%s/@sha256sums", project);
 }
 
-static struct slice file_partition(const struct package_file *f, char text[PARTITION_MAX])
-{
-    return project_partition(f->project, text);
-}
-
 /* Puts `f` in the place of `old`, or nothing; -EAGAIN if the row is not `old` any more. */
 static int replace_row(struct packages *pk, const struct package_file *old,
                        const struct package_file *f)
 {
     char text[PARTITION_MAX];
-    struct store_batch *batch = store_batch_new(pk->store, file_partition(old, text));
+    struct store_batch *batch = store_batch_new(pk->store, project_partition(old->project, text));
     autobuf is = {0};
 
     store_batch_expect(batch, slice_str(old->name), old->row);

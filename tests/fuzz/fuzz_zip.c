@@ -1,6 +1,9 @@
 /* The strict zip reader, and the check of a wheel on top of it. */
 #include "base/scope.h"
+#include "packages/inside.h"
 #include "packages/wheel.h"
+
+#include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,6 +24,30 @@ static ssize_t read_bytes(void *ctx, uint64_t offset, void *buf, size_t n)
     return (ssize_t)n;
 }
 
+/* Every entry, from the top down; each folder that is listed must be found. */
+static int visit(void *ctx, const char *name, const struct inside_entry *e)
+{
+    struct inside *in = ctx;
+    autobuf out = {0}, why = {0};
+
+    if (name[0] == 0 || inside_find(in, e->path) == NULL)
+        abort();
+    if (e->is_folder)
+        return inside_list(in, e->path, visit, in);
+    inside_read(in, e, &out, &why);
+    return 0;
+}
+
+static void look_inside(const struct zip_source *source, enum package_kind kind)
+{
+    struct inside *in = NULL;
+    autobuf why = {0};
+
+    if (inside_open(source, kind, &in, &why) == 0)
+        inside_list(in, "", visit, in);
+    inside_close(in);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes bytes = {data, size};
@@ -39,5 +66,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     zip_close(z);
     if (package_filename_parse(SLICE("foo-1.0-py3-none-any.whl"), &name, NULL) == 0)
         wheel_check(&source, &name, &text, &metadata, &why);
+    look_inside(&source, PACKAGE_WHEEL);
     return 0;
 }
