@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/scope.h"
 #include "config_schema.h"
 
@@ -12,6 +13,8 @@
 #include <stdlib.h>
 
 #define DEFAULT_FILE   "/etc/infrafs/infrafs.yml"
+#define PREFIX         "INFRAFS_" /* of variables of the environment */
+#define PREFIX_LEN     (sizeof PREFIX - 1)
 #define FILE_MAX_BYTES (1u << 20)
 
 DEFINE_SCOPE(yaml, struct yaml, yaml_free)
@@ -131,14 +134,39 @@ static int read_text(struct config *c, struct slice text, struct buf *why)
 
 static void environment_name(const struct config_key *key, char name[64])
 {
-    snprintf(name, 64, "INFRAFS_%s%s%s", key->section != NULL ? key->section : "",
+    snprintf(name, 64, PREFIX "%s%s%s", key->section != NULL ? key->section : "",
              key->section != NULL ? "_" : "", key->name);
     for (char *p = name; *p != 0; p++)
         *p = (char)toupper((unsigned char)*p);
 }
 
+/* A variable that is nearly one of ours is a mistake; others of our prefix may be somebody else's. */
+static void warn_of_variables(void)
+{
+    const char *names[64] = {0};
+    char texts[64][64];
+    size_t n = 0;
+
+    for (const struct config_key *key = config_keys; key->name != NULL; key++, n++) {
+        environment_name(key, texts[n]);
+        names[n] = texts[n] + PREFIX_LEN;
+    }
+    for (char **v = environ; *v != NULL; v++) {
+        autofree char *name = xstrndup(*v, strcspn(*v, "="));
+        const char *near;
+
+        if (strncmp(name, PREFIX, PREFIX_LEN) != 0)
+            continue;
+        near = nearest_name(name + PREFIX_LEN, names);
+        if (near != NULL && strcmp(near, name + PREFIX_LEN) != 0)
+            log_line(LOG_WARN, NULL, "config.environment", "unknown=%s meant=" PREFIX "%s", name,
+                     near);
+    }
+}
+
 static int read_environment(struct config *c, struct buf *why)
 {
+    warn_of_variables();
     for (const struct config_key *key = config_keys; key->name != NULL; key++) {
         char name[64];
         const char *text;

@@ -8,8 +8,11 @@
 #include "identity/userfile.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sodium.h>
 #include <sys/random.h>
+
+#define LOGINS_WAITING_MAX 4u /* they hold threads that others need */
 
 static const char *const team[] = {"default", "team", NULL};
 
@@ -167,13 +170,20 @@ static char *copy_hash(struct users *u, struct slice name, bool *ret_known)
     return hash;
 }
 
-static bool compute(struct users *u, const char *hash, struct slice password)
+/* 1, 0, or -EBUSY if more than waiting_max threads wait to compute one. */
+static int compute(struct users *u, const char *hash, struct slice password, unsigned waiting_max)
 {
     bool right;
 
     pthread_mutex_lock(&u->check_lock);
+    if (u->hashing >= u->hashing_max && u->waiting >= waiting_max) {
+        pthread_mutex_unlock(&u->check_lock);
+        return -EBUSY;
+    }
+    u->waiting++;
     while (u->hashing >= u->hashing_max)
         pthread_cond_wait(&u->check_done, &u->check_lock);
+    u->waiting--;
     u->hashing++;
     pthread_mutex_unlock(&u->check_lock);
     right = password_verify(hash, password);
@@ -206,7 +216,7 @@ static bool check_once(struct users *u, struct slice name, const char *hash, str
         c->next = u->checks;
         u->checks = c;
         pthread_mutex_unlock(&u->check_lock);
-        right = compute(u, hash, password);
+        right = compute(u, hash, password, UINT_MAX) > 0; /* its callers have threads of their own */
         pthread_mutex_lock(&u->check_lock);
         c->right = right;
         c->done = true;
@@ -320,12 +330,18 @@ int users_verify(struct identities *ids, struct op *op, struct slice user, struc
     struct users *u = ids->users;
     autofree char *hash = NULL;
     bool known;
+    int r;
 
     users_look(u, true);
     hash = copy_hash(u, user, &known);
     if (hash == NULL)
         return op_fail(op, EPERM, "no users yet: run 'infrafs user add NAME'");
-    if (password.len == 0 || password.len > PASSWORD_MAX || !compute(u, hash, password) || !known)
+    if (password.len == 0 || password.len > PASSWORD_MAX)
+        return op_fail(op, EPERM, "wrong user or password");
+    r = compute(u, hash, password, LOGINS_WAITING_MAX);
+    if (r < 0)
+        return op_fail(op, EBUSY, "too many logins at this moment; try again");
+    if (r == 0 || !known)
         return op_fail(op, EPERM, "wrong user or password");
     upgrade(u, user, hash, password);
     return 0;

@@ -42,6 +42,7 @@ struct users {
     pthread_cond_t check_done;
     struct checking *checks;
     unsigned hashing, hashing_max;      /* threads that compute a hash now, and may */
+    unsigned waiting;                   /* threads that wait to compute one */
 
     pthread_mutex_t watch_lock;         /* guards all below */
     struct stat seen;                   /* of the file as it was read */

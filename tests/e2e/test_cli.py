@@ -144,6 +144,10 @@ def test_config(tmp_path):
     r = cli("config", "check", file)
     assert r.returncode == CONFIG
     assert f"{file}: line 2, column 11: unknown key 'retenton'; did you mean 'retention'?" in r.err
+    r = cli("config", "check", environment={"INFRAFS_METRICS_RETENTON": "3d", "INFRAFS_OTHER_THING": "x", "INFRAFS_ADDR": "x",
+                                                 "INFRAFS_TOKEN": "x", "INFRAFS_BIN": "x"})
+    assert r.returncode == 0 and "unknown=INFRAFS_METRICS_RETENTON meant=INFRAFS_METRICS_RETENTION" in r.err
+    assert len(r.err.splitlines()) == 1
     r = cli("config", "check", environment={"INFRAFS_LISTEN": "8080"})
     assert r.returncode == CONFIG and "INFRAFS_LISTEN: '8080' is not an address and port" in r.err
 
