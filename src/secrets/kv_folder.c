@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/scope.h"
+#include "base/utf8.h"
 #include "node.h"
 #include "secrets/kv_internal.h"
 
@@ -28,6 +29,8 @@ int kv_path_check(struct op *op, const char *path)
 
     if (len > KV_PATH_BYTES)
         return op_fail(op, EINVAL, "a path is up to %d bytes", KV_PATH_BYTES);
+    if (!utf8_valid(slice_of(path, len)))
+        return op_fail(op, EINVAL, "a path is UTF-8");
     for (const char *p = path; *p != 0;) {
         size_t n = strcspn(p, "/");
 

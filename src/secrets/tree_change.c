@@ -1,6 +1,7 @@
 #include "secrets/tree_change.h"
 
 #include "base/scope.h"
+#include "base/utf8.h"
 #include "secrets/tree_file.h"
 
 #include <errno.h>
@@ -192,6 +193,8 @@ static int rename_field(struct op *op, struct place *from, struct place *to, uns
         return -EEXIST;
     if (r == 0 && to->path[0] == 0)
         r = op_fail(op, EPERM, "a secret's fields lie in a folder of their own: mkdir first");
+    if (r == 0 && !utf8_valid(to->field))
+        r = op_fail(op, EINVAL, "a field's name is UTF-8");
     if (r == 0)
         r = place_check(op, to, to->has_secret ? POLICY_UPDATE : POLICY_CREATE);
     if (r < 0)

@@ -1,6 +1,7 @@
 /* tree_env.c: a secret as lines that a shell, systemd's EnvironmentFile= and docker's --env-file
  * read: KEY=value, quoted where it must be. */
 #include "base/json.h"
+#include "base/utf8.h"
 #include "secrets/tree_file.h"
 
 #include <errno.h>
@@ -28,7 +29,7 @@ static bool is_env_key(struct slice s)
         if ((unsigned char)p[i] <= ' ' || p[i] == '=' || p[i] == '#' || p[i] == '\'' || p[i] == '"')
             return false;
     }
-    return s.len > 0 && !slice_eq(s, SLICE("export"));
+    return s.len > 0 && utf8_valid(s) && !slice_eq(s, SLICE("export"));
 }
 
 static void print_quoted(struct slice s, struct buf *out)

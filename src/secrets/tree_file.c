@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/scope.h"
+#include "base/utf8.h"
 #include "config.h"
 
 #include <errno.h>
@@ -117,6 +118,8 @@ static int check_new_field(struct op *op, const struct place *p, unsigned flags)
         return op_fail(op, EPERM, "a secret's fields lie in a folder of their own: mkdir first");
     if (p->field.len > KV_NAME_BYTES)
         return op_fail(op, ENAMETOOLONG, "a field's name has up to %d bytes", KV_NAME_BYTES);
+    if (!utf8_valid(p->field))
+        return op_fail(op, EINVAL, "a field's name is UTF-8");
     return place_check(op, p, p->has_secret ? POLICY_UPDATE : POLICY_CREATE);
 }
 

@@ -251,6 +251,10 @@ static void odd_names(void **state)
     assert_string_equal(get(f, "s/@nothing"), "ENOENT");
     assert_int_equal(put(f, "s/@@y", "new"), 0);
     assert_int_equal(put(f, "s/@key:child", "6b"), 0);
+    assert_int_equal(put(f, "s/\xff", "latin"), -EINVAL);
+    assert_int_equal(rename_(f, "s/@@y", "s/\xff"), -EINVAL);
+    assert_int_equal(mkdir_(f, "\xff"), -EINVAL);
+    assert_int_equal(put(f, "s/@env", "a\xff=1\n"), -EINVAL);
     http(f, "GET", "/v1/secret/data/s", "", 200, "\"@y\":\"new\"");
     http(f, "GET", "/v1/secret/data/s", "", 200, "\"child\":\"6b\"");
     http(f, "PUT", "/v1/secret/data/@at/x", "{\"data\":{\"f\":\"at\"}}", 200, NULL);
