@@ -102,8 +102,12 @@ int run_help(const struct command_line *line)
 {
     char name[64];
 
-    if (line_option(line, "all") != NULL) {
-        help_manual(stdout);
+    if (line_option(line, "man") != NULL) {
+        manual_page(stdout);
+        return EX_OK;
+    }
+    if (line_option(line, "completion") != NULL) {
+        manual_completion(stdout);
         return EX_OK;
     }
     if (line->n_operands == 0) {

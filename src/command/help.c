@@ -95,12 +95,3 @@ bool help_one(FILE *out, const char *name)
     }
     return found;
 }
-
-void help_manual(FILE *out)
-{
-    help_all(out);
-    for (const struct command *c = command_table; c->name != NULL; c++) {
-        fputc('\n', out);
-        help_command(out, c);
-    }
-}

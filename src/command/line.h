@@ -60,7 +60,9 @@ void command_flags(const struct command_line *line, const char **listen,
 void help_all(FILE *out);
 bool help_one(FILE *out, const char *name);
 void help_command(FILE *out, const struct command *command);
-void help_manual(FILE *out); /* every command, one after the other */
+/* manual.c */
+void manual_page(FILE *out);       /* roff, for man(1) */
+void manual_completion(FILE *out); /* for bash */
 
 int run_serve(const struct command_line *line);
 int run_help(const struct command_line *line);

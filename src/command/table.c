@@ -46,7 +46,8 @@ static const struct command_option gc_options[] = {
     END,
 };
 static const struct command_option help_options[] = {
-    {"all", 0, NULL, "print the help of every command, as a manual"},
+    {"man", 0, NULL, "print the manual page, for man -l -"},
+    {"completion", 0, NULL, "print the completion for bash"},
     END,
 };
 static const struct command_option no_options[] = {END};

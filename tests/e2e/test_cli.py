@@ -60,9 +60,32 @@ def test_help_and_version():
         assert r.returncode == 0 and r.out.startswith(f"usage: infrafs {command}")
         assert r.out == cli("help", *command.split()).out
     assert "usage: infrafs user add" in cli("help", "user").out
-    r = cli("help", "--all")
+    r = cli("help", "serve")
     assert all(line == line.rstrip() for line in r.out.splitlines())
-    assert max(map(len, r.out.splitlines())) <= 90
+    assert max(map(len, r.out.splitlines())) <= 82
+
+
+def test_manual_and_completion(tmp_path):
+    page = tmp_path / "infrafs.8"
+    page.write_bytes(cli("help", "--man").stdout)
+    r = subprocess.run([need("man"), "--warnings", "-l", str(page)], capture_output=True,
+                       env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"})
+    text = r.stdout.decode()
+    assert r.returncode == 0 and r.stderr == b"", r.stderr
+    assert "infrafs user add NAME" in text and "--password-stdin" in text and "EXIT STATUS" in text
+    script = tmp_path / "completion"
+    script.write_bytes(cli("help", "--completion").stdout)
+
+    def complete(*words):
+        line = f"source {script}; COMP_WORDS=(infrafs {' '.join(repr(w) for w in words)}); COMP_CWORD={len(words)}; _infrafs; echo ${{COMPREPLY[@]}}"
+        return run("bash", "-c", line).text.split()
+
+    assert complete("us") == ["user"]
+    assert "serve" in complete("") and complete("").count("user") == 1
+    assert complete("user", "") == ["add", "passwd", "remove", "list"]
+    assert complete("user", "add", "--pass") == ["--password-stdin"]
+    assert complete("serve", "--no") == ["--no-mount"]
+    assert complete("gc", "--dry") == ["--dry-run"]
 
 
 def test_users(tmp_path):
