@@ -21,6 +21,19 @@ static int too_large(struct request *r)
     return op_fail(&r->op, EFBIG, "the body is larger than %" PRIu64 " bytes", limit_of(r));
 }
 
+/* Large pieces, unless so many uploads are under way that they would take too much memory. */
+static size_t piece_of(struct request *r)
+{
+    uint64_t length = r->web.content_length;
+
+    if (length <= STREAM_PIECE_SMALL)
+        return length > 0 ? (size_t)length : 1;
+    if (__atomic_add_fetch(&r->http->body_bytes, 2 * STREAM_PIECE, __ATOMIC_RELAXED) <= BODIES_MAX)
+        return STREAM_PIECE;
+    __atomic_sub_fetch(&r->http->body_bytes, 2 * STREAM_PIECE, __ATOMIC_RELAXED);
+    return STREAM_PIECE_SMALL;
+}
+
 static int begin_stream(struct request *r)
 {
     struct stream *s;
@@ -34,9 +47,7 @@ static int begin_stream(struct request *r)
     s = xcalloc(1, sizeof *s);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->idle, NULL);
-    s->piece = STREAM_PIECE;
-    if (r->web.content_length < s->piece)
-        s->piece = r->web.content_length > 0 ? (size_t)r->web.content_length : 1;
+    s->piece = piece_of(r);
     r->stream = s;
     return 0;
 }
@@ -286,6 +297,8 @@ void body_done(struct request *r)
         return;
     free_piece(r, r->stream->fill);
     free_piece(r, r->stream->full);
+    if (r->stream->piece == STREAM_PIECE)
+        __atomic_sub_fetch(&r->http->body_bytes, 2 * STREAM_PIECE, __ATOMIC_RELAXED);
     pthread_mutex_destroy(&r->stream->lock);
     pthread_cond_destroy(&r->stream->idle);
     free(take(r->stream));

@@ -19,7 +19,9 @@ enum stage {
     STAGE_ANSWER,    /* `response` is ready to be queued */
 };
 
-#define STREAM_PIECE (256u << 10)
+/* As large as a chunk of a stored blob, which then needs no copy. */
+#define STREAM_PIECE       (1u << 20)
+#define STREAM_PIECE_SMALL (64u << 10)
 /* What is read of a body that was refused, so that the connection can be kept. */
 #define BODY_DROP_MAX (8u << 20)
 /* What somebody who is not known may send to be held in memory. */
