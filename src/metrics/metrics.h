@@ -18,9 +18,9 @@ struct metrics {
     int64_t started_unix_ms;
 };
 
-/* Queries; as Prometheus' defaults. */
+/* Queries; as Prometheus' defaults, but for the samples, each of which is 16 bytes of memory. */
 #define QUERY_LOOKBACK_MS (5 * 60 * 1000)
-#define QUERY_SAMPLES_MAX 50000000
+#define QUERY_SAMPLES_MAX 10000000
 #define QUERY_TIMEOUT_MS  (2 * 60 * 1000)
 #define QUERY_POINTS_MAX  11000
 #define WRITE_BYTES_MAX   (32u << 20)

@@ -219,6 +219,36 @@ static void test_posted_forms(void **state)
     assert_string_equal(web_test_header(&t, "Content-Type"), "application/json");
 }
 
+/* Above a mebibyte it is made while it is sent; the bytes are the same. */
+static void test_a_large_result(void **state)
+{
+    enum { N = 60000 };
+    struct label room[] = {{LABEL_NAME, SLICE("large")}};
+    uint32_t ref = db_series(w.m->db, &(struct labels){room, 1});
+    struct db_sample *all = malloc(N * sizeof *all);
+    struct db_result ignored;
+    json_error_t error;
+    json_t *answer;
+    json_t *values;
+
+    (void)state;
+    for (int i = 0; i < N; i++)
+        all[i] = (struct db_sample){ref, T + i * 1001, double_bits(i * 0.5)};
+    assert_int_equal(db_append(w.m->db, all, N, &ignored), 0);
+    free(all);
+    assert_int_equal(
+        web_test_call(&t, "GET", "/api/v1/query?query=large%5B1d%5D&time=1700070000", NULL, SLICE("")),
+        200);
+    assert_int_equal(t.resp.body, WEB_STREAM);
+    answer = json_loads(web_test_text(&t), 0, &error);
+    assert_non_null(answer);
+    values = json_object_get(
+        json_array_get(json_object_get(json_object_get(answer, "data"), "result"), 0), "values");
+    assert_int_equal(json_array_size(values), N);
+    assert_string_equal(json_string_value(json_array_get(json_array_get(values, N - 1), 1)), "29999.5");
+    json_decref(answer);
+}
+
 static void test_federate(void **state)
 {
     autobuf expected = {0};
@@ -427,6 +457,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_posted_forms),
+        cmocka_unit_test(test_a_large_result),
         cmocka_unit_test(test_federate),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_remote_write),

@@ -1,10 +1,9 @@
 /* /api/v1/query and /api/v1/query_range. */
+#include "base/alloc.h"
 #include "base/clock.h"
-#include "base/shim.h"
-#include "metrics/api/api.h"
+#include "metrics/api/result.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 static int parse_query(struct web_request *req, struct expr *ret)
 {
@@ -52,58 +51,6 @@ static int eval(struct web_request *req, const struct eval *ev, const struct exp
     return 0;
 }
 
-static void put_point(struct buf *out, int64_t ts_ms, double v)
-{
-    buf_add_char(out, '[');
-    print_time(out, ts_ms);
-    buf_add_str(out, ",\"");
-    print_value(out, v);
-    buf_add_str(out, "\"]");
-}
-
-static void json_point(struct json *j, int64_t ts_ms, double v)
-{
-    autobuf text = {0};
-
-    put_point(&text, ts_ms, v);
-    json_raw(j, buf_slice(&text));
-}
-
-static void json_series(struct json *j, const struct result_series *s, bool matrix)
-{
-    autobuf text = {0};
-
-    json_object(j);
-    json_key(j, "metric");
-    json_labels(j, s->labels, s->n_labels);
-    if (matrix)
-        buf_add_char(&text, '[');
-    for (size_t i = 0; i < s->n_points; i++) {
-        if (i > 0)
-            buf_add_char(&text, ',');
-        put_point(&text, s->points[i].ts_ms, s->points[i].v);
-    }
-    if (matrix)
-        buf_add_char(&text, ']');
-    json_kraw(j, matrix ? "values" : "value", buf_slice(&text));
-    json_object_end(j);
-}
-
-static bool json_result(struct json *j, const struct result *r, const char *type, uint64_t limit)
-{
-    size_t n = limit > 0 && limit < r->n ? (size_t)limit : r->n;
-
-    json_object(j);
-    json_kstr(j, "resultType", type);
-    json_key(j, "result");
-    json_array(j);
-    for (size_t i = 0; i < n; i++)
-        json_series(j, &r->series[i], strcmp(type, "matrix") == 0);
-    json_array_end(j);
-    json_object_end(j);
-    return n < r->n;
-}
-
 static void json_constant(struct json *j, const struct expr *e, int64_t ts_ms)
 {
     autobuf text = {0};
@@ -113,23 +60,20 @@ static void json_constant(struct json *j, const struct expr *e, int64_t ts_ms)
               e->kind == EXPR_STRING   ? "string"
               : e->kind == EXPR_SCALAR ? "scalar"
                                        : "vector");
-    json_key(j, "result");
-    if (e->kind == EXPR_VECTOR) {
-        json_array(j);
-        json_series(
-            j, &(struct result_series){.points = &(struct point){ts_ms, e->number}, .n_points = 1},
-            false);
-        json_array_end(j);
-    } else if (e->kind == EXPR_SCALAR) {
-        json_point(j, ts_ms, e->number);
+    if (e->kind == EXPR_VECTOR)
+        buf_add_str(&text, "[{\"metric\":{},\"value\":");
+    if (e->kind != EXPR_STRING) {
+        result_point(&text, ts_ms, e->number);
     } else {
         buf_add_char(&text, '[');
         print_time(&text, ts_ms);
         buf_add_str(&text, ",\"");
         json_escape(&text, e->string);
         buf_add_str(&text, "\"]");
-        json_raw(j, buf_slice(&text));
     }
+    if (e->kind == EXPR_VECTOR)
+        buf_add_str(&text, "}]");
+    json_kraw(j, "result", buf_slice(&text));
     json_object_end(j);
 }
 
@@ -140,7 +84,6 @@ int api_query(struct web_request *req, struct web_response *resp)
     struct expr e = {0};
     struct result result = {0};
     uint64_t limit = 0;
-    bool truncated = false;
     int64_t ts_ms = clock_unix_ms();
     int r = prom_begin(&a, req, resp);
 
@@ -156,17 +99,17 @@ int api_query(struct web_request *req, struct web_response *resp)
     if (r < 0)
         return prom_fail(&a, r);
     ev.start_ms = ev.end_ms = ts_ms;
-    if (e.kind == EXPR_SELECTOR || e.kind == EXPR_RANGE) {
-        r = eval(req, &ev, &e, &result);
-        if (r == 0)
-            truncated =
-                json_result(&a.json, &result, e.kind == EXPR_RANGE ? "matrix" : "vector", limit);
-    } else {
+    if (e.kind != EXPR_SELECTOR && e.kind != EXPR_RANGE) {
         json_constant(&a.json, &e, ts_ms);
+        return prom_end(&a, false);
     }
-    result_done(&result);
+    r = eval(req, &ev, &e, &result);
+    if (r == 0)
+        r = result_send(&a, &result, e.kind == EXPR_RANGE ? RESULT_MATRIX : RESULT_VECTOR, limit);
+    else
+        prom_fail(&a, r);
     promql_done(&e);
-    return r < 0 ? prom_fail(&a, r) : prom_end(&a, truncated);
+    return r;
 }
 
 static int read_bound(struct web_request *req, const char *name, int64_t *ret_ms)
@@ -210,22 +153,16 @@ static int read_range(struct web_request *req, struct eval *ev)
 }
 
 /* A number at every step. */
-static void json_constant_range(struct json *j, const struct expr *e, const struct eval *ev)
+static void constant_range(const struct expr *e, const struct eval *ev, struct result *ret)
 {
     size_t n = (size_t)((ev->end_ms - ev->start_ms) / ev->step_ms) + 1;
-    struct point *points = malloc(n * sizeof *points);
-    struct result_series s = {.points = points, .n_points = points != NULL ? n : 0};
 
-    for (size_t i = 0; i < s.n_points; i++)
-        points[i] = (struct point){ev->start_ms + (int64_t)i * ev->step_ms, e->number};
-    json_object(j);
-    json_kstr(j, "resultType", "matrix");
-    json_key(j, "result");
-    json_array(j);
-    json_series(j, &s, true);
-    json_array_end(j);
-    json_object_end(j);
-    free(points);
+    *ret = (struct result){.series = xcalloc(1, sizeof *ret->series), .n = 1};
+    ret->series[0].points = xmalloc(n * sizeof *ret->series[0].points);
+    for (size_t i = 0; i < n; i++)
+        ret->series[0].points[i] =
+            (struct point){ev->start_ms + (int64_t)i * ev->step_ms, e->number};
+    ret->series[0].n_points = n;
 }
 
 int api_query_range(struct web_request *req, struct web_response *resp)
@@ -235,7 +172,6 @@ int api_query_range(struct web_request *req, struct web_response *resp)
     struct expr e = {0};
     struct result result = {0};
     uint64_t limit = 0;
-    bool truncated = false;
     int r = prom_begin(&a, req, resp);
 
     if (r < 0)
@@ -247,20 +183,19 @@ int api_query_range(struct web_request *req, struct web_response *resp)
         r = read_eval(req, a.m, &ev);
     if (r == 0)
         r = parse_query(req, &e);
-    if (r == 0 && (e.kind == EXPR_RANGE || e.kind == EXPR_STRING)) {
+    if (r == 0 && (e.kind == EXPR_RANGE || e.kind == EXPR_STRING))
         r = op_fail(req->op, EINVAL,
                     "invalid parameter \"query\": invalid expression type \"%s\" for range query, "
                     "must be Scalar or instant Vector",
                     e.kind == EXPR_RANGE ? "range vector" : "string");
-    }
-    if (r == 0 && e.kind == EXPR_SELECTOR) {
+    if (r == 0 && e.kind == EXPR_SELECTOR)
         r = eval(req, &ev, &e, &result);
-        if (r == 0)
-            truncated = json_result(&a.json, &result, "matrix", limit);
-    } else if (r == 0) {
-        json_constant_range(&a.json, &e, &ev);
-    }
-    result_done(&result);
+    else if (r == 0)
+        constant_range(&e, &ev, &result);
+    if (r == 0)
+        r = result_send(&a, &result, RESULT_MATRIX, limit);
+    else
+        prom_fail(&a, r);
     promql_done(&e);
-    return r < 0 ? prom_fail(&a, r) : prom_end(&a, truncated);
+    return r;
 }

@@ -42,7 +42,7 @@ int api_status_flags(struct web_request *req, struct web_response *resp)
     json_object(&a.json);
     json_kstr(&a.json, "config.file", c->prometheus);
     json_kstr(&a.json, "query.lookback-delta", "5m");
-    json_kstr(&a.json, "query.max-samples", "50000000");
+    json_kstr(&a.json, "query.max-samples", "10000000");
     json_kstr(&a.json, "query.timeout", "2m");
     json_kstr(&a.json, "scrape.adjust-timestamps", "true");
     json_kstr(&a.json, "scrape.timestamp-tolerance", "2ms");
