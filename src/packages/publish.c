@@ -180,13 +180,28 @@ static int seal(struct op *op, struct package_draft *d, const char *sha256, stru
 
     if (sha256 != NULL && hex_decode(slice_str(sha256), want.bytes, 32) != 32)
         return op_fail(op, EINVAL, "sha256_digest is not 64 hexadecimal digits");
-    r = blob_seal(d->stage, sha256 != NULL ? &want : NULL, ret);
+    r = blob_seal_early(d->stage, sha256 != NULL ? &want : NULL, ret); /* put_row syncs */
     if (r == -EBADMSG)
         return op_fail(op, EINVAL, "sha256_digest does not match the content");
     d->stage = NULL;
     if (r < 0)
         return op_fail(op, -r, "storing '%s' failed: %s", d->name, strerror(-r));
     return 0;
+}
+
+static int put_text(struct store *s, struct slice text, struct digest *ret)
+{
+    struct blob_stage *stage;
+    int r = blob_stage_begin(s, DIGEST_SHA256, text.len, &stage);
+
+    if (r < 0)
+        return r;
+    r = blob_stage_write(stage, text.data, text.len);
+    if (r < 0) {
+        blob_stage_drop(stage);
+        return r;
+    }
+    return blob_seal_early(stage, NULL, ret);
 }
 
 /* Core metadata is served for wheels; that of an sdist may change when it is built (PEP 643). */
@@ -197,7 +212,7 @@ static int put_metadata(struct op *op, struct package_draft *d, struct slice tex
 
     if (d->parsed.kind != PACKAGE_WHEEL)
         return 0;
-    r = blob_put(d->pk->store, DIGEST_SHA256, text.data, text.len, &f->metadata);
+    r = put_text(d->pk->store, text, &f->metadata);
     if (r < 0)
         return op_fail(op, -r, "storing the metadata of '%s' failed: %s", d->name, strerror(-r));
     f->metadata_bytes = text.len;
