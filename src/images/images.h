@@ -126,6 +126,8 @@ const char *link_find(struct op *op, struct images *im, const struct digest *d,
                       uint64_t *ret_size_bytes);
 /* Drops links whose time is over; appends how many. Called by the domain's own thread. */
 int links_sweep(struct images *im, int64_t now_unix_ms, uint64_t *ret_dropped);
+/* The same in one repository. */
+int links_sweep_repo(struct images *im, const char *repo, int64_t now_unix_ms);
 /* Releases holds of an earlier life that no row names. */
 void links_mend(struct images *im);
 

@@ -333,6 +333,14 @@ int links_sweep(struct images *im, int64_t now_unix_ms, uint64_t *ret_dropped)
     return r;
 }
 
+int links_sweep_repo(struct images *im, const char *repo, int64_t now_unix_ms)
+{
+    struct sweep s = {.im = im, .now_unix_ms = now_unix_ms};
+    struct part p;
+
+    return sweep_repo(&s, part_of(repo, &p));
+}
+
 /* Does a row name this hold? */
 static bool is_named(struct images *im, const struct digest *d, const char *repo, uint64_t nonce)
 {

@@ -215,8 +215,9 @@ static int annotations_check(const struct manifest *m, struct buf *why)
         return 0;
     if (!json_is_object(annotations))
         return refuse(why, "'annotations' is not an object");
-    json_object_foreach(annotations, key, value) if (!json_is_string(value)) return refuse(
-        why, "an annotation is not a string");
+    json_object_foreach(annotations, key, value)
+        if (!json_is_string(value))
+            return refuse(why, "an annotation is not a string");
     return 0;
 }
 

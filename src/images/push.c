@@ -423,7 +423,7 @@ static int delete_once(struct op *op, struct images *im, const char *repo, const
 int manifest_delete(struct op *op, struct images *im, const char *repo, const struct digest *d,
                     unsigned flags)
 {
-    uint64_t nonce = 0, dropped;
+    uint64_t nonce = 0;
     int r = -EAGAIN;
 
     for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++)
@@ -432,7 +432,7 @@ int manifest_delete(struct op *op, struct images *im, const char *repo, const st
         return r;
     release_bytes(im, repo, d, nonce);
     if (im->config->gc_grace_ms == 0)
-        links_sweep(im, clock_unix_ms(), &dropped);
+        links_sweep_repo(im, repo, clock_unix_ms());
     manifest_changed(op, repo, d);
     return 0;
 }

@@ -142,7 +142,7 @@ static struct upload *take_resting(struct uploads *us, int64_t before_ms)
     struct upload *best = NULL, *u, *next;
 
     guard(&us->lock);
-    HASH_ITER (hh, us->table, u, next) {
+    HASH_ITER(hh, us->table, u, next) {
         if (!u->taken && u->used_monotonic_ms <= before_ms &&
             (best == NULL || u->used_monotonic_ms < best->used_monotonic_ms))
             best = u;

@@ -357,15 +357,6 @@ static void resume_point_fails(void **state)
     free(bytes);
 }
 
-/* Sixteen at a time into one repository, the same blobs and one tag: all that was acknowledged is
- * there. */
-struct pusher {
-    struct images_test t;
-    pthread_t thread;
-    unsigned n;
-    int failures;
-};
-
 static int try_push(struct images_test *t, const char *content)
 {
     char target[300], digest[DIGEST_TEXT_MAX];
@@ -374,6 +365,74 @@ static int try_push(struct images_test *t, const char *content)
              digest_text(slice_str(content), digest));
     return call(t, "POST", target, NULL, NULL, slice_str(content)) == 201 ? 0 : 1;
 }
+
+static bool is_held(struct images_test *t, const char *content)
+{
+    struct blob_stat st = {0};
+    struct digest d;
+
+    digest_of(DIGEST_SHA256, content, strlen(content), &d);
+    return blob_stat(t->store, &d, &st) == 0 && st.held;
+}
+
+/* Cut at any write, as by a crash, and started again: the same push goes through, and nothing holds
+ * a blob for ever. */
+static void cut_anywhere(void **state)
+{
+    struct images_test *t = *state;
+    bool done = false;
+
+    for (unsigned n = 0; !done && n < 60; n++) {
+        char config[32], layer[32], manifest[4096], digest[DIGEST_TEXT_MAX], target[300];
+        uint64_t dropped;
+
+        snprintf(config, sizeof config, "{\"cut\":%u}", n);
+        snprintf(layer, sizeof layer, "layer%u", n);
+        image_text(config, layer, "", manifest);
+        store_fault(t->store, n, EIO);
+        done = try_push(t, config) == 0 && try_push(t, layer) == 0 &&
+               put_manifest(t, "a", "1", manifest) == 201;
+        web_test_done(&t->web);
+        store_fault(t->store, 0, 0);
+        images_test_reopen(t);
+        links_mend(t->im);
+        push_blob(t, "a", config);
+        push_blob(t, "a", layer);
+        assert_int_equal(put_manifest(t, "a", "1", manifest), 201);
+        assert_true(is_held(t, config) && is_held(t, layer));
+        snprintf(target, sizeof target, "/v2/a/manifests/%s",
+                 digest_text(slice_str(manifest), digest));
+        assert_int_equal(call(t, "DELETE", target, NULL, NULL, SLICE("")), 202);
+        links_sweep(t->im, clock_unix_ms() + 2 * LINK_IDLE_MS, &dropped);
+        if (is_held(t, config) || is_held(t, layer))
+            fail_msg("held after a cut at write %u", n);
+    }
+    assert_true(done);
+}
+
+/* images.gc_grace: 0 lets go at once. */
+static void no_grace(void **state)
+{
+    struct images_test *t = *state;
+    char one[DIGEST_TEXT_MAX], two[DIGEST_TEXT_MAX], target[300];
+
+    t->config->gc_grace_ms = 0;
+    push_image(t, "a", "1", "x", one);
+    push_image(t, "a", "2", "y", two);
+    snprintf(target, sizeof target, "/v2/a/manifests/%s", one);
+    assert_int_equal(call(t, "DELETE", target, NULL, NULL, SLICE("")), 202);
+    assert_false(is_held(t, "x"));
+    assert_true(is_held(t, "y"));
+}
+
+/* Sixteen at a time into one repository, the same blobs and one tag: all that was acknowledged is
+ * there. */
+struct pusher {
+    struct images_test t;
+    pthread_t thread;
+    unsigned n;
+    int failures;
+};
 
 static void *push_many(void *arg)
 {
@@ -540,6 +599,8 @@ int main(void)
         test(every_write_may_fail),
         test(deletes_may_fail),
         cmocka_unit_test_setup_teardown(resume_point_fails, setup_on_disk, teardown_on_disk),
+        test(cut_anywhere),
+        test(no_grace),
         test(many_at_once),
         test(sweeping),
         test(mending),
