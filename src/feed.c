@@ -64,6 +64,16 @@ void feed_unsubscribe(struct feed *f, feed_fn *fn, void *ctx)
     free(found);
 }
 
+bool feed_is_watched(struct feed *f)
+{
+    bool watched;
+
+    pthread_rwlock_rdlock(&f->lock);
+    watched = f->subscribers != NULL;
+    pthread_rwlock_unlock(&f->lock);
+    return watched;
+}
+
 void feed_publish(struct feed *f, struct op *op, bool wait)
 {
     if (op->changes == NULL)

@@ -16,6 +16,9 @@ typedef void feed_fn(void *ctx, const struct op_change *changes, bool wait, enum
 void feed_subscribe(struct feed *f, feed_fn *fn, void *ctx);
 void feed_unsubscribe(struct feed *f, feed_fn *fn, void *ctx); /* no call is under way when it returns */
 
+/* Does anybody subscribe? If not, publishing does not wait. */
+bool feed_is_watched(struct feed *f);
+
 /* Publishes op->changes and clears them. Front ends call it when an op has succeeded; background
  * work of a domain calls it for its own ops. */
 void feed_publish(struct feed *f, struct op *op, bool wait);
