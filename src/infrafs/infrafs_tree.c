@@ -356,8 +356,8 @@ static int publish(struct op *op, void *ctx, struct slice content)
     return r;
 }
 
-static int open_to_write(struct infrafs *self, struct op *op, enum place place, const char *policy,
-                         unsigned flags, struct slice initial, struct node_file **ret)
+static int open_to_write(struct infrafs *self, enum place place, const char *policy,
+                         unsigned flags, struct slice initial, bool dirty, struct node_file **ret)
 {
     struct edit *e = xcalloc(1, sizeof *e);
     struct node_buffer buffer = {
@@ -367,9 +367,8 @@ static int open_to_write(struct infrafs *self, struct op *op, enum place place, 
         .initial = flags & NODE_TRUNC ? SLICE("") : initial,
         .limit_bytes = place == PLACE_USERS ? USERFILE_MAX_BYTES : 1 << 20,
         .flags = NODE_SECRET | NODE_VOLATILE,
+        .dirty = dirty,
     };
-
-    (void)op;
     e->self = self;
     e->place = place;
     e->policy = policy != NULL ? xstrdup(policy) : NULL;
@@ -404,6 +403,7 @@ static int tree_open_node(struct op *op, void *arg, const char *path, unsigned f
     bool writes = (flags & NODE_WRITE) != 0;
     const char *policy = NULL;
     enum place place = find_place(op, path, writes ? POLICY_UPDATE : POLICY_READ, &policy);
+    bool fresh = false;
     autobuf text = {0};
     int r;
 
@@ -418,14 +418,18 @@ static int tree_open_node(struct op *op, void *arg, const char *path, unsigned f
     r = load(self, op, place, policy, &text);
     if (r == -ENOENT && (flags & NODE_CREATE) != 0) {
         op_forgive(op);
+        fresh = true;
         r = 0;
     } else if (r == 0 && (flags & NODE_EXCL) != 0) {
         r = -EEXIST;
     }
     if (r < 0)
         return r;
-    if (writes)
-        return open_to_write(self, op, place, policy, flags, buf_slice(&text), ret);
+    if (writes) {
+        bool emptied = (flags & NODE_TRUNC) != 0 && text.len > 0 && place != PLACE_GC;
+
+        return open_to_write(self, place, policy, flags, buf_slice(&text), fresh || emptied, ret);
+    }
     flags = NODE_SECRET | NODE_VOLATILE;
     if (place == PLACE_USERS || place == PLACE_POLICY)
         flags |= NODE_AUDIT;

@@ -1,6 +1,7 @@
 """The command line: stable names, exit codes of sysexits.h, messages that say what to do."""
 import os
 import pty
+import socket
 import subprocess
 
 import pytest
@@ -234,6 +235,9 @@ def test_own_folder(daemon):
     assert (daemon.mount / ".status").read_text().startswith("infrafs ")
     (daemon.mount / ".htpasswd").read_text()
     assert '"path":".htpasswd"' in (infra / "audit.log").read_text()
+    (infra / "policies/empty.hcl").touch()
+    assert (infra / "policies/empty.hcl").read_text() == ""
+    (infra / "policies/empty.hcl").unlink()
     with pytest.raises(OSError):
         (infra / "version").write_text("x")
     with pytest.raises(PermissionError):
@@ -247,6 +251,16 @@ def test_reload_and_stop(own_daemon):
     assert requests.get(own_daemon.url + "/health", timeout=30).status_code == 200
     own_daemon.stop()  # exit code 0, checked there
     assert not os.path.ismount(own_daemon.mount)
+
+
+def test_tells_systemd(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(str(tmp_path / "notify"))
+        s.settimeout(30)
+        with running(mount=False, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as d:
+            assert s.recv(100) == b"READY=1"
+            d.stop()
+            assert s.recv(100) == b"STOPPING=1"
 
 
 def test_port_in_use(daemon):

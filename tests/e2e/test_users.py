@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from conftest import need, program, run, running
+from conftest import need, program, run, running, wait_for
 
 TARGET = "/simple/"  # needs a user
 
@@ -224,6 +224,42 @@ def test_user_file_is_for_root(daemon):
         nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
         r = subprocess.run(nobody + ["cat", str(daemon.mount / ".htpasswd")], capture_output=True)
         assert r.returncode != 0
+
+
+def test_callers_of_the_mount(tmp_path):
+    """uid and groups are mapped as configured; who is nobody sees nothing."""
+    setpriv = need("setpriv")
+    config = "identities: [{uid: 4321, user: alice}, {group: 4400, policies: [reader]}]\n"
+    with running(config=config) as d:
+        os.chmod(d.base, 0o755)
+        (d.mount / ".infra/policies/reader.hcl").write_text('path "secret/data/shop/*" { capabilities = ["read", "list"] }\n'
+                                                            'path "secret/metadata/shop/*" { capabilities = ["read", "list"] }\n')
+        (d.mount / "shop/prod").mkdir(parents=True)
+        (d.mount / "shop/prod/pw").write_text("hunter2")
+
+        def as_caller(uid, gid, script):
+            return subprocess.run([setpriv, "--reuid", str(uid), "--regid", str(gid), "--clear-groups", "sh", "-c", script],
+                                  capture_output=True, cwd="/")
+
+        read, write = f"cat {d.mount}/shop/prod/pw", f"printf changed > {d.mount}/shop/prod/pw"
+        assert as_caller(4321, 1, read).stdout == b"hunter2"
+        assert as_caller(4321, 1, write).returncode == 0
+        assert as_caller(5000, 4400, read).stdout == b"changed"
+        assert as_caller(5000, 4400, write).returncode != 0
+        assert as_caller(5000, 1, read).returncode != 0
+        assert as_caller(5000, 1, write).returncode != 0
+        policy = d.mount / ".infra/policies/reader.hcl"
+        text = policy.read_text()
+        policy.write_text("# nothing\n")  # in force at once, for the mount too
+        assert as_caller(5000, 4400, read).returncode != 0
+        policy.write_text(text)
+        assert as_caller(5000, 4400, read).returncode == 0
+        policy.write_text("")
+        wait_for(lambda: as_caller(5000, 4400, read).returncode != 0, what="the empty policy")
+        assert policy.read_text() == ""
+        run(program(), "user", "remove", "--htpasswd", d.htpasswd, "alice")
+        assert as_caller(4321, 1, read).returncode != 0
+        assert '"who":"alice","uid":4321' in (d.mount / ".infra/audit.log").read_text()
 
 
 def test_no_users_yet(tmp_path):
