@@ -8,6 +8,8 @@
 #include "secrets/lockmem.h"
 
 #include <errno.h>
+#include <openssl/core_names.h>
+#include <openssl/params.h>
 #include <openssl/rand.h>
 
 #define FORMAT      2 /* Vault's barrier: 2 means that the row's key is authenticated too */
@@ -385,6 +387,7 @@ int keyring_decrypt(struct keyring *k, struct slice part, struct slice key, stru
 {
     const uint8_t *p = record.data;
     uint8_t aad[AAD_MAX];
+    OSSL_PARAM params[2];
     struct lent l = {0};
     size_t len = record.len - KEYRING_OVERHEAD_BYTES;
     int aad_len = 0, n = 0;
@@ -397,11 +400,12 @@ int keyring_decrypt(struct keyring *k, struct slice part, struct slice key, stru
     r = lend_numbered(k, be32_get(p), &l);
     if (r < 0)
         return r;
-    if (EVP_DecryptInit_ex2(l.cipher->ctx, NULL, NULL, p + 5, NULL) != 1 ||
+    params[0] = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG,
+                                                  (void *)(uintptr_t)(p + 17 + len), TAG_BYTES);
+    params[1] = OSSL_PARAM_construct_end();
+    if (EVP_DecryptInit_ex2(l.cipher->ctx, NULL, NULL, p + 5, params) != 1 ||
         EVP_DecryptUpdate(l.cipher->ctx, NULL, &n, aad, aad_len) != 1 ||
         EVP_DecryptUpdate(l.cipher->ctx, ret, &n, p + 17, (int)len) != 1 ||
-        EVP_CIPHER_CTX_ctrl(l.cipher->ctx, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES,
-                            (void *)(uintptr_t)(p + 17 + len)) != 1 ||
         EVP_DecryptFinal_ex(l.cipher->ctx, (uint8_t *)ret + n, &n) != 1) {
         explicit_bzero(ret, len);
         r = -EIO;

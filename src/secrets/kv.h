@@ -104,6 +104,12 @@ int kv_get(struct op *op, struct kv *kv, const char *path, uint32_t number,
 /* -ESTALE: the secret has changed since it was found, and this version is gone. */
 int kv_read(struct op *op, struct kv *kv, const struct kv_entry *secret,
             const struct kv_version *version, struct kv_content *ret);
+/* The names in a folder, sorted; of a secret and a folder of one name the secret comes first. */
+struct kv_name {
+    struct slice name;
+    enum kv_kind kind;
+};
+int kv_names(struct op *op, struct kv *kv, const char *path, struct kv_name **ret, size_t *ret_n);
 /* The entries of a folder, sorted by name. -ENOENT if there is no such folder. */
 int kv_list(struct op *op, struct kv *kv, const char *path, struct kv_entry **ret, size_t *ret_n);
 

@@ -50,7 +50,7 @@ static void empty_cache(struct kv *kv)
 {
     struct folder_cache *c, *next;
 
-    HASH_ITER (hh, kv->folders, c, next) {
+    HASH_ITER(hh, kv->folders, c, next) {
         HASH_DEL(kv->folders, c);
         explicit_bzero(c->bytes, strlen(c->path));
         free(c);

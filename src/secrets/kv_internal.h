@@ -35,6 +35,9 @@ int kv_row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], 
                struct slice name, struct kv_entry *ret); /* -ENOENT: key and name are set */
 int kv_row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
                  struct kv_entry *ret);
+/* The same, but decrypted to `plain`, of raw.len bytes: what *ret borrows. */
+int kv_row_parse_to(struct op *op, struct kv *kv, struct slice key, struct slice raw,
+                    uint8_t *plain, struct kv_entry *ret);
 /* Encrypts the entry under e->key and adds the put. */
 int kv_row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e);
 void kv_version_pack(const struct kv_version *v, uint8_t ret[VERSION_BYTES]);

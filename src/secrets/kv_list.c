@@ -1,3 +1,5 @@
+#include "base/alloc.h"
+#include "base/codec.h"
 #include "base/scope.h"
 #include "secrets/kv_internal.h"
 
@@ -22,12 +24,45 @@ static int scan_folder(struct kv *kv, const uint8_t id[KV_ID_BYTES], struct stor
                       ret);
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    const struct kv_entry *x = a, *y = b;
-    int r = slice_cmp(x->name, y->name);
+/* What a list is sorted by: nearly always the first bytes decide, without a look at the name. */
+struct order {
+    uint64_t head; /* of the name, zeros behind it */
+    uint32_t index;
+    struct slice name;
+    enum kv_kind kind;
+};
 
+static int compare_order(const void *a, const void *b)
+{
+    const struct order *x = a, *y = b;
+    int r;
+
+    if (x->head != y->head)
+        return x->head < y->head ? -1 : 1;
+    r = slice_cmp(x->name, y->name);
     return r != 0 ? r : (int)y->kind - (int)x->kind; /* "foo" stands before "foo/" */
+}
+
+static struct order order_of(struct slice name, enum kv_kind kind, size_t index)
+{
+    uint8_t head[8] = {0};
+
+    memcpy(head, name.data, name.len < sizeof head ? name.len : sizeof head);
+    return (struct order){be64_get(head), (uint32_t)index, name, kind};
+}
+
+static void sort_entries(struct op *op, struct kv_entry **list, size_t n)
+{
+    struct order *order = op_alloc(op, (n + 1) * sizeof *order);
+    struct kv_entry *sorted = op_alloc(op, (n + 1) * sizeof *sorted);
+
+    for (size_t i = 0; i < n; i++)
+        order[i] = order_of((*list)[i].name, (*list)[i].kind, i);
+    if (n > 1)
+        qsort(order, n, sizeof *order, compare_order);
+    for (size_t i = 0; i < n; i++)
+        sorted[i] = (*list)[order[i].index];
+    *list = sorted;
 }
 
 static int grow(struct op *op, struct kv_entry **list, size_t n, size_t *cap)
@@ -68,11 +103,71 @@ int kv_list(struct op *op, struct kv *kv, const char *path, struct kv_entry **re
     }
     if (r < 0)
         return r;
-    if (n > 1)
-        qsort(list, n, sizeof *list, compare_names);
+    sort_entries(op, &list, n);
     *ret = list;
     *ret_n = n;
     return 0;
+}
+
+struct names {
+    struct order *list; /* its own memory */
+    size_t n, cap;
+};
+
+static void add_order(struct op *op, struct names *names, const struct kv_entry *e)
+{
+    struct slice name = op_slice(op, e->name);
+
+    if (names->n == names->cap) {
+        names->cap = names->cap > 0 ? names->cap * 2 : 64;
+        names->list = xrealloc(names->list, names->cap * sizeof *names->list);
+    }
+    names->list[names->n] = order_of(name, e->kind, names->n);
+    names->n++;
+}
+
+static int collect_names(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES],
+                         struct names *names)
+{
+    scope_cleanup(scope_scan) struct store_scan *scan = NULL;
+    uint8_t *plain = op_alloc(op, STORE_VALUE_MAX); /* one row after another */
+    struct slice key, raw;
+    struct kv_entry e;
+    int r = scan_folder(kv, id, &scan);
+
+    if (r < 0)
+        return r;
+    while ((r = store_scan_next(scan, &key, &raw)) == 1) {
+        r = raw.len <= STORE_VALUE_MAX ? kv_row_parse_to(op, kv, key, raw, plain, &e) : -EIO;
+        if (r < 0)
+            return r;
+        add_order(op, names, &e);
+    }
+    return r;
+}
+
+int kv_names(struct op *op, struct kv *kv, const char *path, struct kv_name **ret, size_t *ret_n)
+{
+    struct names names = {0};
+    uint8_t id[KV_ID_BYTES];
+    int r = kv_path_check(op, path);
+
+    if (r == 0)
+        r = kv_folder_id(op, kv, path, id);
+    if (r == 0)
+        r = collect_names(op, kv, id, &names);
+    if (r == 0) {
+        *ret = op_alloc(op, (names.n + 1) * sizeof **ret);
+        if (names.n > 1)
+            qsort(names.list, names.n, sizeof *names.list, compare_order);
+        for (size_t i = 0; i < names.n; i++)
+            (*ret)[i] = (struct kv_name){names.list[i].name, names.list[i].kind};
+        *ret_n = names.n;
+    }
+    if (names.list != NULL)
+        explicit_bzero(names.list, names.cap * sizeof *names.list);
+    free(names.list);
+    return r;
 }
 
 int kv_folder_has(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES], bool visible)

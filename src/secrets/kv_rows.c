@@ -94,32 +94,35 @@ static int parse_secret(const uint8_t *p, size_t len, struct kv_entry *ret)
     return 0;
 }
 
-int kv_row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
-                 struct kv_entry *ret)
+int kv_row_parse_to(struct op *op, struct kv *kv, struct slice key, struct slice raw,
+                    uint8_t *plain, struct kv_entry *ret)
 {
     struct kv_entry e = {0};
-    size_t len;
-    uint8_t *p;
+    size_t len = raw.len - KEYRING_OVERHEAD_BYTES;
     int r;
 
     if (raw.len < KEYRING_OVERHEAD_BYTES + FOLDER_HEAD || key.len != KV_ROW_KEY_BYTES)
         return op_fail(op, EIO, "a row of the mount is damaged");
-    len = raw.len - KEYRING_OVERHEAD_BYTES;
-    p = op_alloc(op, len);
     op->wiped = true;
-    r = keyring_decrypt(kv->keyring, kv->part, key, raw, p);
+    r = keyring_decrypt(kv->keyring, kv->part, key, raw, plain);
     if (r < 0)
         return r == -EIO ? op_fail(op, EIO, "a row of the mount is damaged") : r;
     memcpy(e.key, key.data, KV_ROW_KEY_BYTES);
-    memcpy(e.id, p + 1, KV_ID_BYTES);
-    e.kind = p[0];
-    r = e.kind == KV_FOLDER   ? parse_folder(p, len, &e)
-        : e.kind == KV_SECRET ? parse_secret(p, len, &e)
+    memcpy(e.id, plain + 1, KV_ID_BYTES);
+    e.kind = plain[0];
+    r = e.kind == KV_FOLDER   ? parse_folder(plain, len, &e)
+        : e.kind == KV_SECRET ? parse_secret(plain, len, &e)
                               : -EIO;
     if (r < 0)
         return op_fail(op, EIO, "a row of the mount is damaged");
     *ret = e;
     return 0;
+}
+
+int kv_row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
+                 struct kv_entry *ret)
+{
+    return kv_row_parse_to(op, kv, key, raw, op_alloc(op, raw.len), ret);
 }
 
 int kv_row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,

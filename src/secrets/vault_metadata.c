@@ -175,21 +175,25 @@ static int delete_metadata(struct kv_request *q)
     return 0;
 }
 
-static const char *shown_name(struct op *op, const struct kv_entry *e)
+static bool is_before(const struct kv_name *name, const char *after)
 {
-    return op_printf(op, "%.*s%s", (int)e->name.len, (const char *)e->name.data,
-                     e->kind == KV_FOLDER ? "/" : "");
+    size_t len = strlen(after);
+    int r;
+
+    if (name->kind == KV_FOLDER && len > 0 && after[len - 1] == '/')
+        len--;
+    r = slice_cmp(name->name, slice_of(after, len));
+    return r < 0 || (r == 0 && (name->kind == KV_SECRET || after[len] == '/'));
 }
 
 /* OpenBao: ?after=NAME&limit=N. */
-static void page(struct kv_request *q, struct kv_entry **list, size_t *n)
+static void page(struct kv_request *q, struct kv_name **list, size_t *n)
 {
     const char *after = web_query(q->req, "after");
     const char *text = web_query(q->req, "limit");
     int64_t limit = 0;
 
-    while (after != NULL && after[0] != 0 && *n > 0 &&
-           strcmp(shown_name(q->op, *list), after) <= 0) {
+    while (after != NULL && after[0] != 0 && *n > 0 && is_before(*list, after)) {
         ++*list;
         --*n;
     }
@@ -198,27 +202,49 @@ static void page(struct kv_request *q, struct kv_entry **list, size_t *n)
         *n = (size_t)limit;
 }
 
-static void json_key_info(struct op *op, struct json *j, const struct kv_entry *list, size_t n)
+static int json_key_info(struct kv_request *q, struct json *j, const struct kv_name *shown,
+                         size_t n_shown)
 {
+    struct kv_entry *list = NULL;
+    size_t n = 0, at = 0;
+    int r = kv_list(q->op, q->mount->kv, q->path, &list, &n);
+
     json_key(j, "key_info");
     json_object(j);
-    for (size_t i = 0; i < n; i++) {
-        if (list[i].kind != KV_SECRET)
+    for (size_t i = 0; i < n && r == 0; i++) {
+        while (at < n_shown && slice_cmp(shown[at].name, list[i].name) < 0)
+            at++;
+        if (list[i].kind != KV_SECRET || at == n_shown || !slice_eq(shown[at].name, list[i].name))
             continue;
         json_key_slice(j, list[i].name);
         json_object(j);
-        json_settings(op, j, &list[i]);
+        json_settings(q->op, j, &list[i]);
         json_object_end(j);
     }
     json_object_end(j);
+    return r;
+}
+
+static void json_names(struct json *j, const struct kv_name *list, size_t n)
+{
+    json_key(j, "keys");
+    json_array(j);
+    for (size_t i = 0; i < n; i++) {
+        json_slice(j, list[i].name);
+        if (list[i].kind == KV_FOLDER) { /* before the quote */
+            j->out->len--;
+            buf_add_str(j->out, "/\"");
+        }
+    }
+    json_array_end(j);
 }
 
 int kv_answer_list(struct kv_request *q, bool detailed)
 {
-    struct kv_entry *list = NULL;
+    struct kv_name *list = NULL;
     struct vault_answer a;
     size_t n = 0;
-    int r = kv_list(q->op, q->mount->kv, q->path, &list, &n);
+    int r = kv_names(q->op, q->mount->kv, q->path, &list, &n);
 
     if (r < 0)
         return r;
@@ -227,20 +253,12 @@ int kv_answer_list(struct kv_request *q, bool detailed)
         return -ENOENT;
     vault_answer_begin(&a, q->req);
     json_object(&a.json);
-    json_key(&a.json, "keys");
-    json_array(&a.json);
-    for (size_t i = 0; i < n; i++) {
-        if (list[i].kind == KV_FOLDER)
-            json_str(&a.json, shown_name(q->op, &list[i]));
-        else
-            json_slice(&a.json, list[i].name);
-    }
-    json_array_end(&a.json);
+    json_names(&a.json, list, n);
     if (detailed)
-        json_key_info(q->op, &a.json, list, n);
+        r = json_key_info(q, &a.json, list, n);
     json_object_end(&a.json);
     vault_answer_end(&a, q->resp, 200);
-    return 0;
+    return r;
 }
 
 /* Vault asks for list on the path with or without its last slash. */
