@@ -87,6 +87,7 @@ void tag_changed(struct op *op, const char *repo, const char *tag)
 {
     op_changed(op, CHANGE_ENTRY | CHANGE_CONTENT, "/images/%s/%s", repo, tag);
     op_changed(op, CHANGE_ENTRY | CHANGE_CONTENT, "/images/%s/@tags/%s", repo, tag);
+    op_changed(op, CHANGE_ENTRY | CHANGE_CONTENT, "/images/%s:%s", repo, tag);
     op_changed(op, CHANGE_CONTENT, "/images/%s/@oci/index.json", repo);
 }
 

@@ -50,13 +50,29 @@ static int place_manifests(struct op *op, const char *rest, struct place *p)
     return digest_file_parse(slice_str(head), &p->digest) < 0 ? -ENOENT : 0;
 }
 
+/* "team/app:1.0", as docker writes it: a tag of team/app, in the folder team. */
+static void place_reference(struct op *op, struct place *p)
+{
+    const char *base = path_base(p->name);
+    const char *colon = strchr(base, ':');
+
+    if (colon == NULL)
+        return;
+    p->kind = PLACE_TAG;
+    p->rest = colon + 1;
+    p->name = op_strndup(op, p->name, (size_t)(colon - p->name));
+    p->to_repo = op_printf(op, "%s/", path_base(p->name));
+}
+
 int place_parse(struct op *op, const char *path, struct place *ret)
 {
     const char *rel = path[sizeof "images" - 1] == '/' ? path + sizeof "images" : "";
     const char *at = rel[0] == '@' ? rel : strstr(rel, "/@"), *head, *rest;
-    struct place p = {.kind = PLACE_NAME, .name = rel, .rest = ""};
+    struct place p = {.kind = PLACE_NAME, .name = rel, .rest = "", .to_repo = ""};
     int r = 0;
 
+    if (at == NULL)
+        place_reference(op, &p);
     if (at != NULL) {
         p.name = op_strndup(op, rel, (size_t)(at - rel));
         rest = path_head(op, at == rel ? at : at + 1, &head);
@@ -70,7 +86,7 @@ int place_parse(struct op *op, const char *path, struct place *ret)
         else if (strcmp(head, "@oci") == 0)
             p.kind = PLACE_OCI;
         else if (strcmp(head, "@tags") == 0)
-            p.kind = rest[0] != 0 ? PLACE_TAG : PLACE_TAGS;
+            p.kind = rest[0] != 0 ? PLACE_TAG : PLACE_TAGS, p.to_repo = "../";
         else
             return -ENOENT;
     }
@@ -147,9 +163,7 @@ static const char *tag_target(struct op *op, const struct place *p, const struct
 {
     char name[DIGEST_TEXT_MAX];
 
-    return op_printf(op, "%s@manifests/%s",
-                     p->kind == PLACE_TAG || p->kind == PLACE_TAGS ? "../" : "",
-                     digest_file_name(d, name));
+    return op_printf(op, "%s@manifests/%s", p->to_repo, digest_file_name(d, name));
 }
 
 static int find_tag(struct op *op, struct images *im, const struct place *p, struct digest *ret,

@@ -8,7 +8,7 @@
 enum place_kind {
     PLACE_NAME,      /* a folder, a repository, or a tag in one: `name` */
     PLACE_TAGS,      /* <repo>/@tags */
-    PLACE_TAG,       /* <repo>/@tags/<rest> */
+    PLACE_TAG,       /* <repo>/@tags/<rest>, or <repo>:<rest> as docker writes it */
     PLACE_MANIFESTS, /* <repo>/@manifests */
     PLACE_MANIFEST,  /* <repo>/@manifests/<digest>[/<rest>] */
     PLACE_OCI,       /* <repo>/@oci[/<rest>] */
@@ -21,6 +21,7 @@ struct place {
     enum place_kind kind;
     const char *name; /* what stands before an @: a repository; "" at the top */
     const char *rest;
+    const char *to_repo;  /* a tag: the way from its folder to the repository's, "" or "…/" */
     struct digest digest; /* MANIFEST, BLOB; ALGORITHM: only its algorithm */
 };
 

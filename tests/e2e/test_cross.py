@@ -66,11 +66,14 @@ def test_image_pushed_is_in_the_tree_and_retagged_there(daemon, name):
     assert (folder / "1.0" / "config.json").read_bytes() == one.config
     assert next((folder / "1.0" / "layers").iterdir()).read_bytes() == one.layers[0]
     assert (daemon.mount / "images" / "@blobs" / "sha256" / make.digest(one.layers[0])[7:]).read_bytes() == one.layers[0]
+    assert (daemon.mount / "images" / "team" / f"{name}:1.0" / "manifest.json").read_bytes() == one.manifest
     run("ln", "-sfn", "1.0", folder / "stable")
+    assert (daemon.mount / "images" / "team" / f"{name}:stable" / "manifest.json").read_bytes() == one.manifest
     assert s.get(f"/v2/team/{name}/manifests/stable").content == one.manifest
     run("ln", "-sfn", "1.1", folder / "stable")
     assert s.get(f"/v2/team/{name}/manifests/stable").content == two.manifest
     assert (folder / "stable" / "manifest.json").read_bytes() == two.manifest
+    assert (daemon.mount / "images" / "team" / f"{name}:stable" / "manifest.json").read_bytes() == two.manifest
     os.unlink(folder / "stable")
     assert s.get(f"/v2/team/{name}/manifests/stable").status_code == 404
     assert s.delete(f"/v2/team/{name}/manifests/{one.digest}").status_code == 202
