@@ -284,6 +284,54 @@ static void test_retention(void **state)
     down(&f);
 }
 
+static void test_forgotten_series(void **state)
+{
+    struct fixture f;
+    struct db_stats stats;
+    struct samples s = {0};
+    uint32_t old;
+
+    (void)state;
+    up(&f);
+    for (int i = 0; i < 50; i++) {
+        char instance[16];
+
+        snprintf(instance, sizeof instance, "i%d", i);
+        ramp(&f, series(&f, i % 2 == 0 ? "ended" : "both", instance), T0, T0 + 60000, 60000);
+        if (i % 2 != 0)
+            ramp(&f, series(&f, "both", instance), T0 + 4 * BUCKET_MS, T0 + 4 * BUCKET_MS + 60000,
+                 60000);
+    }
+    old = series(&f, "ended", "i0");
+    assert_int_equal(db_flush(f.db), 0);
+    for (int round = 0; round < 2; round++) { /* known since the start, and learnt from the runs */
+        uint64_t before;
+
+        db_close(f.db);
+        db_up(&f, (struct db_options){.retention_ms = 2 * BUCKET_MS});
+        before = db_forgotten(f.db);
+        db_stats(f.db, &stats);
+        assert_int_equal(stats.series, round == 0 ? 50 : 26);
+        db_maintain(f.db, T0 + 5 * BUCKET_MS);
+        db_stats(f.db, &stats);
+        if (round == 1)
+            break;
+        assert_int_equal(stats.series, 25);
+        assert_int_equal(db_forgotten(f.db) - before, 25);
+        expect_ramp(&f, "ended", T0, T0 + 5 * BUCKET_MS, 60000, 0);
+        assert_int_equal(get(&f, "both", T0, T0 + 5 * BUCKET_MS, 0, &s), 25);
+        assert_int_equal(s.n, 50);
+        /* it comes back as another one; what still has the old ref adds nothing */
+        assert_int_not_equal(series(&f, "ended", "i0"), old);
+        ramp(&f, series(&f, "ended", "i0"), T0 + 4 * BUCKET_MS, T0 + 4 * BUCKET_MS + 60000, 60000);
+        expect_ramp(&f, "ended", T0 + 4 * BUCKET_MS, T0 + 5 * BUCKET_MS, 60000, 2);
+        assert_int_equal(db_flush(f.db), 0);
+    }
+    expect_ramp(&f, "ended", T0 + 4 * BUCKET_MS, T0 + 5 * BUCKET_MS, 60000, 2);
+    samples_done(&s);
+    down(&f);
+}
+
 /* The store fails after any number of writes: what was said to be added is there, then and later. */
 static void test_faults(void **state)
 {
@@ -452,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_head),         cmocka_unit_test(test_replay),
         cmocka_unit_test(test_runs),         cmocka_unit_test(test_many_series),
         cmocka_unit_test(test_order_of_time), cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_forgotten_series),
         cmocka_unit_test(test_faults),       cmocka_unit_test(test_large_append),
         cmocka_unit_test(test_crowd),
     };

@@ -18,6 +18,7 @@ struct known {
     struct entry *table;
     uint32_t n, size;
     uint64_t seed;
+    uint64_t forgotten;
 };
 
 struct known *known_new(void)
@@ -67,6 +68,22 @@ uint32_t known_find(struct known *k, uint64_t hash)
     ref = e->hash != 0 ? e->ref : SERIES_NONE;
     pthread_rwlock_unlock(&k->lock);
     return ref;
+}
+
+void known_check(struct known *k, uint64_t forgotten)
+{
+    bool same;
+
+    pthread_rwlock_rdlock(&k->lock);
+    same = k->forgotten == forgotten;
+    pthread_rwlock_unlock(&k->lock);
+    if (same)
+        return;
+    pthread_rwlock_wrlock(&k->lock);
+    memset(k->table, 0, k->size * sizeof *k->table);
+    k->n = 0;
+    k->forgotten = forgotten;
+    pthread_rwlock_unlock(&k->lock);
 }
 
 static void grow(struct known *k)

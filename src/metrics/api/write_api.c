@@ -74,6 +74,7 @@ static int take_message(struct metrics *m, struct slice message, struct taken *t
     struct remote *r = xmalloc(sizeof *r);
     int e;
 
+    known_check(m->known, db_forgotten(m->db));
     remote_init(r, message);
     while ((e = remote_next(r)) > 0) {
         if (e == REMOTE_METADATA)

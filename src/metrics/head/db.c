@@ -114,6 +114,11 @@ uint32_t db_find(struct db *db, const struct labels *labels)
     return ref;
 }
 
+uint64_t db_forgotten(struct db *db)
+{
+    return __atomic_load_n(&db->forgotten, __ATOMIC_ACQUIRE);
+}
+
 uint32_t db_series(struct db *db, const struct labels *labels)
 {
     uint32_t ref = db_find(db, labels);
@@ -184,7 +189,7 @@ void db_apply(struct db *db, const struct db_sample *sample, struct db_result *r
     struct stream *open = &s->open;
     uint32_t before = open->cap;
 
-    if (sample->ts_ms <= 0 || sample->ts_ms > TIME_MAX_MS ||
+    if (s->gone || sample->ts_ms <= 0 || sample->ts_ms > TIME_MAX_MS ||
         (sample->ts_ms < open->last_ms &&
          open->last_ms - sample->ts_ms > db->options.out_of_order_ms)) {
         ret->out_of_order++;
@@ -335,7 +340,7 @@ void db_stats(struct db *db, struct db_stats *ret)
 {
     pthread_rwlock_rdlock(&db->lock);
     *ret = (struct db_stats){
-        .series = index_count(db->index),
+        .series = index_live(db->index),
         .symbol_bytes = index_bytes(db->index),
         .head_bytes = db->head_bytes,
         .head_samples = db->head_samples,

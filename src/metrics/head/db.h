@@ -39,6 +39,9 @@ struct db_result {
 /* The series with these labels (sorted, none empty); made if there is none. */
 uint32_t db_series(struct db *db, const struct labels *labels);
 uint32_t db_find(struct db *db, const struct labels *labels); /* SERIES_NONE */
+/* Changes when series were forgotten because retention took their last sample: refs that were kept
+ * from before must be asked for again. */
+uint64_t db_forgotten(struct db *db);
 /* All that fit; the rest is counted in ret. -ENOSPC, -EIO: nothing was added. */
 int db_append(struct db *db, const struct db_sample *samples, size_t n, struct db_result *ret);
 int db_sync(struct db *db);

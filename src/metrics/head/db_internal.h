@@ -40,6 +40,8 @@ struct db {
     int64_t min_ms, max_ms;
     uint64_t head_bytes, head_samples;
     uint64_t appended, duplicate, out_of_order;
+    uint64_t forgotten; /* series; atomic */
+    bool buckets_known; /* series.bucket is true also of the runs from before the start */
 
     pthread_mutex_t flushing; /* one flush at a time; taken before append */
     bool dirty;               /* appended to since the last sync; atomic */
@@ -68,5 +70,7 @@ int series_load(struct db *db);
 int runs_load(struct db *db);
 int flush_until(struct db *db, int64_t bucket);
 void runs_retain(struct db *db, int64_t now_ms);
+/* forget.c: drops the series of which nothing is left; under db->flushing */
+void series_forget(struct db *db);
 
 #endif

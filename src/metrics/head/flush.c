@@ -60,6 +60,8 @@ static int series_save(struct db *db, uint32_t from, uint32_t to)
             struct labels l = index_labels(db->index, s, room);
             uint8_t key[8];
 
+            if (s->gone)
+                continue;
             be64_put(key, s->id);
             buf_clear(&value);
             labels_encode(&value, &l);
@@ -267,12 +269,16 @@ static int write_run(struct db *db, const struct piece *pieces, size_t n, char p
 static void unlink_pieces(struct db *db, const struct piece *pieces, size_t n, bool written)
 {
     for (size_t i = 0; i < n; i++) {
-        struct sealed **p = &index_series(db->index, pieces[i].ref)->sealed;
+        struct series *s = index_series(db->index, pieces[i].ref);
+        struct sealed **p = &s->sealed;
+        uint32_t bucket = (uint32_t)bucket_of(pieces[i].sealed->stream.first_ms);
 
         if (!written) {
             pieces[i].sealed->flushing = false;
             continue;
         }
+        if (bucket > s->bucket)
+            s->bucket = bucket;
         while (*p != pieces[i].sealed)
             p = &(*p)->next;
         *p = pieces[i].sealed->next;
@@ -395,12 +401,16 @@ static void run_drop(struct db *db, size_t i)
 void runs_retain(struct db *db, int64_t now_ms)
 {
     struct store_usage usage;
+    size_t before;
 
     guard(&db->flushing);
+    before = db->n_runs;
     while (db->options.retention_ms > 0 && db->n_runs > 0 &&
            db->runs[0].start_ms + BUCKET_MS <= now_ms - db->options.retention_ms)
         run_drop(db, 0);
     while (db->options.retention_bytes > 0 && db->n_runs > 0 &&
            store_usage(db->store, &usage) == 0 && usage.live_bytes > db->options.retention_bytes)
         run_drop(db, 0);
+    if (db->n_runs < before)
+        series_forget(db);
 }

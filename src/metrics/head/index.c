@@ -64,6 +64,11 @@ size_t index_count(const struct index *ix)
     return ix->n_series;
 }
 
+size_t index_live(const struct index *ix)
+{
+    return ix->n_series - ix->n_gone;
+}
+
 struct series *index_series(const struct index *ix, uint32_t ref)
 {
     return &ix->blocks[ref / SERIES_BLOCK][ref % SERIES_BLOCK];
@@ -303,6 +308,48 @@ uint32_t index_add(struct index *ix, const struct labels *labels, uint64_t id)
     return ref;
 }
 
+/* Takes a ref out of the table of labels; what was pushed behind it moves up. */
+static void table_remove(struct index *ix, uint32_t hash, uint32_t ref)
+{
+    uint32_t mask = ix->table_size - 1;
+    uint32_t hole = hash & mask;
+
+    while (ix->table[hole].ref != ref)
+        hole = (hole + 1) & mask;
+    for (uint32_t i = (hole + 1) & mask; ix->table[i].ref != SERIES_NONE; i = (i + 1) & mask) {
+        uint32_t home = ix->table[i].hash & mask;
+
+        if (((i - home) & mask) >= ((i - hole) & mask)) {
+            ix->table[hole] = ix->table[i];
+            hole = i;
+        }
+    }
+    ix->table[hole].ref = SERIES_NONE;
+}
+
+void index_remove(struct index *ix, const uint32_t *refs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct series *s = index_series(ix, refs[i]);
+        struct label room[LABELS_MAX + 1];
+        struct labels l = index_labels(ix, s, room);
+
+        table_remove(ix, (uint32_t)(labels_hash(&l) >> 20), refs[i]);
+        ix->metrics[s->id >> 32].refs[(uint32_t)s->id] = SERIES_NONE;
+        s->gone = true;
+        ix->n_gone++;
+    }
+    for (uint32_t i = 0; n > 0 && i < ix->n_postings; i++) {
+        struct posting *p = &ix->postings[i];
+        uint32_t kept = 0;
+
+        for (uint32_t k = 0; k < p->n; k++)
+            if (!index_series(ix, p->refs[k])->gone)
+                p->refs[kept++] = p->refs[k];
+        p->n = kept;
+    }
+}
+
 void index_names(const struct index *ix, index_value_fn *f, void *ctx)
 {
     for (uint32_t i = 0; i < ix->n_names; i++) {
@@ -310,7 +357,8 @@ void index_names(const struct index *ix, index_value_fn *f, void *ctx)
 
         for (uint32_t k = 0; k < ix->names[i].n; k++)
             n += ix->postings[ix->names[i].postings[k]].n;
-        f(ctx, symbols_get(&ix->symbols, ix->names[i].symbol), n);
+        if (n > 0)
+            f(ctx, symbols_get(&ix->symbols, ix->names[i].symbol), n);
     }
 }
 
@@ -321,7 +369,8 @@ void index_values(const struct index *ix, struct slice name, index_value_fn *f, 
     for (uint32_t i = 0; n != NULL && i < n->n; i++) {
         const struct posting *p = &ix->postings[n->postings[i]];
 
-        f(ctx, symbols_get(&ix->symbols, p->value), p->n);
+        if (p->n > 0)
+            f(ctx, symbols_get(&ix->symbols, p->value), p->n);
     }
 }
 

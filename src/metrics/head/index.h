@@ -27,19 +27,24 @@ struct series {
     struct sealed *sealed; /* oldest first */
     struct stream open;
     uint8_t n_labels;
+    bool gone;       /* removed: its ref is not used again */
+    uint32_t bucket; /* newest bucket of which a run holds samples, as far as is known */
 };
 
 struct index;
 struct index *index_new(void);
 void index_free(struct index *ix); /* with all streams */
 
-size_t index_count(const struct index *ix);
+size_t index_count(const struct index *ix); /* refs given so far: removed ones too */
+size_t index_live(const struct index *ix);
 struct series *index_series(const struct index *ix, uint32_t ref);
 /* labels: sorted, with __name__ or without. SERIES_NONE if there is none. */
 uint32_t index_find(const struct index *ix, const struct labels *labels);
 uint32_t index_find_id(const struct index *ix, uint64_t id);
 /* Adds a series that is not there. id 0: the next of its metric. */
 uint32_t index_add(struct index *ix, const struct labels *labels, uint64_t id);
+/* Forgets series, whose streams are empty; their refs stay invalid for ever. */
+void index_remove(struct index *ix, const uint32_t *refs, size_t n);
 /* Fills room for series->n_labels labels; the strings live as long as the index. */
 struct labels index_labels(const struct index *ix, const struct series *s, struct label *room);
 struct slice index_symbol(const struct index *ix, uint32_t symbol);

@@ -30,7 +30,7 @@ struct slot {
 struct index {
     struct symbols symbols;
     struct series **blocks;
-    uint32_t n_series, n_blocks;
+    uint32_t n_series, n_blocks, n_gone;
     struct slot *table; /* labels to ref; ref SERIES_NONE: free */
     uint32_t table_size;
     struct posting *postings;

@@ -27,6 +27,8 @@ void log_put_series(struct db *db, struct buf *record)
         struct label room[LABELS_MAX + 1];
         struct labels l = index_labels(db->index, s, room);
 
+        if (s->gone)
+            continue;
         varint_put(record, s->id);
         labels_encode(record, &l);
     }

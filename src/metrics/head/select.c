@@ -164,7 +164,8 @@ void index_select(const struct index *ix, const struct matcher *matchers, size_t
         unite(ix, &postings, ret);
     else
         for (uint32_t i = 0; i < ix->n_series; i++)
-            refs_add(ret, i);
+            if (!index_series(ix, i)->gone)
+                refs_add(ret, i);
     for (size_t i = 0; i < ret->n; i++) {
         const struct series *s = index_series(ix, ret->items[i]);
         bool good = true;

@@ -22,9 +22,10 @@ struct cache {
     uint32_t n, cap;
     uint32_t *table; /* entry + 1; 0: free */
     uint32_t table_size;
-    uint32_t next;  /* the entry that is guessed */
-    uint32_t round; /* of the scrape under way */
-    uint32_t hit;   /* what cache_known found */
+    uint32_t next;      /* the entry that is guessed */
+    uint32_t round;     /* of the scrape under way */
+    uint32_t hit;       /* what cache_known found */
+    uint64_t forgotten; /* db_forgotten when the refs were asked for */
 };
 
 void cache_done(struct cache *c);

@@ -307,6 +307,12 @@ int ingest(struct target *t, struct db *db, struct metadata *metadata, const str
 
     *r = (struct run){.t = t, .db = db, .metadata = metadata, .scrape = scrape};
     op_init(&r->op, DOOR_INTERNAL, NULL);
+    if (t->cache.forgotten != db_forgotten(db)) { /* some refs may be of series that are no more */
+        cache_done(&t->cache);
+        t->cache.forgotten = db_forgotten(db);
+        for (unsigned i = 0; i < REPORTS; i++)
+            t->report_refs[i] = SERIES_NONE;
+    }
     cache_begin(&t->cache);
     r->first_fresh = t->cache.n;
     if (scrape->error != NULL)

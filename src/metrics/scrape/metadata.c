@@ -33,7 +33,7 @@ void metadata_free(struct metadata *m)
 
     if (m == NULL)
         return;
-    HASH_ITER (hh, m->entries, e, next) {
+    HASH_ITER(hh, m->entries, e, next) {
         HASH_DEL(m->entries, e);
         for (size_t i = 0; i < e->n; i++) {
             free(e->items[i].unit);
