@@ -121,6 +121,8 @@ static int reload(struct web_request *req, struct web_response *resp)
                       op_printf(req->op, "failed to reload config: %s\n", why.data));
         return 0;
     }
+    op_changed(req->op, CHANGE_CONTENT, "/metrics/prometheus.yml");
+    op_changed(req->op, CHANGE_SUBTREE, "/metrics/targets");
     resp->status = 200;
     return 0;
 }

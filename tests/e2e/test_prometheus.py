@@ -348,3 +348,24 @@ def test_our_own_metrics(daemon, scraping):
     text = daemon.http(auth=False).get("/metrics").text
     assert re.search(r'^infrafs_metrics_targets\{health="up"\} [1-9]', text, re.M)
     assert re.search(r"^infrafs_metrics_samples_total [1-9]", text, re.M)
+
+
+def test_https_targets(daemon, name, target):
+    """Verified against the job's CA, under another name, or not at all where that is asked for."""
+    import ssl
+
+    openssl = need("openssl")
+    key, cert = daemon.base / f"{name}.key", daemon.base / f"{name}.crt"
+    run(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=scraped.test",
+        "-addext", "subjectAltName=DNS:scraped.test", "-keyout", key, "-out", cert)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    target.server.socket = context.wrap_socket(target.server.socket, server_side=True)
+    jobs = {"plain": "", "skip": "  tls_config: {insecure_skip_verify: true}\n", "ca": f"  tls_config: {{ca_file: {cert}}}\n",
+            "named": f"  tls_config: {{ca_file: {cert}, server_name: scraped.test}}\n"}
+    daemon.prometheus.write_text(config(*(job(name + k, target.address, more="  scheme: https\n" + v) for k, v in jobs.items()), interval="1s"))
+    api = Api(daemon)
+    for kind, up in (("plain", 0), ("skip", 1), ("ca", 0), ("named", 1)):
+        wait_for(lambda: api.value(f'up{{job="{name}{kind}"}}') == up, what=kind)
+    errors = {t["scrapePool"]: t["lastError"] for t in api.get("targets")["data"]["activeTargets"]}
+    assert "ertificate" in errors[name + "plain"] and errors[name + "named"] == ""
