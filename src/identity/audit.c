@@ -20,6 +20,7 @@ struct audit {
     unsigned keep;
     pthread_mutex_t lock; /* guards all below; held while writing, so that lines stand in order */
     int fd;
+    bool regular; /* not a pipe or /dev/stdout: it may be rotated */
     uint64_t size_bytes;
     dev_t dev;
     ino_t ino;
@@ -29,7 +30,7 @@ struct audit {
 /* Opens, or opens again; the old descriptor stays until the new one is there. */
 static int open_file(struct audit *a)
 {
-    int fd = open(a->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(a->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     struct stat st;
 
     if (fd < 0)
@@ -43,6 +44,7 @@ static int open_file(struct audit *a)
     if (a->fd >= 0)
         close(a->fd);
     a->fd = fd;
+    a->regular = S_ISREG(st.st_mode);
     a->size_bytes = (uint64_t)st.st_size;
     a->dev = st.st_dev;
     a->ino = st.st_ino;
@@ -105,7 +107,7 @@ static void look_at_path(struct audit *a)
     int64_t now = clock_monotonic_ms();
     struct stat st;
 
-    if (now - a->looked_ms < 1000)
+    if (!a->regular || now - a->looked_ms < 1000)
         return;
     a->looked_ms = now;
     if (stat(a->path, &st) < 0 || st.st_ino != a->ino || st.st_dev != a->dev)
@@ -118,7 +120,7 @@ static int append(struct audit *a, struct slice line)
 
     guard(&a->lock);
     look_at_path(a);
-    if (a->rotate_bytes > 0 && a->size_bytes > 0 && a->size_bytes + line.len > a->rotate_bytes &&
+    if (a->regular && a->size_bytes > 0 && a->size_bytes + line.len > a->rotate_bytes &&
         rotate(a) < 0)
         return -EIO;
     do
@@ -128,7 +130,7 @@ static int append(struct audit *a, struct slice line)
         a->size_bytes += line.len;
         return 0;
     }
-    if (n > 0 && ftruncate(a->fd, (off_t)a->size_bytes) < 0) /* half a line on a full disk */
+    if (n > 0 && a->regular && ftruncate(a->fd, (off_t)a->size_bytes) < 0) /* half a line on a full disk */
         a->size_bytes += (uint64_t)n;
     return -EIO;
 }

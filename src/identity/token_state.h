@@ -39,6 +39,6 @@ struct tokens {
 /* Drops what is remembered of a token. */
 void token_forget(struct tokens *t, const char *id);
 /* The thread that ends what has expired. */
-void *token_sweeper(void *tokens);
+void *token_sweeper(void *arg);
 
 #endif

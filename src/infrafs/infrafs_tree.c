@@ -246,14 +246,12 @@ static int open_log(struct infrafs *self, struct node_file **ret)
 
     if (self->env.config->audit_file[0] == 0)
         return -ENOENT;
-    fd = open(self->env.config->audit_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    fd = open(self->env.config->audit_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return -errno;
-    if (fstat(fd, &st) < 0) {
-        int r = -errno;
-
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         close(fd);
-        return r;
+        return -ENOENT;
     }
     log = xcalloc(1, sizeof *log);
     log->file = (struct node_file){

@@ -109,6 +109,19 @@ static void test_failure(void **state)
     assert_int_equal(audit_open(&bad, &full, &why), 0);
     assert_int_equal(audit_write(full, &op, "read", "x", 0), -EIO);
     audit_close(full);
+    path_of(w, "other", path); /* a pipe is never rotated */
+    assert_int_equal(mkfifo(path, 0600), 0);
+    {
+        int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+        bad.audit_file = path;
+        bad.audit_rotate_bytes = 100;
+        assert_int_equal(audit_open(&bad, &full, &why), 0);
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(audit_write(full, &op, "read", "x", 0), 0);
+        audit_close(full);
+        close(reader);
+    }
     off.audit_file = (char *)"";
     assert_int_equal(audit_open(&off, &full, &why), 0);
     assert_int_equal(audit_write(full, &op, "read", "x", 0), 0);
