@@ -174,7 +174,7 @@ void blobs_close(struct store *s)
 {
     struct blob_pin *p, *next;
 
-    HASH_ITER (hh, s->pins, p, next)
+    HASH_ITER(hh, s->pins, p, next)
         pin_free(s, pin_remove(s, p));
     while (s->stages != NULL) {
         struct blob_stage *stage = s->stages;
@@ -204,14 +204,23 @@ ssize_t blob_read(struct blob *b, uint64_t offset, void *buf, size_t n)
 
 int blob_lend(struct blob *b, uint64_t offset, size_t n, struct blob_loan *ret)
 {
+    int r;
+
     *ret = (struct blob_loan){0};
     if (offset > b->size_bytes || n > b->size_bytes - offset)
         return -EINVAL;
-    return b->store->engine->content_lend(b->pin->content, offset, n, ret);
+    r = b->store->engine->content_lend(b->pin->content, offset, n, ret);
+    if (r == 0)
+        ret->owner = b->store;
+    return r;
 }
 
 void blob_unlend(struct blob_loan *loan)
 {
+    const struct store *s = loan->owner;
+
+    if (s != NULL && s->engine->content_unlend != NULL)
+        s->engine->content_unlend(loan->iov, loan->n_iov);
     free(loan->iov);
     *loan = (struct blob_loan){0};
 }

@@ -133,6 +133,7 @@ struct engine {
                         struct slice layout, struct content **ret);
     ssize_t (*content_read)(struct content *c, uint64_t offset, void *buf, size_t n);
     int (*content_lend)(struct content *c, uint64_t offset, size_t n, struct blob_loan *ret);
+    void (*content_unlend)(const struct iovec *iov, size_t n); /* NULL: nothing to do */
     void (*content_close)(struct content *c);
     int (*content_delete)(struct store *s, const uint8_t id[BLOB_ID], struct slice layout);
 };

@@ -34,7 +34,7 @@ void mem_blobs_free(struct mem *m)
 {
     struct mem_blob *b, *next;
 
-    HASH_ITER (hh, m->blobs, b, next) {
+    HASH_ITER(hh, m->blobs, b, next) {
         HASH_DEL(m->blobs, b);
         blob_free(b);
     }

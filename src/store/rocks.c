@@ -210,6 +210,7 @@ const struct engine rocks_engine = {
     .content_open = rocks_content_open,
     .content_read = rocks_content_read,
     .content_lend = rocks_content_lend,
+    .content_unlend = rocks_content_unlend,
     .content_close = rocks_content_close,
     .content_delete = rocks_content_delete,
 };

@@ -147,6 +147,7 @@ int rocks_content_open(struct store *s, const uint8_t id[BLOB_ID], uint64_t size
                        struct slice layout, struct content **ret);
 ssize_t rocks_content_read(struct content *c, uint64_t offset, void *buf, size_t n);
 int rocks_content_lend(struct content *c, uint64_t offset, size_t n, struct blob_loan *ret);
+void rocks_content_unlend(const struct iovec *iov, size_t n);
 void rocks_content_close(struct content *c);
 int rocks_content_delete(struct store *s, const uint8_t id[BLOB_ID], struct slice layout);
 

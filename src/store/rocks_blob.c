@@ -256,6 +256,32 @@ int rocks_content_lend(struct content *c, uint64_t offset, size_t n, struct blob
     return r;
 }
 
+/* Takes the pages out of our page table, not out of the page cache: a daemon that has served large
+ * blobs shall not look as large as they are. Who else reads there faults them in again. */
+static void unmap_pages(const char *from, const char *to)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (uintptr_t)from & ~(page - 1), end = ((uintptr_t)to + page - 1) & ~(page - 1);
+
+    madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
+void rocks_content_unlend(const struct iovec *iov, size_t n)
+{
+    size_t first = 0;
+
+    /* Values of one part lie behind each other, but for the heads of their entries. */
+    for (size_t i = 0; i < n; i++) {
+        const char *end = (const char *)iov[i].iov_base + iov[i].iov_len;
+
+        if (i + 1 < n && (const char *)iov[i + 1].iov_base >= end &&
+            (const char *)iov[i + 1].iov_base - end <= 128)
+            continue;
+        unmap_pages(iov[first].iov_base, end);
+        first = i + 1;
+    }
+}
+
 static int delete_small(struct store *s, const uint8_t id[BLOB_ID])
 {
     uint8_t lower[CHUNK_KEY], upper[CHUNK_KEY];

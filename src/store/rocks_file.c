@@ -202,7 +202,7 @@ void files_free(struct rocks *r)
 {
     struct rocks_file *f, *next;
 
-    HASH_ITER (hh, r->files, f, next) {
+    HASH_ITER(hh, r->files, f, next) {
         HASH_DEL(r->files, f);
         free(f);
     }

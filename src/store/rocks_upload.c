@@ -344,7 +344,7 @@ int rocks_sweep(struct store *s)
         e = add_known(s, &known);
     if (e == 0)
         sweep_parts(r, known);
-    HASH_ITER (hh, known, k, next) {
+    HASH_ITER(hh, known, k, next) {
         HASH_DEL(known, k);
         free(k);
     }

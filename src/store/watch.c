@@ -53,7 +53,7 @@ void store_tell(struct store *s, struct slice part)
     if (!part_is_valid(part))
         return;
     pthread_rwlock_rdlock(&s->watch_lock);
-    DL_FOREACH (s->watches, w)
+    DL_FOREACH(s->watches, w)
         if (slice_starts(part, slice_of(w->prefix, w->prefix_len)))
             w->f(w->ctx, part);
     pthread_rwlock_unlock(&s->watch_lock);
@@ -101,6 +101,6 @@ void store_leases_free(struct store *s)
 {
     struct lease *l, *next;
 
-    HASH_ITER (hh, s->leases, l, next)
+    HASH_ITER(hh, s->leases, l, next)
         lease_free(s, l);
 }
