@@ -40,13 +40,13 @@ static int stage_digest(struct blob_stage *stage, enum digest_algorithm algorith
 
 /* It exists already: its grace begins anew, so that it is still there when its uploader holds it.
  */
-static int refresh(struct store *s, const struct digest *d, struct catalog_row *row)
+static int refresh(struct store *s, const struct digest *d, struct catalog_row *row, unsigned flags)
 {
     struct store_batch *b = catalog_batch(s);
 
     row->sealed_unix_ms = clock_unix_ms();
     catalog_put(b, d, row);
-    return store_commit(b, 0);
+    return store_commit(b, flags);
 }
 
 /* The content in its place, then the row that makes it count. */
@@ -95,7 +95,7 @@ static int seal(struct blob_stage *stage, const struct digest *d, unsigned flags
         return seal_new(stage, d, flags);
     if (r < 0)
         return r;
-    r = refresh(stage->store, d, &row);
+    r = refresh(stage->store, d, &row, flags);
     catalog_release(&row);
     return r;
 }
