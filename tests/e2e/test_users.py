@@ -146,37 +146,43 @@ def test_file_bound_into_a_container(tmp_path):
             run("umount", d.htpasswd)
 
 
+def cpu(daemon):
+    """Seconds of processor time the daemon has used: other work on the machine does not count."""
+    fields = open(f"/proc/{daemon.process.pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_wrong_passwords_and_unknown_users(own_daemon):
     daemon = own_daemon
-    start = time.monotonic()
+    start = cpu(daemon)
     assert [status(daemon, daemon.user, f"wrong{i}") for i in range(10)] == [401] * 10
-    wrong = time.monotonic() - start
-    start = time.monotonic()
+    wrong = cpu(daemon) - start
+    start = cpu(daemon)
     assert [status(daemon, f"nobody{i}", "wrong") for i in range(10)] == [401] * 10
-    unknown = time.monotonic() - start
-    assert wrong > 0.1 and 0.2 < unknown / wrong < 5  # an unknown user costs the same
+    unknown = cpu(daemon) - start
+    assert wrong > 0.1 and 0.3 < unknown / wrong < 3  # an unknown user costs the same
     assert status(daemon, daemon.user, daemon.password) == 200
-    start = time.monotonic()
+    start = cpu(daemon)
     assert [status(daemon, daemon.user, daemon.password) for _ in range(10)] == [200] * 10
-    assert time.monotonic() - start < wrong / 2  # a known one is remembered
+    assert cpu(daemon) - start < wrong / 2  # a known one is remembered
     challenge = requests.get(daemon.url + TARGET, timeout=30)
     assert challenge.status_code == 401 and challenge.headers["WWW-Authenticate"].startswith("Basic ")
 
 
 def test_first_requests_at_once(daemon, name):
     run(need("htpasswd"), "-bB", "-C", "11", daemon.htpasswd, name, "together")
-    start = time.monotonic()
+    start = cpu(daemon)
     assert status(daemon, name, "wrong") == 401
-    one = time.monotonic() - start
+    one = cpu(daemon) - start
     results = []
     threads = [threading.Thread(target=lambda: results.append(status(daemon, name, "together"))) for _ in range(64)]
-    start = time.monotonic()
+    start = cpu(daemon)
     for t in threads:
         t.start()
     for t in threads:
         t.join()
     assert results == [200] * 64
-    assert time.monotonic() - start < 16 * one + 2  # hashed once, not 64 times
+    assert cpu(daemon) - start < 16 * one + 1  # hashed once, not 64 times
 
 
 def test_old_hashes_are_replaced(daemon, name):

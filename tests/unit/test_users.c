@@ -1,12 +1,12 @@
 #include "test_identity.h"
 
-#include "base/clock.h"
 #include "identity/userfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static int login(struct world *w, const char *user, const char *password, unsigned flags)
 {
@@ -63,6 +63,15 @@ static void test_login_and_cache(void **state)
     world_end(&w);
 }
 
+/* Of this process: other work on the machine does not count. */
+static int64_t cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static void test_cost_of_the_unknown(void **state)
 {
     struct world w = {0};
@@ -71,12 +80,12 @@ static void test_cost_of_the_unknown(void **state)
 
     (void)state;
     world_start(&w, "", text);
-    start = clock_unix_ns();
+    start = cpu_ns();
     login(&w, "alice", "wrong", 0);
-    wrong = clock_unix_ns() - start;
-    start = clock_unix_ns();
+    wrong = cpu_ns() - start;
+    start = cpu_ns();
     login(&w, "nobody", "wrong", 0);
-    unknown = clock_unix_ns() - start;
+    unknown = cpu_ns() - start;
     assert_true(unknown > wrong / 4 && wrong > unknown / 4); /* both compute one hash */
     assert_true(unknown > 10000000);
     world_end(&w);
@@ -204,17 +213,17 @@ static void test_many_at_once(void **state)
 
     (void)state;
     world_start(&w, "", text);
-    start = clock_unix_ns();
+    start = cpu_ns();
     login(&w, "alice", "wrong", 0);
-    single = clock_unix_ns() - start;
-    start = clock_unix_ns();
+    single = cpu_ns() - start;
+    start = cpu_ns();
     for (int i = 0; i < 64; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, many_login, &many), 0);
     for (int i = 0; i < 64; i++)
         pthread_join(threads[i], NULL);
-    all = clock_unix_ns() - start;
+    all = cpu_ns() - start;
     assert_int_equal(many.ok, 64);
-    assert_true(all < 16 * single); /* one by one it were 32 on two cores */
+    assert_true(all < 8 * single); /* one by one it were 64 */
     world_end(&w);
 }
 
