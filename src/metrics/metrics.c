@@ -62,6 +62,7 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
     if (r == 0) {
         scraper.db = m->db;
         scraper.metadata = m->metadata;
+        scraper.store = env->store;
         r = scraper_start(&scraper, &m->scraper, why);
     }
     if (r < 0) {

@@ -208,13 +208,14 @@ static int metrics_open_node(struct op *op, void *self, const char *path, unsign
         return no_such(op, path);
     if (place == PLACE_CONFIG)
         return open_config(op, m, flags, ret);
+    if (place == PLACE_TARGETS && (flags & NODE_WRITE) != 0)
+        return tree_targets_write(op, m, rest, flags, ret);
     if (place == PLACE_SERIES)
         r = tree_series_read(op, m, rest, &text);
     else if (place == PLACE_TARGETS)
         r = tree_targets_read(op, m, rest, &text);
     if (r == -ENOENT && (flags & NODE_CREATE) != 0)
-        return op_fail(op, EROFS, "'%s' cannot be made here; targets come from prometheus.yml",
-                       path);
+        return op_fail(op, EROFS, "'%s' cannot be made here", path);
     if (r == -ENOENT)
         return no_such(op, path);
     if (r == 0 && (flags & NODE_WRITE) != 0)
@@ -225,11 +226,34 @@ static int metrics_open_node(struct op *op, void *self, const char *path, unsign
 static int metrics_unlink(struct op *op, void *self, const char *path)
 {
     const char *rest = "";
+    enum place place = place_of(path, &rest);
 
-    (void)self;
-    if (place_of(path, &rest) == PLACE_CONFIG)
+    if (!tree_may(op, POLICY_READ))
+        return no_such(op, path);
+    if (place == PLACE_TARGETS)
+        return tree_targets_remove(op, self, rest);
+    if (place == PLACE_CONFIG)
         return op_fail(op, EPERM, "'%s' cannot be removed; write an empty one", path);
     return op_fail(op, EROFS, "'%s' cannot be removed", path);
+}
+
+/* touch, cp -p: there is nothing to keep, and nothing wrong with it. */
+static int metrics_setattr(struct op *op, void *self, const char *path, const mode_t *mode,
+                           const uid_t *uid, const gid_t *gid, const int64_t *mtime_ns)
+{
+    struct node_stat st;
+    const char *rest = "";
+    int r = metrics_stat(op, self, path, &st);
+
+    (void)mode;
+    (void)uid;
+    (void)gid;
+    (void)mtime_ns;
+    if (r < 0)
+        return r;
+    if (place_of(path, &rest) == PLACE_SERIES || st.type != NODE_FILE)
+        return op_fail(op, EROFS, "'%s' can only be read", path);
+    return tree_may(op, POLICY_UPDATE) ? 0 : op_fail(op, EACCES, "no right to change '%s'", path);
 }
 
 const struct node_ops metrics_tree = {
@@ -237,4 +261,5 @@ const struct node_ops metrics_tree = {
     .list = metrics_list,
     .open = metrics_open_node,
     .unlink = metrics_unlink,
+    .setattr = metrics_setattr,
 };

@@ -21,5 +21,9 @@ int tree_targets_stat(struct op *op, struct metrics *m, const char *path, struct
 int tree_targets_list(struct op *op, struct metrics *m, const char *path, node_emit_fn *emit,
                       void *ctx);
 int tree_targets_read(struct op *op, struct metrics *m, const char *path, struct buf *ret);
+/* Makes a target, or gives one that was made here other labels. */
+int tree_targets_write(struct op *op, struct metrics *m, const char *path, unsigned flags,
+                       struct node_file **ret);
+int tree_targets_remove(struct op *op, struct metrics *m, const char *path);
 
 #endif

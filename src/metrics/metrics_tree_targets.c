@@ -1,8 +1,13 @@
 /* targets/<job>/<instance>: what is known of a target, as key=value lines. */
+#include "base/alloc.h"
 #include "base/clock.h"
+#include "base/codec.h"
+#include "identity/identity.h"
 #include "metrics/metrics_tree.h"
+#include "metrics/scrape/own.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 struct look {
     struct op *op;
@@ -13,6 +18,8 @@ struct look {
     struct buf *out; /* the text of the instance */
     uint64_t size_bytes;
     int64_t mtime_ns;
+    bool own; /* made here; then its job and address, in the op */
+    const char *job_name, *address;
     int result; /* 0 if it was found; a stop of emit */
 };
 
@@ -59,6 +66,9 @@ static void note(struct look *l, const struct target *t)
     autobuf text = {0};
 
     print_target(t, &text);
+    l->own = pairs_get(&t->discovered, OWN_LABEL) != NULL;
+    l->job_name = op_strdup(l->op, t->job->name);
+    l->address = op_strdup(l->op, pairs_get(&t->discovered, "__address__"));
     l->size_bytes = text.len;
     l->mtime_ns = t->last_scrape_ns;
     if (l->out != NULL)
@@ -94,6 +104,7 @@ static void look_instances(void *ctx, const struct targets *all)
         note(l, t);
         if (l->emit(l->ctx, name.data,
                     &(struct node_stat){.type = NODE_FILE,
+                                        .mode = l->own ? 0644 : 0,
                                         .flags = NODE_VOLATILE,
                                         .size_bytes = l->size_bytes,
                                         .mtime_ns = l->mtime_ns}) != 0)
@@ -101,25 +112,22 @@ static void look_instances(void *ctx, const struct targets *all)
     }
 }
 
-static void look_jobs(void *ctx, const struct targets *all)
+/* The job of that name as the tree spells it; NULL. In the op. */
+static const char *job_of(struct op *op, struct metrics *m, const char *encoded)
 {
-    struct look *l = ctx;
-    const char *before = "";
-    autobuf name = {0};
+    struct scraper_state state;
+    const char *found = NULL;
 
-    l->result = 0;
-    for (size_t i = 0; i < all->n; i++) { /* those of one job stand together */
-        const char *job = all->items[i]->job->name;
+    scraper_state(m->scraper, &state);
+    for (size_t i = 0; i < state.jobs->n && found == NULL; i++) {
+        autobuf name = {0};
 
-        if (strcmp(job, before) == 0)
-            continue;
-        before = job;
-        buf_clear(&name);
-        tree_name_encode(&name, slice_str(job));
-        if (l->emit(l->ctx, name.data,
-                    &(struct node_stat){.type = NODE_DIR, .flags = NODE_VOLATILE}) != 0)
-            return;
+        tree_name_encode(&name, slice_str(state.jobs->items[i]->name));
+        if (strcmp(name.data, encoded) == 0)
+            found = op_strdup(op, state.jobs->items[i]->name);
     }
+    jobs_unref(state.jobs);
+    return found;
 }
 
 static int find(struct op *op, struct metrics *m, const char *path, struct look *l)
@@ -140,14 +148,19 @@ int tree_targets_stat(struct op *op, struct metrics *m, const char *path, struct
     struct look l = {0};
     int r = path[0] == 0 ? 0 : find(op, m, path, &l);
 
-    if (r < 0)
+    if (r < 0 && (l.instance != NULL || job_of(op, m, l.job) == NULL))
         return op_fail(op, ENOENT, "there is no target '%s'", path);
     *ret = (struct node_stat){
         .type = l.instance != NULL ? NODE_FILE : NODE_DIR,
         .flags = NODE_VOLATILE,
+        .mode = l.instance != NULL && l.own ? 0644 : 0,
         .size_bytes = l.size_bytes,
         .mtime_ns = l.instance != NULL ? l.mtime_ns : m->started_unix_ms * 1000000,
     };
+    if (path[0] != 0 && l.instance == NULL && tree_may(op, POLICY_UPDATE)) {
+        ret->flags |= NODE_WRITABLE;
+        ret->mode = 0755;
+    }
     return 0;
 }
 
@@ -155,13 +168,24 @@ int tree_targets_list(struct op *op, struct metrics *m, const char *path, node_e
                       void *ctx)
 {
     struct look l = {.emit = emit, .ctx = ctx};
+    struct scraper_state state;
 
-    if (path[0] == 0) {
-        scraper_look(m->scraper, look_jobs, &l);
+    if (path[0] != 0) {
+        if (strchr(path, '/') != NULL || (find(op, m, path, &l) < 0 && job_of(op, m, path) == NULL))
+            return op_fail(op, ENOENT, "there is no job '%s'", path);
         return 0;
     }
-    if (strchr(path, '/') != NULL || find(op, m, path, &l) < 0)
-        return op_fail(op, ENOENT, "there is no job '%s'", path);
+    scraper_state(m->scraper, &state);
+    for (size_t i = 0; i < state.jobs->n; i++) {
+        struct node_stat st = {
+            .type = NODE_DIR, .flags = NODE_VOLATILE, .mtime_ns = m->started_unix_ms * 1000000};
+        autobuf name = {0};
+
+        tree_name_encode(&name, slice_str(state.jobs->items[i]->name));
+        if (emit(ctx, name.data, &st) != 0)
+            break;
+    }
+    jobs_unref(state.jobs);
     return 0;
 }
 
@@ -173,4 +197,104 @@ int tree_targets_read(struct op *op, struct metrics *m, const char *path, struct
     if (r == 0 && l.instance == NULL)
         r = -EISDIR;
     return r;
+}
+
+static void changed(struct op *op, struct metrics *m, const char *path)
+{
+    scraper_refresh(m->scraper);
+    op_changed(op, CHANGE_CONTENT | CHANGE_ENTRY, "/metrics/targets/%s", path);
+}
+
+struct making {
+    struct metrics *m;
+    char *path, *job, *address;
+};
+
+static void making_free(void *ctx)
+{
+    struct making *k = ctx;
+
+    free(k->path);
+    free(k->job);
+    free(k->address);
+    free(k);
+}
+
+static int publish_target(struct op *op, void *ctx, struct slice content)
+{
+    struct making *k = ctx;
+    autobuf why = {0};
+    int r = own_check(content, &why);
+
+    if (r < 0)
+        return op_fail(op, EINVAL, "the labels of a target are name=value lines: %s", why.data);
+    r = own_put(k->m->env.store, k->job, k->address, content);
+    if (r < 0)
+        return op_fail(op, -r, "cannot store the target: %s", strerror(-r));
+    changed(op, k->m, k->path);
+    return 0;
+}
+
+/* A name that can be an address: what prometheus.yml would take. */
+static int address_of(struct op *op, const char *name, struct buf *out)
+{
+    if (strlen(name) > TREE_NAME_MAX || percent_decode(out, slice_str(name), false) < 0 ||
+        out->len == 0 || strpbrk(out->data, "/ \n") != NULL || strlen(out->data) != out->len)
+        return op_fail(op, EINVAL, "'%s' is not a host and port", name);
+    return 0;
+}
+
+int tree_targets_write(struct op *op, struct metrics *m, const char *path, unsigned flags,
+                       struct node_file **ret)
+{
+    struct look l = {0};
+    autobuf address = {0};
+    struct making *k;
+    const char *job;
+    int r = path[0] == 0 ? -EISDIR : find(op, m, path, &l);
+
+    if (!tree_may(op, POLICY_UPDATE))
+        return op_fail(op, EACCES, "no right to make or change targets");
+    job = l.job != NULL ? job_of(op, m, l.job) : NULL;
+    if (job == NULL || l.instance == NULL)
+        return op_fail(op, r == -EISDIR || job != NULL ? EISDIR : ENOENT,
+                       "there is no job '%s' in prometheus.yml", path);
+    if (r == 0 && !l.own)
+        return op_fail(op, EPERM, "'%s' comes from the configuration, not from here", path);
+    if (r == 0 && (flags & NODE_EXCL) != 0)
+        return op_fail(op, EEXIST, "'%s' exists", path);
+    if (r < 0 && (flags & NODE_CREATE) == 0)
+        return op_fail(op, ENOENT, "there is no target '%s'", path);
+    if (r < 0) {
+        r = address_of(op, l.instance, &address);
+        if (r < 0)
+            return r;
+    }
+    k = xcalloc(1, sizeof *k);
+    *k = (struct making){.m = m, .path = xstrdup(path), .job = xstrdup(job)};
+    k->address = xstrdup(address.len > 0 ? address.data : l.address);
+    return node_buffer_open(&(struct node_buffer){.publish = publish_target,
+                                                  .ctx = k,
+                                                  .free_ctx = making_free,
+                                                  .limit_bytes = OWN_TEXT_MAX,
+                                                  .dirty = address.len > 0},
+                            ret);
+}
+
+int tree_targets_remove(struct op *op, struct metrics *m, const char *path)
+{
+    struct look l = {0};
+    int r = path[0] == 0 ? -EISDIR : find(op, m, path, &l);
+
+    if (r < 0 || l.instance == NULL)
+        return op_fail(op, r < 0 ? -r : EISDIR, "there is no target '%s'", path);
+    if (!tree_may(op, POLICY_UPDATE))
+        return op_fail(op, EACCES, "no right to remove targets");
+    if (!l.own)
+        return op_fail(op, EPERM, "'%s' comes from the configuration, not from here", path);
+    r = own_delete(m->env.store, l.job_name, l.address);
+    if (r < 0)
+        return op_fail(op, -r, "cannot remove '%s': %s", path, strerror(-r));
+    changed(op, m, path);
+    return 0;
 }

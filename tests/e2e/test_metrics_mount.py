@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import run, wait_for
+from conftest import run, running, wait_for
 from test_prometheus import Api, Target, config, job
 
 
@@ -93,6 +93,23 @@ def test_targets_and_series(daemon, name, target):
     target.status = 404
     wait_for(lambda: "last_error=server returned HTTP status 404 Not Found" in state.read_text(), what="the error")
     run("find", daemon.mount / "metrics", "-type", "f")
+
+
+def test_touch_makes_a_target_and_rm_removes_it(target, name):
+    with running() as daemon:
+        yml(daemon).write_text(config(job(name)))
+        folder = daemon.mount / "metrics" / "targets" / name
+        assert os.listdir(folder) == []
+        run("touch", folder / target.address)
+        api = Api(daemon)
+        wait_for(lambda: api.value(f'up{{job="{name}"}}') == 1, what="the target")
+        daemon.restart()
+        assert os.listdir(folder) == [target.address]  # it is kept
+        (folder / target.address).write_text("env=prod\n")
+        wait_for(lambda: Api(daemon).value(f'up{{job="{name}",env="prod"}}') == 1, what="its label")
+        run("rm", folder / target.address)
+        assert os.listdir(folder) == []
+        wait_for(lambda: Api(daemon).query(f'up{{job="{name}",env="prod"}}') == [], what="the marks")
 
 
 def test_what_cannot_be_changed(daemon):

@@ -433,6 +433,73 @@ static void test_tree(void **state)
     op_done(&op);
 }
 
+static int make_target(struct op *op, const char *path, unsigned flags, const char *text)
+{
+    struct node_file *f;
+    int r = metrics_tree.open(op, w.m, path, NODE_WRITE | flags, &f);
+
+    if (r < 0)
+        return r;
+    if (text != NULL)
+        f->ops->write(op, f, 0, text, strlen(text));
+    r = f->ops->commit(op, f);
+    f->ops->close(f);
+    return r;
+}
+
+static void test_targets_made_in_the_tree(void **state)
+{
+    static const struct {
+        const char *path, *text;
+        unsigned flags;
+        int result;
+    } refused[] = {
+        {"metrics/targets/a/h:5", "a-b=c\n", NODE_CREATE, -EINVAL},
+        {"metrics/targets/a/h:5", "nothing\n", NODE_CREATE, -EINVAL},
+        {"metrics/targets/a/h 5", NULL, NODE_CREATE, -EINVAL},
+        {"metrics/targets/nojob/h:5", NULL, NODE_CREATE, -ENOENT},
+        {"metrics/targets/a/h:5", NULL, 0, -ENOENT},
+        {"metrics/targets/a/h:1", "x=y\n", 0, -EPERM},
+    };
+    struct op op;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        int r;
+
+        op_init(&op, DOOR_MOUNT, &root);
+        r = make_target(&op, refused[i].path, refused[i].flags, refused[i].text);
+        if (r != refused[i].result)
+            fail_msg("%zu: %d %s", i, r, op_why(&op, r));
+        op_done(&op);
+    }
+    expect_list("metrics/targets/a", "h:1;h:2;");
+    op_init(&op, DOOR_MOUNT, &reader);
+    assert_int_equal(make_target(&op, "metrics/targets/a/h:4", NODE_CREATE, NULL), -EACCES);
+    op_done(&op);
+    op_init(&op, DOOR_MOUNT, &root);
+    assert_int_equal(make_target(&op, "metrics/targets/a/h:4", NODE_CREATE | NODE_EXCL, NULL), 0);
+    assert_int_equal(make_target(&op, "metrics/targets/a/h:3", NODE_CREATE, "env=prod\nlabel.zone=x=y\n"),
+                     0);
+    op_done(&op);
+    expect_list("metrics/targets/a", "h:1;h:2;h:3;h:4;");
+    assert_int_equal(web_test_call(&t, "GET", "/api/v1/targets?state=active", NULL, SLICE("")), 200);
+    assert_non_null(strstr(web_test_text(&t),
+                           "\"labels\":{\"env\":\"prod\",\"instance\":\"h:3\",\"job\":\"a\",\"zone\":\"x=y\"}"));
+    op_init(&op, DOOR_MOUNT, &root);
+    assert_int_equal(make_target(&op, "metrics/targets/a/h:3", NODE_TRUNC, "env=test\n"), 0);
+    assert_int_equal(metrics_tree.unlink(&op, w.m, "metrics/targets/a/h:4"), 0);
+    assert_int_equal(metrics_tree.unlink(&op, w.m, "metrics/targets/a/h:1"), -EPERM);
+    op_done(&op);
+    expect_list("metrics/targets/a", "h:1;h:2;h:3;");
+    assert_int_equal(web_test_call(&t, "GET", "/api/v1/targets?state=active", NULL, SLICE("")), 200);
+    assert_non_null(strstr(web_test_text(&t), "\"env\":\"test\""));
+    assert_null(strstr(web_test_text(&t), "\"zone\""));
+    op_init(&op, DOOR_MOUNT, &root);
+    assert_int_equal(metrics_tree.unlink(&op, w.m, "metrics/targets/a/h:3"), 0);
+    op_done(&op);
+}
+
 static void test_long_names(void **state)
 {
     char instance[400];
@@ -463,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_remote_write),
         cmocka_unit_test(test_configuration_through_the_tree),
         cmocka_unit_test(test_tree),
+        cmocka_unit_test(test_targets_made_in_the_tree),
         cmocka_unit_test(test_long_names),
     };
 

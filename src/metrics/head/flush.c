@@ -5,6 +5,7 @@
 #include "metrics/head/db_internal.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -380,6 +381,7 @@ int flush_until(struct db *db, int64_t bucket)
              "streams=%zu series=%" PRIu32 " ms=%" PRId64 " result=%d", pieces.n, n_series,
              clock_monotonic_ms() - start_ms, r);
     free(pieces.items);
+    malloc_trim(0); /* what a million streams held goes back to the system */
     return r;
 }
 

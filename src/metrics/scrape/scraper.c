@@ -11,6 +11,7 @@
 #define ALIGN_MS     2    /* a scrape so much after its tick counts as on time */
 #define CONNECTIONS  4096 /* kept open between scrapes */
 #define POLL_MS      1000
+#define COMPLAIN_MS  10000
 #define PARSE_BUDGET 50 /* ms of parsing before what is due is looked at again */
 
 static void heap_swap(struct scraper *s, size_t a, size_t b)
@@ -117,9 +118,11 @@ static void finish(struct scraper *s, struct fetch *f, CURLcode code)
     t->fetch = NULL;
     if (!t->removed) {
         r = ingest(t, s->options.db, s->options.metadata, &scrape);
-        if (r < 0)
+        if (r < 0 && scrape.now_ms - s->complained_ms > COMPLAIN_MS) { /* a full disk fails all */
+            s->complained_ms = scrape.now_ms;
             log_line(LOG_ERROR, NULL, "metrics.scrape.lost", "url=%s error=%s", t->url,
                      strerror(-r));
+        }
         again(s, t);
     }
     fetch_free(f);

@@ -14,6 +14,7 @@ struct scraper_options {
     uint64_t body_bytes_max; /* of one scrape, uncompressed */
     struct db *db;
     struct metadata *metadata;
+    struct store *store; /* of targets made in the tree */
     /* Called after a change of the configuration, from any thread; may be NULL. */
     void (*changed)(void *ctx);
     void *ctx;
@@ -26,6 +27,9 @@ void scraper_stop(struct scraper *s);
 int scraper_reload(struct scraper *s, struct buf *why);
 /* Replaces the file by this text, if it is valid, and has it in force when it returns. */
 int scraper_write(struct scraper *s, struct slice text, struct buf *why);
+/* Reads what is not in the file again: files of targets, targets made in the tree. In force when it
+ * returns. */
+void scraper_refresh(struct scraper *s);
 /* The file as it is; empty if there is none. -EFBIG, or the errno of reading it. */
 int scraper_read(struct scraper *s, struct buf *ret);
 

@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "metrics/scrape/own.h"
 #include "metrics/scrape/scraper_internal.h"
 
 #include <errno.h>
@@ -93,13 +94,16 @@ static const struct target_groups *old_groups(const struct scraper *s, const str
     return NULL;
 }
 
+/* Those that files made. */
 static void copy_groups(struct target_groups *to, const struct target_groups *from)
 {
     to->items = xcalloc(from->n + 1, sizeof *to->items);
-    for (to->n = 0; to->n < from->n; to->n++) {
-        const struct target_group *g = &from->items[to->n];
+    for (size_t k = 0; k < from->n; k++) {
+        const struct target_group *g = &from->items[k];
         size_t n = 0;
 
+        if (pairs_get(&g->labels, OWN_LABEL) != NULL)
+            continue;
         while (g->addresses[n] != NULL)
             n++;
         to->items[to->n].addresses = xcalloc(n + 1, sizeof(char *));
@@ -107,6 +111,7 @@ static void copy_groups(struct target_groups *to, const struct target_groups *fr
             to->items[to->n].addresses[i] = xstrdup(g->addresses[i]);
         for (size_t i = 0; i < g->labels.n; i++)
             pairs_add(&to->items[to->n].labels, g->labels.items[i].name, g->labels.items[i].value);
+        to->n++;
     }
 }
 
@@ -126,6 +131,9 @@ static struct target_groups *read_sd(const struct scraper *s, const struct jobs 
         } else {
             all[i] = reading.groups;
         }
+        if (s->options.store != NULL &&
+            own_groups(s->options.store, jobs->items[i]->name, &all[i]) < 0)
+            log_line(LOG_ERROR, NULL, "metrics.targets.lost", "job=%s", jobs->items[i]->name);
     }
     return all;
 }
@@ -222,6 +230,12 @@ int scraper_write(struct scraper *s, struct slice text, struct buf *why)
     mark = mark_of(s->file);
     apply(s, jobs, mark, sd_mark_of(jobs));
     return 0;
+}
+
+void scraper_refresh(struct scraper *s)
+{
+    guard(&s->reload);
+    apply(s, jobs_ref(s->jobs), s->file_mark, sd_mark_of(s->jobs));
 }
 
 /* The folder, so that a file renamed over it is seen; the descriptor of the file would go blind. */

@@ -26,6 +26,7 @@ struct scraper {
     struct targets gone;         /* removed: their stale markers are still to be written */
     uint64_t file_mark, sd_mark; /* what the files looked like when they were read */
     int64_t checked_ms;
+    int64_t complained_ms;
     bool reload_ok;
     int64_t reloaded_ms;
     char error[512];
