@@ -62,19 +62,21 @@ static int consider(struct reaping *p, const struct digest *d)
     return r < 0 ? r : 0;
 }
 
-/* The content of all that is doomed; also of what an earlier run had to leave. */
+/* The content of all that is doomed; also of what an earlier run had to leave. The rows are synced
+ * before the first of it goes. */
 static int execute(struct store *s)
 {
     struct store_scan *scan = NULL;
     struct slice key, layout;
-    int r = s->engine->sync(s);
+    bool synced = false;
+    int r = catalog_scan(s, ROW_DOOMED, (struct slice){0}, &scan);
 
-    if (r == 0)
-        r = catalog_scan(s, ROW_DOOMED, (struct slice){0}, &scan);
     if (r < 0)
         return r;
     while ((r = store_scan_next(scan, &key, &layout)) == 1) {
-        if (key.len == 1 + BLOB_ID)
+        r = synced ? 0 : s->engine->sync(s);
+        synced = true;
+        if (r == 0 && key.len == 1 + BLOB_ID)
             r = content_doom(s, (const uint8_t *)key.data + 1, layout);
         if (r < 0)
             break;
@@ -83,23 +85,52 @@ static int execute(struct store *s)
     return r;
 }
 
+/* Owners stand in the order of their digests: one pass beside the blobs tells who has none. */
+struct owners {
+    struct store_scan *scan;
+    struct slice row; /* the letter, a digest, an owner */
+    int more;         /* 1: there is a row */
+};
+
+static int is_held(struct owners *o, struct slice digest)
+{
+    while (o->more == 1 && !slice_starts(slice_skip(o->row, 1), digest)) {
+        if (slice_cmp(slice_skip(o->row, 1), digest) > 0)
+            return 0;
+        o->more = store_scan_next(o->scan, &o->row, NULL);
+    }
+    return o->more;
+}
+
+static int reap_row(struct reaping *p, struct owners *o, struct slice digest, struct slice value)
+{
+    struct catalog_row row;
+    struct digest d;
+    int r;
+
+    if (catalog_decode(value, &row) < 0 || catalog_key_digest(digest, &d) < 0)
+        return 0; /* a damaged row is for the scrub */
+    if (!is_due(p, &row))
+        return 0;
+    r = is_held(o, digest);
+    return r == 0 ? consider(p, &d) : r < 0 ? r : 0;
+}
+
 static int reap_blobs(struct reaping *p)
 {
     struct store_scan *scan = NULL;
+    struct owners o = {0};
     struct slice key, value;
-    struct catalog_row row;
-    struct digest d;
     int r = catalog_scan(p->store, ROW_CONTENT, (struct slice){0}, &scan);
 
     if (r < 0)
         return r;
-    while ((r = store_scan_next(scan, &key, &value)) == 1) {
-        if (catalog_decode(value, &row) < 0 || catalog_key_digest(slice_skip(key, 1), &d) < 0)
-            continue; /* a damaged row is for the scrub */
-        r = is_due(p, &row) ? consider(p, &d) : 0;
-        if (r < 0)
-            break;
-    }
+    r = catalog_scan(p->store, ROW_OWNER, (struct slice){0}, &o.scan);
+    if (r == 0)
+        o.more = store_scan_next(o.scan, &o.row, NULL);
+    while (r == 0 && (r = store_scan_next(scan, &key, &value)) == 1)
+        r = reap_row(p, &o, slice_skip(key, 1), value);
+    store_scan_free(o.scan);
     store_scan_free(scan);
     return r;
 }
