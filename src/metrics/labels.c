@@ -48,6 +48,15 @@ struct slice labels_get(const struct labels *l, struct slice name)
     return SLICE("");
 }
 
+size_t labels_bytes(const struct labels *l)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < l->n; i++)
+        n += l->items[i].name.len + l->items[i].value.len;
+    return n;
+}
+
 const struct label *labels_duplicate(const struct labels *l)
 {
     for (size_t i = 1; i < l->n; i++)

@@ -16,13 +16,15 @@ struct labels {
     size_t n;
 };
 
-#define LABEL_NAME SLICE("__name__")
-#define LABELS_MAX 128 /* of one series */
+#define LABEL_NAME       SLICE("__name__")
+#define LABELS_MAX       128         /* of one series */
+#define LABELS_BYTES_MAX (32u << 10) /* all names and values of one: it must fit a row */
 
 void labels_sort(struct labels *l);
 int labels_cmp(const struct labels *a, const struct labels *b); /* order of the API's results */
 bool labels_eq(const struct labels *a, const struct labels *b);
 struct slice labels_get(const struct labels *l, struct slice name); /* empty if absent */
+size_t labels_bytes(const struct labels *l);
 /* After sorting: the first name that stands twice; NULL if none. */
 const struct label *labels_duplicate(const struct labels *l);
 uint64_t labels_hash(const struct labels *l);

@@ -88,6 +88,11 @@ static int api_walreplay(struct web_request *req, struct web_response *resp)
     return answer_fixed(req, resp, "{\"min\":0,\"max\":0,\"current\":0}");
 }
 
+static int api_blocks(struct web_request *req, struct web_response *resp)
+{
+    return answer_fixed(req, resp, "{\"blocks\":[]}");
+}
+
 static int not_found(struct web_request *req, struct web_response *resp)
 {
     web_set_header(req, resp, "X-Content-Type-Options", "nosniff");
@@ -147,6 +152,7 @@ const struct route metrics_routes[] = {
     {.methods = "GET", .pattern = "/api/v1/status/buildinfo", .handle = api_status_buildinfo},
     {.methods = "GET", .pattern = "/api/v1/status/runtimeinfo", .handle = api_status_runtimeinfo},
     {.methods = "GET", .pattern = "/api/v1/status/tsdb", .handle = api_status_tsdb},
+    {.methods = "GET", .pattern = "/api/v1/status/tsdb/blocks", .handle = api_blocks},
     {.methods = "GET", .pattern = "/api/v1/status/walreplay", .handle = api_walreplay},
     {.methods = "POST",
      .pattern = "/api/v1/write",

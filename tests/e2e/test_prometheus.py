@@ -195,6 +195,15 @@ def test_a_body_over_its_limit(daemon, name, target):
     wait_for(lambda: any(t["lastError"] == "body size limit exceeded" for t in api.get("targets", scrapePool=name)["data"]["activeTargets"]))
 
 
+def test_more_targets_than_the_job_may_have(daemon, name, target):
+    daemon.prometheus.write_text(config(job(name, target.address, "127.0.0.1:1", more="  target_limit: 1\n")))
+    api = Api(daemon)
+    wait_for(lambda: [t["lastError"] for t in api.get("targets", scrapePool=name)["data"]["activeTargets"]] == ["target_limit exceeded"] * 2)
+    assert target.scrapes == 0
+    daemon.prometheus.write_text(config(job(name, target.address, more="  target_limit: 1\n")))
+    wait_for(lambda: api.value(f'up{{job="{name}"}}') == 1)
+
+
 def test_credentials_stay_with_their_host(daemon, name, target):
     other = Target()
     try:

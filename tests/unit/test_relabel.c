@@ -413,6 +413,54 @@ static void test_limits(void **state)
     }
 }
 
+static void test_huge_labels(void **state)
+{
+    struct world w;
+    autobuf body = {0};
+
+    (void)state;
+    world_up(&w, "");
+    buf_add_str(&body, "a{x=\"");
+    for (unsigned i = 0; i < LABELS_BYTES_MAX; i++)
+        buf_add_char(&body, 'x');
+    buf_add_str(&body, "\"} 1\n");
+    scrape(&w, body.data);
+    expect(&w, "up", "up{instance=\"i\", job=\"j\"} 0;");
+    assert_non_null(strstr(w.targets.items[0]->last_error, "the limit is 32768"));
+    scrape(&w, "a 1\n"); /* nothing is left of it */
+    expect(&w, "up", "up{instance=\"i\", job=\"j\"} 1;");
+    buf_clear(&body);
+    buf_add_str(&body, "a{");
+    for (int i = 0; i < LABELS_MAX; i++)
+        buf_printf(&body, "l%d=\"v\",", i);
+    buf_add_str(&body, "} 1\n");
+    scrape(&w, body.data); /* as many as the parser takes, and the target's beside them */
+    expect(&w, "up", "up{instance=\"i\", job=\"j\"} 0;");
+    world_down(&w);
+}
+
+static void test_large_targets_are_dropped(void **state)
+{
+    autobuf text = {0};
+    struct targets t;
+    struct jobs *jobs;
+
+    (void)state;
+    buf_add_str(&text, "scrape_configs:\n- job_name: a\n  target_limit: 2\n  static_configs:\n"
+                       "  - targets: ['h:1', 'h:2', 'h:3']\n"
+                       "- job_name: b\n  static_configs:\n  - targets: ['h:1']\n    labels:\n");
+    for (int i = 0; i < 200; i++)
+        buf_printf(&text, "      l%d: v\n", i);
+    jobs = parse(text.data);
+    targets_build(jobs, NULL, &t);
+    assert_int_equal(t.n, 3);
+    assert_int_equal(t.n_dropped, 1);
+    for (size_t i = 0; i < t.n; i++)
+        assert_true(t.items[i]->over_limit);
+    targets_done(&t);
+    jobs_unref(jobs);
+}
+
 static void test_metric_relabel(void **state)
 {
     struct world w;
@@ -481,6 +529,8 @@ int main(void)
         cmocka_unit_test(test_conflicts),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_huge_labels),
+        cmocka_unit_test(test_large_targets_are_dropped),
         cmocka_unit_test(test_metric_relabel),
         cmocka_unit_test(test_churn),
         cmocka_unit_test(test_metadata_of_targets),

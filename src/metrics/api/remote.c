@@ -80,7 +80,8 @@ static bool labels_good(struct labels *l)
             !utf8_valid(l->items[i].value))
             return false;
     labels_sort(l);
-    return labels_duplicate(l) == NULL && labels_get(l, LABEL_NAME).len > 0;
+    return labels_duplicate(l) == NULL && labels_bytes(l) <= LABELS_BYTES_MAX &&
+           labels_get(l, LABEL_NAME).len > 0;
 }
 
 int remote_labels(struct remote *r)

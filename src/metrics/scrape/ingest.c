@@ -83,6 +83,10 @@ static int check_limits(struct run *r, const struct labels *l)
             r, "label_limit exceeded (metric: \"%.*s\", number of labels: %zu, limit: %" PRIu64 ")",
             metric.len < 50 ? (int)metric.len : 50, (const char *)metric.data, l->n,
             j->label_limit > 0 ? j->label_limit : LABELS_MAX);
+    if (labels_bytes(l) > LABELS_BYTES_MAX)
+        return fail(r, "labels of %zu bytes on one series (metric: \"%.*s\"); the limit is %u",
+                    labels_bytes(l), metric.len < 50 ? (int)metric.len : 50,
+                    (const char *)metric.data, LABELS_BYTES_MAX);
     for (size_t i = 0; i < l->n; i++) {
         if (j->label_name_length_limit > 0 && l->items[i].name.len > j->label_name_length_limit)
             return fail(r, "label_name_length_limit exceeded (metric: \"%.*s\")",

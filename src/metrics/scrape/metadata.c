@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#define METRICS_MAX 200000
+#define TEXT_MAX    4096
+
 struct entry {
     char *metric;
     struct metadata_item items[METADATA_ITEMS_MAX];
@@ -59,7 +62,13 @@ void metadata_note(struct metadata *m, struct slice metric, enum metric_type typ
     struct entry *e;
 
     guard(&m->lock);
+    if (help.len > TEXT_MAX)
+        help.len = TEXT_MAX;
+    if (unit.len > TEXT_MAX)
+        unit.len = TEXT_MAX;
     HASH_FIND(hh, m->entries, metric.data, metric.len, e);
+    if (e == NULL && (HASH_COUNT(m->entries) >= METRICS_MAX || metric.len > TEXT_MAX))
+        return; /* a target that makes up ever new names does not fill the memory */
     if (e == NULL) {
         e = xcalloc(1, sizeof *e);
         e->metric = xstrndup(metric.data, metric.len);

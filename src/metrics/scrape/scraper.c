@@ -82,8 +82,14 @@ static void fail_target(struct scraper *s, struct target *t, const char *reason)
 static void begin(struct scraper *s, struct target *t)
 {
     autobuf why = {0};
-    struct fetch *f = fetch_new(t, s->options.body_bytes_max, &why);
+    struct fetch *f;
     int64_t late;
+
+    if (t->over_limit) {
+        fail_target(s, t, "target_limit exceeded");
+        return;
+    }
+    f = fetch_new(t, s->options.body_bytes_max, &why);
 
     if (f == NULL || curl_multi_add_handle(s->multi, f->curl) != CURLM_OK) {
         fetch_free(f);
@@ -198,6 +204,7 @@ static void keep(struct targets *fresh, size_t i, struct target *old)
     HASH_DEL(fresh->by_key, t);
     old->jobs = t->jobs;
     old->job = t->job;
+    old->over_limit = t->over_limit;
     t->jobs = jobs; /* the old one's reference goes with the new target */
     target_free(t);
     fresh->items[i] = old;

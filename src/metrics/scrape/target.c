@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define TARGET_LABELS_MAX       64
+#define TARGET_LABELS_BYTES_MAX (8u << 10)
+
 const char *pairs_get(const struct pairs *p, const char *name)
 {
     for (size_t i = 0; i < p->n; i++)
@@ -189,6 +192,16 @@ static void add_dropped(struct targets *all, struct op *op, const struct job *j,
     copy_pairs(&all->dropped[all->n_dropped++].discovered, op, discovered, true);
 }
 
+/* Too many or too long labels, which no series could have with its own beside them. */
+static bool too_large(const struct labels *l, const struct job *j)
+{
+    if (l->n <= TARGET_LABELS_MAX && labels_bytes(l) <= TARGET_LABELS_BYTES_MAX)
+        return false;
+    log_line(LOG_ERROR, NULL, "metrics.target.refused", "job=%s labels=%zu bytes=%zu", j->name,
+             l->n, labels_bytes(l));
+    return true;
+}
+
 static void add_target(struct targets *all, struct jobs *jobs, const struct job *j,
                        const char *address, const struct pairs *group)
 {
@@ -214,6 +227,11 @@ static void add_target(struct targets *all, struct jobs *jobs, const struct job 
         if (label_builder_get(&b, SLICE("instance")).len == 0)
             label_builder_set(&b, SLICE("instance"), label_builder_get(&b, SLICE("__address__")));
         after = label_builder_finish(&b);
+        if (too_large(&after, j)) {
+            add_dropped(all, &op, j, &before);
+            op_done(&op);
+            return;
+        }
         t = target_new(&op, jobs, j, &before, &after);
         if (all->n == all->cap) {
             all->cap = all->cap == 0 ? 16 : 2 * all->cap;
@@ -242,8 +260,12 @@ void targets_build(struct jobs *jobs, const struct target_groups *extra, struct 
 {
     *ret = (struct targets){0};
     for (size_t i = 0; i < jobs->n; i++) {
+        size_t before = ret->n;
+
         add_groups(ret, jobs, jobs->items[i], &jobs->items[i]->groups);
         if (extra != NULL)
             add_groups(ret, jobs, jobs->items[i], &extra[i]);
+        for (size_t k = before; jobs->items[i]->target_limit > 0 && k < ret->n; k++)
+            ret->items[k]->over_limit = ret->n - before > jobs->items[i]->target_limit;
     }
 }

@@ -35,6 +35,7 @@ struct target {
     int64_t due_ms;
     struct fetch *fetch; /* a scrape under way; or NULL */
     bool removed;
+    bool over_limit; /* the job has more targets than target_limit: none of them is scraped */
 
     struct cache cache;
     uint32_t report_refs[REPORTS]; /* SERIES_NONE: not made yet */
