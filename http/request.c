@@ -5,12 +5,12 @@
 #include "base/scope.h"
 
 #include <errno.h>
-#include <time.h>
 
 /* A batch whose guard does not hold is made again: of n that change one row at once one wins each
- * time. From the third on the others wait a little, in a worker, so as not to burn the CPU. */
-#define TRIES_MAX     40u
-#define TRIES_AT_ONCE 3u
+ * time. Who has lost this often takes turns with the other losers, so that not all of them make
+ * their batches again and again. */
+#define TRIES_AT_ONCE 2u
+#define TRIES_MAX     100u
 
 struct header_search {
     const char *name;
@@ -78,7 +78,7 @@ void request_resume(struct request *r)
     __atomic_sub_fetch(&http->parked, 1, __ATOMIC_RELEASE);
 }
 
-static void run_job(void *arg)
+void request_run_job(void *arg)
 {
     struct request *r = arg;
 
@@ -89,7 +89,7 @@ void request_to_worker(struct request *r, struct pool *pool, void (*job)(struct 
 {
     request_suspend(r);
     r->job = job;
-    pool_submit(pool, run_job, r);
+    pool_submit(pool, request_run_job, r);
 }
 
 /* What a person would ask about. Not: an absent thing, or that a login is needed. */
@@ -107,6 +107,8 @@ static void finish(struct request *r)
     const struct route *route = r->web.route;
     const struct http_options *o = &r->http->options;
 
+    if (r->has_turn)
+        turn_pass(r);
     if (r->result == 0)
         feed_publish(o->feed, &r->op, true);
     else
@@ -145,13 +147,16 @@ static void on_commit(void *ctx, int result)
 
     r->result = result;
     r->stage = STAGE_COMMITTED;
-    if (result < 0 ? !(r->web.route->flags & ROUTE_INLINE) || r->tries >= TRIES_AT_ONCE
-                   : publishing_waits(r)) {
-        r->job = job_committed;
-        pool_submit(r->http->workers, run_job, r);
-        return;
-    }
-    request_resume(r);
+    r->job = job_committed;
+    if (result != -EAGAIN && r->has_turn)
+        turn_pass(r);
+    if (result == -EAGAIN && r->tries >= TRIES_AT_ONCE && !r->has_turn)
+        turn_take(r);
+    else if (result < 0 ? !(r->web.route->flags & ROUTE_INLINE) || r->has_turn
+                        : publishing_waits(r))
+        pool_submit(r->http->workers, request_run_job, r);
+    else
+        request_resume(r);
 }
 
 /* Calls the handler. True: done, `result` is set. False: the connection is suspended for a commit,
@@ -191,19 +196,9 @@ static void job_handle(struct request *r)
     request_resume(r);
 }
 
-/* Longer each time, and not the same for all. */
-static void wait_for_turn(unsigned tries)
-{
-    long ns = tries * 200000L + (long)(clock_unix_ns() % 1000000);
-
-    nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
-}
-
 static void job_committed(struct request *r)
 {
     if (must_retry(r)) {
-        if (r->tries > TRIES_AT_ONCE)
-            wait_for_turn(r->tries);
         job_handle(r);
         return;
     }
@@ -373,7 +368,7 @@ void request_close(struct request *r)
     r->connection = NULL;
     if (r->begun && !(r->web.route->flags & ROUTE_INLINE)) {
         r->job = job_abandon;
-        pool_submit(r->http->workers, run_job, r);
+        pool_submit(r->http->workers, request_run_job, r);
         return;
     }
     body_end(r);

@@ -59,6 +59,8 @@ struct request {
     int result;                        /* 0 or the negative errno to render */
     int64_t until_ms; /* on the monotonic clock: no more of the body is waited for; 0: no end */
     unsigned tries;
+    bool has_turn;
+    struct request *next; /* in http->turns */
     unsigned handed; /* atomic: what a worker did comes before what the server's thread does next */
     bool counted;                      /* in http->under_way */
     bool begun;                        /* begin returned 0, and end was not called */
@@ -89,7 +91,13 @@ void request_close(struct request *r);
 void request_to_worker(struct request *r, struct pool *pool, void (*job)(struct request *r));
 void request_suspend(struct request *r);
 void request_resume(struct request *r); /* the last thing its thread does with r */
+void request_run_job(void *request);    /* in a worker: r->job */
 bool request_is_read(const struct request *r); /* GET or HEAD */
+
+/* turn.c: those whose batches lost a race several times go one by one. A request that has the turn
+ * keeps it until its commit has succeeded, or it gives up. */
+void turn_take(struct request *r); /* its job runs in a worker when it has the turn */
+void turn_pass(struct request *r);
 
 /* admit.c: the guard, the target, the route, who asks. Sets r->result. False: suspended. */
 bool request_admit(struct request *r, const char *method, const char *version);

@@ -38,6 +38,8 @@ int http_start(const struct http_options *options, struct http **ret, struct buf
     h->options = *options;
     h->limits = &options->config->limits;
     h->own = (struct domain_instance){&http_domain, h};
+    pthread_mutex_init(&h->turns.lock, NULL);
+    h->turns.last = &h->turns.first;
     h->page = page_new(&h->page_policy);
     h->workers = pool_new(WORKERS, "http");
     h->hashers = pool_new(HASHERS, "hash");
@@ -79,6 +81,7 @@ void http_stop(struct http *h, unsigned grace_ms)
         listener_close(h->listeners[i]);
     pool_free(h->hashers);
     pool_free(h->workers);
+    pthread_mutex_destroy(&h->turns.lock);
     web_page_unref(h->page);
     free(h->page_policy);
     free(h->listeners);

@@ -11,7 +11,16 @@
 #include "identity/identity.h"
 #include "web_router.h"
 
+#include <pthread.h>
+
 struct listener;
+struct request;
+
+struct turns {
+    pthread_mutex_t lock; /* guards all below */
+    unsigned taken;
+    struct request *first, **last; /* who waits */
+};
 
 struct http {
     struct http_options options; /* borrowed, all of it */
@@ -21,6 +30,7 @@ struct http {
     struct pool *hashers;        /* password hashes: few at a time, they only burn CPU */
     struct listener **listeners;
     size_t n_listeners;
+    struct turns turns;
     unsigned under_way; /* atomic: requests whose headers have arrived, and not answered */
     unsigned parked;    /* atomic: suspended connections, and requests not yet freed */
     unsigned lingering; /* atomic: see linger.c */

@@ -618,9 +618,47 @@ static void test_commit(void **state)
         batch.fails = 100;
         expect(text, 503, NULL);
         assert_int_equal(published, 2);
-        assert_int_equal(committed_twice, 5 + 40);
+        assert_int_equal(committed_twice, 5 + 100);
     }
     feed_unsubscribe(server.feed, on_feed, NULL);
+}
+
+struct loser {
+    const char *path;
+    int status;
+};
+
+static void *one_of_the_losers(void *arg)
+{
+    struct loser *loser = arg;
+    int fd = client_open(&server);
+    autobuf in = {0}, out = {0}, text = {0};
+
+    buf_printf(&text, "PUT %s HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", loser->path);
+    client_send(fd, text.data, text.len);
+    client_answer(fd, &in, &out, false);
+    loser->status = status_of(&out);
+    close(fd);
+    return NULL;
+}
+
+/* Many that lose again and again take turns, and all come through. */
+static void test_turns(void **state)
+{
+    struct loser losers[40];
+    pthread_t threads[array_size(losers)];
+
+    (void)state;
+    batch.fails = 150;
+    for (size_t i = 0; i < array_size(losers); i++) {
+        losers[i] = (struct loser){i % 2 == 0 ? "/commit" : "/commit-worker", 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, one_of_the_losers, &losers[i]), 0);
+    }
+    for (size_t i = 0; i < array_size(losers); i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(losers[i].status, 201);
+    }
+    assert_true(batch.fails < 0);
 }
 
 static void test_audit(void **state)
@@ -923,6 +961,7 @@ int main(void)
         cmocka_unit_test(test_cases),
         cmocka_unit_test(test_logins),
         cmocka_unit_test(test_commit),
+        cmocka_unit_test(test_turns),
         cmocka_unit_test(test_audit),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_blobs),
