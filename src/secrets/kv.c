@@ -7,7 +7,9 @@
 #include "secrets/kv_internal.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
+#include <time.h>
 
 struct kv *kv_new(struct store *store, struct keyring *keyring, const uint8_t id[KV_ID_BYTES],
                   const struct kv_config *config, uint64_t field_limit_bytes)
@@ -63,6 +65,21 @@ int kv_commit(struct store_batch *batch)
     return batch != NULL ? store_commit(batch, STORE_DURABLE) : 0;
 }
 
+#define TRIES       60
+#define BACKOFF_MAX 6 /* doublings */
+#define BACKOFF_NS  100000
+
+bool kv_again(int r, unsigned *tries)
+{
+    unsigned doublings = *tries < BACKOFF_MAX ? *tries : BACKOFF_MAX;
+    struct timespec pause = {0, (long)randombytes_uniform(BACKOFF_NS << doublings)};
+
+    if (r != -EAGAIN || ++*tries == TRIES)
+        return false;
+    nanosleep(&pause, NULL);
+    return true;
+}
+
 int kv_version_find(const struct kv_entry *e, uint32_t number, struct kv_version *ret)
 {
     if (number == 0)
@@ -75,6 +92,14 @@ int kv_version_find(const struct kv_entry *e, uint32_t number, struct kv_version
             break;
     }
     return -ENOENT;
+}
+
+int kv_check_unprotected(struct op *op, const struct kv_entry *secret)
+{
+    if (!secret->is_protected)
+        return 0;
+    return op_fail(op, EPERM,
+                   "the secret is protected; write {\"protect\": false} to its @meta first");
 }
 
 bool kv_version_is_live(const struct kv_version *v)

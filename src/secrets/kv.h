@@ -76,6 +76,7 @@ struct kv_entry {
     uint32_t current, oldest; /* 0: no version yet; none dropped yet */
     uint32_t max_versions;    /* 0: the mount's */
     bool cas_required;
+    bool is_protected;       /* content, name and life stay as they are: -EPERM */
     int64_t delete_after_ns; /* 0: the mount's */
     struct slice custom;     /* JSON object; empty: none */
     const uint8_t *versions; /* n_versions packed, ascending: kv_version_at */
@@ -118,15 +119,19 @@ int kv_list(struct op *op, struct kv *kv, const char *path, struct kv_entry **re
  * -EINVAL with Vault's text: cas does not match or is missing. -EFBIG: a limit. */
 int kv_put(struct op *op, struct kv *kv, const char *path, const struct kv_content *content,
            int64_t cas, struct store_batch **ret, struct kv_version *ret_version);
+/* The same for who has read the secret at version `current` (0: there was none) and made the
+ * content of it: -EAGAIN if somebody came between. */
+int kv_replace(struct op *op, struct kv *kv, const char *path, const struct kv_content *content,
+               uint32_t current, struct store_batch **ret);
 enum kv_fate { KV_DELETE, KV_UNDELETE, KV_DESTROY };
 /* n 0: the current version. *ret is NULL if nothing changes. */
 int kv_doom(struct op *op, struct kv *kv, const char *path, enum kv_fate fate,
             const uint32_t *versions, size_t n, struct store_batch **ret);
 
 struct kv_change {
-    bool set_max_versions, set_cas_required, set_delete_after, set_custom;
+    bool set_max_versions, set_cas_required, set_delete_after, set_custom, set_protected;
     uint32_t max_versions;
-    bool cas_required;
+    bool cas_required, is_protected;
     int64_t delete_after_ns;
     struct slice custom; /* checked by kv_custom_check; empty removes it */
 };
@@ -135,6 +140,8 @@ int kv_configure(struct op *op, struct kv *kv, const char *path, const struct kv
                  struct store_batch **ret);
 /* Vault's rules: up to 64 keys of 128 bytes, values are strings of up to 512. */
 int kv_custom_check(struct op *op, struct slice text);
+/* -EPERM with the reason if it is protected. */
+int kv_check_unprotected(struct op *op, const struct kv_entry *secret);
 /* At once: the secret with all versions is gone, and folders that only it kept. */
 int kv_remove(struct op *op, struct kv *kv, const char *path);
 /* At once, but not in one batch: the same for all below the path as well. */
@@ -150,6 +157,9 @@ int kv_rmdir(struct op *op, struct kv *kv, const char *path);
  * -ENOTEMPTY. Versions stay. */
 int kv_rename(struct op *op, struct kv *kv, const char *from, const char *to);
 
+/* After a try that ended in r: shall it be made again? Sleeps a little first, longer each time, so
+ * that of many who want the same row each has its turn. *tries begins at 0. */
+bool kv_again(int r, unsigned *tries);
 /* Durable. Takes the batch; NULL does nothing. */
 int kv_commit(struct store_batch *batch);
 

@@ -7,8 +7,6 @@
 
 #include <errno.h>
 
-#define TRIES 16 /* of a change whose guards failed */
-
 DEFINE_SCOPE(batch, struct store_batch, store_batch_free)
 
 static int commit_folders(struct kv *kv, struct store_batch *batch, unsigned flags)
@@ -88,6 +86,8 @@ static int remove_once(struct op *op, struct kv *kv, const char *path)
     struct kv_entry e;
     int r = kv_find(op, kv, path, &e);
 
+    if (r == 0)
+        r = kv_check_unprotected(op, &e);
     if (r < 0)
         return r;
     batch = store_batch_new(kv->store, kv->part);
@@ -104,10 +104,12 @@ static int remove_once(struct op *op, struct kv *kv, const char *path)
 
 int kv_remove(struct op *op, struct kv *kv, const char *path)
 {
-    int r = -EAGAIN;
+    unsigned tries = 0;
+    int r;
 
-    for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+    do
         r = remove_once(op, kv, path);
+    while (kv_again(r, &tries));
     if (r == 0)
         prune(op, kv, path);
     return r;
@@ -148,15 +150,16 @@ static int mkdir_once(struct op *op, struct kv *kv, const char *path)
 
 int kv_mkdir(struct op *op, struct kv *kv, const char *path)
 {
+    unsigned tries = 0;
     int r = kv_path_check(op, path);
 
     if (r < 0)
         return r;
     if (path[0] == 0)
         return -EEXIST;
-    r = -EAGAIN;
-    for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+    do
         r = mkdir_once(op, kv, path);
+    while (kv_again(r, &tries));
     return r;
 }
 
@@ -191,10 +194,12 @@ static int rmdir_once(struct op *op, struct kv *kv, const char *path)
 
 int kv_rmdir(struct op *op, struct kv *kv, const char *path)
 {
-    int r = -EAGAIN;
+    unsigned tries = 0;
+    int r;
 
-    for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+    do
         r = rmdir_once(op, kv, path);
+    while (kv_again(r, &tries));
     return r;
 }
 
@@ -257,6 +262,8 @@ static int rename_once(struct op *op, struct kv *kv, const char *from, const cha
 
     if (has_folder < 0 && has_secret < 0)
         return has_folder != -ENOENT ? has_folder : has_secret;
+    if (has_secret == 0 && kv_check_unprotected(op, &secret) < 0)
+        return -EPERM;
     r = kv_rmdir(op, kv, to); /* an empty folder gives way */
     if (r < 0 && r != -ENOENT)
         return r;
@@ -281,6 +288,7 @@ static int rename_once(struct op *op, struct kv *kv, const char *from, const cha
 int kv_rename(struct op *op, struct kv *kv, const char *from, const char *to)
 {
     size_t len = strlen(from);
+    unsigned tries = 0;
     int r = kv_path_check(op, to);
 
     if (r < 0)
@@ -291,8 +299,8 @@ int kv_rename(struct op *op, struct kv *kv, const char *from, const char *to)
         return 0;
     if (strncmp(to, from, len) == 0 && to[len] == '/')
         return op_fail(op, EINVAL, "'%s' lies in '%s'", to, from);
-    r = -EAGAIN;
-    for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+    do
         r = rename_once(op, kv, from, to);
+    while (kv_again(r, &tries));
     return r;
 }

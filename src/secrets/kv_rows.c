@@ -1,9 +1,9 @@
 /* kv_rows.c: an entry as bytes. All integers are big endian.
  *   folder   1 · id (16) · flags (1) · created (8) · name length (2) · name
- *   secret   2 · id (16) · created (8) · updated (8) · current (4) · oldest (4) · max versions (4)
- * · cas required (1) · delete after (8) · custom length (4) · name length (2) · versions (4) · name
- * · custom · versions, each: number (4) · created (8) · deletion (8) · destroyed (1) · chunks (2)
- */
+ *   secret   2 · id (16) · created (8) · updated (8) · current (4) · oldest (4) ·
+ *            max versions (4) · flags (1) · delete after (8) · custom length (4) ·
+ *            name length (2) · versions (4) · name · custom · versions
+ *   version  number (4) · created (8) · deletion (8) · destroyed (1) · chunks (2) */
 #include "base/codec.h"
 #include "base/scope.h"
 #include "secrets/kv_internal.h"
@@ -11,9 +11,11 @@
 #include <errno.h>
 #include <openssl/rand.h>
 
-#define ROW_ENTRY   'e'
-#define FOLDER_HEAD (1 + KV_ID_BYTES + 1 + 8 + 2)
-#define SECRET_HEAD (1 + KV_ID_BYTES + 8 + 8 + 4 + 4 + 4 + 1 + 8 + 4 + 2 + 4)
+#define FLAG_CAS       1
+#define FLAG_PROTECTED 2
+#define ROW_ENTRY      'e'
+#define FOLDER_HEAD    (1 + KV_ID_BYTES + 1 + 8 + 2)
+#define SECRET_HEAD    (1 + KV_ID_BYTES + 8 + 8 + 4 + 4 + 4 + 1 + 8 + 4 + 2 + 4)
 
 int kv_row_key(struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
                struct slice name, uint8_t ret[KV_ROW_KEY_BYTES])
@@ -78,7 +80,8 @@ static int parse_secret(const uint8_t *p, size_t len, struct kv_entry *ret)
     ret->current = be32_get(p + 33);
     ret->oldest = be32_get(p + 37);
     ret->max_versions = be32_get(p + 41);
-    ret->cas_required = p[45] != 0;
+    ret->cas_required = (p[45] & FLAG_CAS) != 0;
+    ret->is_protected = (p[45] & FLAG_PROTECTED) != 0;
     ret->delete_after_ns = (int64_t)be64_get(p + 46);
     n_custom = be32_get(p + 54);
     n_name = be16_get(p + 58);
@@ -172,7 +175,7 @@ static void print_secret(const struct kv_entry *e, struct buf *out)
     be32_put(head + 33, e->current);
     be32_put(head + 37, e->oldest);
     be32_put(head + 41, e->max_versions);
-    head[45] = e->cas_required;
+    head[45] = (uint8_t)((e->cas_required ? FLAG_CAS : 0) | (e->is_protected ? FLAG_PROTECTED : 0));
     be64_put(head + 46, (uint64_t)e->delete_after_ns);
     be32_put(head + 54, (uint32_t)e->custom.len);
     be16_put(head + 58, e->name.len);

@@ -133,9 +133,24 @@ static void add_version(struct op *op, struct kv_entry *e, const struct kv_versi
     }
 }
 
+/* What a new version must follow: what a client said, or what its writer has read. */
+struct base {
+    int64_t cas; /* -1: nothing was said */
+    bool was_read;
+    uint32_t current;
+};
+
+static int check_base(struct op *op, const struct kv_entry *e, const struct kv_config *config,
+                      const struct base *base)
+{
+    if (!base->was_read)
+        return check_cas(op, e, config, base->cas);
+    return e->current == base->current ? 0 : -EAGAIN;
+}
+
 static int put_into(struct op *op, struct kv *kv, const char *path,
-                    const struct kv_content *content, int64_t cas, struct store_batch *batch,
-                    struct kv_version *ret_version)
+                    const struct kv_content *content, const struct base *base,
+                    struct store_batch *batch, struct kv_version *ret_version)
 {
     struct kv_config config = kv_get_config(kv);
     struct kv_version v = {.created_ns = clock_unix_ns()};
@@ -145,7 +160,9 @@ static int put_into(struct op *op, struct kv *kv, const char *path,
     if (r == 0)
         r = find_target(op, kv, path, &t);
     if (r == 0)
-        r = check_cas(op, &t.entry, &config, cas);
+        r = kv_check_unprotected(op, &t.entry);
+    if (r == 0)
+        r = check_base(op, &t.entry, &config, base);
     if (r == 0 && t.entry.current == UINT32_MAX)
         r = op_fail(op, EOVERFLOW, "this secret has all the versions there can be");
     if (r < 0)
@@ -162,18 +179,32 @@ static int put_into(struct op *op, struct kv *kv, const char *path,
     return r;
 }
 
-int kv_put(struct op *op, struct kv *kv, const char *path, const struct kv_content *content,
-           int64_t cas, struct store_batch **ret, struct kv_version *ret_version)
+static int put_over(struct op *op, struct kv *kv, const char *path,
+                    const struct kv_content *content, const struct base *base,
+                    struct store_batch **ret, struct kv_version *ret_version)
 {
     bool given = *ret != NULL; /* then it stays the caller's, on failure too */
     struct store_batch *batch = given ? *ret : store_batch_new(kv->store, kv->part);
-    int r = put_into(op, kv, path, content, cas, batch, ret_version);
+    int r = put_into(op, kv, path, content, base, batch, ret_version);
 
     if (r < 0 && !given)
         store_batch_free(batch);
     if (r == 0)
         *ret = batch;
     return r;
+}
+
+int kv_put(struct op *op, struct kv *kv, const char *path, const struct kv_content *content,
+           int64_t cas, struct store_batch **ret, struct kv_version *ret_version)
+{
+    return put_over(op, kv, path, content, &(struct base){.cas = cas}, ret, ret_version);
+}
+
+int kv_replace(struct op *op, struct kv *kv, const char *path, const struct kv_content *content,
+               uint32_t current, struct store_batch **ret)
+{
+    return put_over(op, kv, path, content, &(struct base){.was_read = true, .current = current},
+                    ret, NULL);
 }
 
 static bool is_listed(uint32_t number, const uint32_t *versions, size_t n)
@@ -221,8 +252,10 @@ int kv_doom(struct op *op, struct kv *kv, const char *path, enum kv_fate fate,
     int r = find_target(op, kv, path, &t);
 
     *ret = NULL;
-    if (r < 0 || !t.exists)
-        return r < 0 ? r : -ENOENT;
+    if (r == 0)
+        r = t.exists ? kv_check_unprotected(op, &t.entry) : -ENOENT;
+    if (r < 0)
+        return r;
     packed = op_alloc(op, t.entry.n_versions * VERSION_BYTES + 1);
     for (size_t i = 0; i < t.entry.n_versions; i++) {
         struct kv_version v;
@@ -261,6 +294,8 @@ int kv_configure(struct op *op, struct kv *kv, const char *path, const struct kv
         t.entry.cas_required = change->cas_required;
     if (change->set_delete_after)
         t.entry.delete_after_ns = change->delete_after_ns;
+    if (change->set_protected)
+        t.entry.is_protected = change->is_protected;
     if (change->set_custom)
         t.entry.custom = change->custom;
     t.entry.updated_ns = clock_unix_ns();

@@ -38,6 +38,7 @@ static void print_meta(const struct kv_entry *e, struct buf *out)
     time_member(&j, "updated_time", e->updated_ns);
     json_ku64(&j, "max_versions", e->max_versions);
     json_kbool(&j, "cas_required", e->cas_required);
+    json_kbool(&j, "protect", e->is_protected);
     json_key(&j, "custom_metadata");
     if (e->custom.len > 0)
         json_raw(&j, e->custom);

@@ -6,8 +6,6 @@
 
 #include <errno.h>
 
-#define TRIES 16 /* of a change that somebody else's came before */
-
 static int find(struct op *op, void *self, const char *path, struct place *ret)
 {
     int r = place_find(op, self, path, ret);
@@ -59,13 +57,14 @@ static int check_no_fields(struct op *op, struct place *p)
 static int end_secret(struct op *op, const struct place *p)
 {
     struct store_batch *batch = NULL;
-    int r = -EAGAIN;
+    unsigned tries = 0;
+    int r;
 
-    for (int i = 0; i < TRIES && r == -EAGAIN; i++) {
+    do {
         r = kv_doom(op, p->mount->kv, p->path, KV_DELETE, NULL, 0, &batch);
         if (r == 0)
             r = kv_commit(batch);
-    }
+    } while (kv_again(r, &tries));
     return r == -ENOENT ? 0 : r;
 }
 
@@ -128,10 +127,12 @@ static int unlink_once(struct op *op, void *self, const char *path)
 
 int tree_unlink_field(struct op *op, void *self, const char *path)
 {
-    int r = -EAGAIN;
+    unsigned tries = 0;
+    int r;
 
-    for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+    do
         r = unlink_once(op, self, path);
+    while (kv_again(r, &tries));
     return r;
 }
 
@@ -165,10 +166,9 @@ static int rename_across(struct op *op, struct place *from, struct place *to)
     content_edit(op, &from->content, &from->object, from->field, slice_of(NULL, 0), false,
                  &without);
     content_edit(op, &to->content, &to->object, to->field, from->member->value, binary, &with);
-    r = kv_put(op, to->mount->kv, to->path, &with,
-               to->has_secret ? (int64_t)to->secret.current : -1, &batch, NULL);
+    r = kv_replace(op, to->mount->kv, to->path, &with, to->secret.current, &batch);
     if (r == 0)
-        r = kv_put(op, from->mount->kv, from->path, &without, from->secret.current, &batch, NULL);
+        r = kv_replace(op, from->mount->kv, from->path, &without, from->secret.current, &batch);
     if (r < 0) {
         store_batch_free(batch);
         return r;
@@ -289,9 +289,11 @@ static int rename_once(struct op *op, void *self, const char *from_path, const c
 
 int tree_rename_place(struct op *op, void *self, const char *from, const char *to, unsigned flags)
 {
-    int r = -EAGAIN;
+    unsigned tries = 0;
+    int r;
 
-    for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+    do
         r = rename_once(op, self, from, to, flags);
+    while (kv_again(r, &tries));
     return r;
 }

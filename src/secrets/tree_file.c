@@ -8,13 +8,10 @@
 
 #include <errno.h>
 
-#define TRIES 16 /* of a change that somebody else's came before */
-
 int secret_put(struct op *op, struct place *p, const struct kv_content *content)
 {
     struct store_batch *batch = NULL;
-    int r = kv_put(op, p->mount->kv, p->path, content,
-                   p->has_secret ? (int64_t)p->secret.current : -1, &batch, NULL);
+    int r = kv_replace(op, p->mount->kv, p->path, content, p->secret.current, &batch);
 
     if (r == 0)
         r = kv_commit(batch);
@@ -99,14 +96,16 @@ static int publish_once(struct op *op, const struct pending *w, struct slice byt
 
 static int publish_field(struct op *op, void *ctx, struct slice bytes)
 {
-    int r = -EAGAIN;
+    unsigned tries = 0;
+    int r;
 
     op->wiped = true;
     if (!place_may(op, ((struct pending *)ctx)->path, POLICY_UPDATE) &&
         !place_may(op, ((struct pending *)ctx)->path, POLICY_CREATE))
         return op_fail(op, EACCES, "the right to write was withdrawn");
-    for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+    do
         r = publish_once(op, ctx, bytes);
+    while (kv_again(r, &tries));
     return r;
 }
 
@@ -185,11 +184,13 @@ static int replace_once(struct op *op, const struct pending *w, struct slice tex
 
 static int publish_alias(struct op *op, void *ctx, struct slice text)
 {
-    int r = -EAGAIN;
+    unsigned tries = 0;
+    int r;
 
     op->wiped = true;
-    for (int i = 0; i < TRIES && r == -EAGAIN; i++)
+    do
         r = replace_once(op, ctx, text);
+    while (kv_again(r, &tries));
     return r;
 }
 
@@ -245,6 +246,10 @@ static int read_settings(struct op *op, struct slice text, struct kv_change *ret
     ret->set_cas_required = v.len > 0;
     if (v.len > 0 && value_boolean(v, &ret->cas_required) < 0)
         return op_fail(op, EINVAL, "cas_required is true or false");
+    v = object_value(&o, "protect");
+    ret->set_protected = v.len > 0;
+    if (v.len > 0 && value_boolean(v, &ret->is_protected) < 0)
+        return op_fail(op, EINVAL, "protect is true or false");
     ret->custom = object_value(&o, "custom_metadata");
     ret->set_custom = object_find(&o, SLICE("custom_metadata")) != NULL;
     return kv_custom_check(op, ret->custom);

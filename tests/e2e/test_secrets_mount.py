@@ -138,6 +138,25 @@ def test_no_torn_reads(daemon, folder):
     assert not bad
 
 
+def test_many_writers_of_one_secret(daemon, folder, name):
+    """Each writes a field of its own, all in one secret: nobody's is lost, nobody is refused."""
+    failed = []
+
+    def write(n):
+        try:
+            for i in range(15):
+                (folder / f"k{n}").write_text(f"{n}-{i}")
+        except OSError as e:
+            failed.append(e)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not failed
+    assert api(daemon, f"{name}/prod")["data"] == {f"k{n}": f"{n}-14" for n in range(6)}
+    assert api(daemon, f"{name}/prod")["metadata"]["version"] == 90
+
+
 def test_names_of_areas(daemon, name):
     for area in ("packages", "images", "metrics"):
         assert daemon.vault("POST", f"secret/data/{area}/{name}", json={"data": {"k": "v"}}).status_code == 200

@@ -378,6 +378,64 @@ static void whole_secret(void **state)
     assert_int_equal(put_back(f, "s/@meta"), 0); /* as an editor writes it back */
 }
 
+/* One writer between the read and the write of another: it is done again, on what is there now. */
+static void guards_of_what_was_read(void **state)
+{
+    struct kv_content content = {.text = SLICE("{\"b\":\"2\"}")};
+    struct fixture *f = *state;
+    struct store_batch *batch = NULL;
+    struct mount *mount = secrets_tree_mount(f->w->s);
+
+    mkdir_(f, "s");
+    put(f, "s/a", "1");
+    assert_int_equal(kv_replace(op(f), mount->kv, "s", &content, 0, &batch), -EAGAIN);
+    assert_int_equal(kv_replace(&f->op, mount->kv, "s", &content, 2, &batch), -EAGAIN);
+    assert_int_equal(kv_replace(&f->op, mount->kv, "s", &content, 1, &batch), 0);
+    http(f, "PUT", "/v1/secret/data/s", "{\"data\":{\"c\":\"3\"}}", 200, NULL);
+    assert_int_equal(kv_commit(batch), -EAGAIN);
+    mount_unref(mount);
+    /* A mount that asks for cas: a file's write has it by itself. */
+    http(f, "POST", "/v1/secret/config", "{\"cas_required\":true}", 204, NULL);
+    assert_int_equal(put(f, "s/d", "4"), 0);
+    mkdir_(f, "t");
+    assert_int_equal(put(f, "t/d", "4"), 0);
+    http(f, "DELETE", "/v1/secret/data/t", "", 204, NULL);
+    assert_int_equal(put(f, "t/e", "5"), 0);
+    assert_string_equal(names(f, "t"), "e");
+}
+
+static void protected_secrets(void **state)
+{
+    struct fixture *f = *state;
+
+    mkdir_(f, "s");
+    mkdir_(f, "o");
+    put(f, "s/k", "v");
+    put(f, "o/k", "v");
+    assert_int_equal(put(f, "s/@meta", "{\"protect\":true}"), 0);
+    assert_non_null(strstr(get(f, "s/@meta"), "\"protect\":true"));
+    assert_int_equal(put(f, "s/k", "w"), -EPERM);
+    assert_non_null(strstr(f->op.why, "@meta"));
+    assert_int_equal(put(f, "s/new", "w"), -EPERM);
+    assert_int_equal(unlink_(f, "s/k"), -EPERM);
+    assert_int_equal(rmdir_(f, "s"), -ENOTEMPTY);
+    assert_int_equal(rename_(f, "s/k", "s/l"), -EPERM);
+    assert_int_equal(rename_(f, "s/k", "o/l"), -EPERM);
+    assert_int_equal(rename_(f, "o/k", "s/l"), -EPERM);
+    assert_int_equal(rename_(f, "s", "t"), -EPERM);
+    http(f, "PUT", "/v1/secret/data/s", "{\"data\":{}}", 403, NULL);
+    http(f, "DELETE", "/v1/secret/data/s", "", 403, NULL);
+    http(f, "POST", "/v1/secret/destroy/s", "{\"versions\":[1]}", 403, NULL);
+    http(f, "DELETE", "/v1/secret/metadata/s", "", 403, NULL);
+    world_restart(f->w);
+    f->web.self = f->w->s;
+    assert_string_equal(get(f, "s/k"), "v");
+    assert_string_equal(names(f, "o"), "k");
+    assert_int_equal(put(f, "s/k", "w"), -EPERM);
+    assert_int_equal(put(f, "s/@meta", "{\"protect\":false}"), 0);
+    assert_int_equal(unlink_(f, "s/k"), 0);
+}
+
 static void old_versions(void **state)
 {
     struct fixture *f = *state;
@@ -537,6 +595,8 @@ int main(void)
         TEST(folders_go),
         TEST(moves),
         TEST(whole_secret),
+        TEST(guards_of_what_was_read),
+        TEST(protected_secrets),
         TEST(old_versions),
         TEST(rights),
         TEST(sealed),
