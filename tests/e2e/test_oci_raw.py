@@ -1,15 +1,20 @@
 """The OCI distribution API, request by request: what clients send, and what they send when they are wrong."""
 import base64
+import contextlib
 import hashlib
 import json
 import os
+import pathlib
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 
 import make
 import pytest
-from conftest import running, wait_for
+import requests
+from conftest import run, running, wait_for
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 NONE = "sha256:" + "0" * 62 + "aa"
@@ -371,3 +376,36 @@ def test_acknowledged_manifests_survive_kill9():
         for i, image in enumerate(images):
             assert s.get(f"/v2/team/app/manifests/t{i}").content == image.manifest
             assert s.get(f"/v2/team/app/blobs/{make.digest(image.layers[0])}").content == image.layers[0]
+
+
+def test_push_onto_a_full_disk(monkeypatch):
+    """Refused as such, nothing half there; deletes and pulls go on; with space it goes through."""
+    disk = pathlib.Path(tempfile.mkdtemp(prefix="infrafs-disk-"))
+    try:
+        run("mount", "-t", "tmpfs", "-o", "size=300m", "infrafs-test", disk)
+        monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix="": str(disk))
+        with running() as d:
+            s, image, content = d.http(), make.Image(), os.urandom(1 << 20) * 400
+            make.push_image(s, "team/app", "1.0", image)
+            for length in (str(len(content)), None):
+                location = begin(s, "team/app")
+                body = content if length else (content[i:i + (1 << 20)] for i in range(0, len(content), 1 << 20))
+                try:
+                    r = s.patch(location, data=body)
+                    assert r.status_code == 507 and r.json()["errors"][0]["message"], r.text
+                except requests.ConnectionError:
+                    pass  # so much was left to send that the connection was closed
+                assert s.put(join(location, make.digest(content))).status_code in (400, 404, 507)
+                s.delete(location)
+            assert s.head(f"/v2/team/app/blobs/{make.digest(content)}").status_code == 404
+            assert s.get("/v2/team/app/manifests/1.0").content == image.manifest
+            assert (d.mount / "images" / "team" / "app" / "1.0" / "manifest.json").read_bytes() == image.manifest
+            assert s.delete("/v2/team/app/manifests/1.0").status_code == 202
+
+            def again():
+                return make.push_image(d.http(), "team/app", "1.1", make.Image())
+            wait_for(again, 20, "a push after the large ones were dropped")
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+        with contextlib.suppress(OSError):
+            disk.rmdir()
