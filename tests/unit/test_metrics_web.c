@@ -345,7 +345,7 @@ static void test_configuration_through_the_tree(void **state)
     assert_int_equal(write_config(&op, "scrape_configs: []"), -EACCES);
     op_done(&op);
     op_init(&op, DOOR_MOUNT, &root);
-    assert_int_equal(write_config(&op, "scrape_configs:\n- job_name: a\n  scrape_interval: 1h\n"
+    assert_int_equal(write_config(&op, "scrape_configs:\n- job_name: a\n  scrape_interval: 1000d\n"
                                        "  basic_auth: {username: u, password: hidden}\n"
                                        "  static_configs: [{targets: ['h:1', 'h:2']}]\n"),
                      0);
