@@ -20,6 +20,7 @@ struct look {
     int64_t mtime_ns;
     bool own; /* made here; then its job and address, in the op */
     const char *job_name, *address;
+    bool stopped;
     int result; /* 0 if it was found; a stop of emit */
 };
 
@@ -39,25 +40,50 @@ static void print_target(const struct target *t, struct buf *out)
         buf_printf(out, "label.%s=%s\n", t->labels.items[i].name, t->labels.items[i].value);
 }
 
-static bool same_place(const struct target *a, const struct target *b)
+static const char *instance_of(const struct target *t)
 {
-    const char *x = pairs_get(&a->labels, "instance");
-    const char *y = pairs_get(&b->labels, "instance");
+    const char *instance = pairs_get(&t->labels, "instance");
 
-    return strcmp(a->job->name, b->job->name) == 0 && x != NULL && y != NULL && strcmp(x, y) == 0;
+    return instance != NULL ? instance : t->url;
+}
+
+/* The instances of one job, sorted: which stand for several targets? */
+struct instances {
+    const char **items;
+    size_t n;
+};
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void instances_of(struct op *op, const struct targets *all, const struct job *j,
+                         struct instances *ret)
+{
+    *ret = (struct instances){.items = op_alloc(op, (all->n + 1) * sizeof(char *))};
+    for (size_t i = 0; i < all->n; i++)
+        if (all->items[i]->job == j || strcmp(all->items[i]->job->name, j->name) == 0)
+            ret->items[ret->n++] = instance_of(all->items[i]);
+    if (ret->n > 1)
+        qsort(ret->items, ret->n, sizeof *ret->items, by_text);
+}
+
+static bool is_shared(const struct instances *in, const char *instance)
+{
+    const char **found = bsearch(&instance, in->items, in->n, sizeof *in->items, by_text);
+    size_t at = found != NULL ? (size_t)(found - in->items) : 0;
+
+    return found != NULL && ((at > 0 && strcmp(found[-1], instance) == 0) ||
+                             (at + 1 < in->n && strcmp(found[1], instance) == 0));
 }
 
 /* Its instance; where several targets of the job have the same one, with a hash of the URL. */
-static void name_of(const struct targets *all, const struct target *t, struct buf *out)
+static void name_of(const struct instances *in, const struct target *t, struct buf *out)
 {
-    const char *instance = pairs_get(&t->labels, "instance");
-    unsigned same = 0;
-
     buf_clear(out);
-    tree_name_encode(out, slice_str(instance != NULL ? instance : t->url));
-    for (size_t i = 0; i < all->n && same < 2; i++)
-        same += same_place(all->items[i], t);
-    if (same > 1)
+    tree_name_encode(out, slice_str(instance_of(t)));
+    if (is_shared(in, instance_of(t)))
         buf_printf(out, "~%08" PRIx64, hash_bytes(t->url, strlen(t->url), 0) & 0xffffffff);
 }
 
@@ -75,40 +101,57 @@ static void note(struct look *l, const struct target *t)
         buf_add_slice(l->out, buf_slice(&text));
 }
 
+static void emit_target(struct look *l, const struct target *t, const char *name)
+{
+    struct node_stat st = {.type = NODE_FILE, .flags = NODE_VOLATILE};
+
+    note(l, t);
+    st.mode = l->own ? 0644 : 0;
+    st.size_bytes = l->size_bytes;
+    st.mtime_ns = l->mtime_ns;
+    l->stopped = l->emit(l->ctx, name, &st) != 0;
+}
+
+/* Could this target have the name that is looked for? */
+static bool may_be(const struct look *l, const struct target *t)
+{
+    autobuf name = {0};
+
+    tree_name_encode(&name, slice_str(instance_of(t)));
+    return strncmp(l->instance, name.data, name.len) == 0;
+}
+
 static void look_instances(void *ctx, const struct targets *all)
 {
     struct look *l = ctx;
+    struct instances in = {0};
+    const struct job *known = NULL; /* the job, once its name was compared */
     autobuf name = {0};
 
-    for (size_t i = 0; i < all->n; i++) {
+    for (size_t i = 0; i < all->n && !l->stopped; i++) {
         const struct target *t = all->items[i];
 
-        buf_clear(&name);
-        tree_name_encode(&name, slice_str(t->job->name));
-        if (strcmp(name.data, l->job) != 0)
-            continue;
-        if (l->instance == NULL && l->emit == NULL) {
+        if (t->job != known) {
+            buf_clear(&name);
+            tree_name_encode(&name, slice_str(t->job->name));
+            if (strcmp(name.data, l->job) != 0)
+                continue;
+            known = t->job;
+        }
+        if (l->instance == NULL)
             l->result = 0;
-            return;
-        }
-        name_of(all, t, &name);
-        if (l->instance != NULL) {
-            if (strcmp(name.data, l->instance) == 0) {
-                l->result = 0;
-                note(l, t);
-                return;
-            }
+        if ((l->instance == NULL && l->emit == NULL) || (l->instance != NULL && !may_be(l, t)))
             continue;
+        if (in.items == NULL)
+            instances_of(l->op, all, t->job, &in);
+        name_of(&in, t, &name);
+        if (l->instance == NULL) {
+            emit_target(l, t, name.data);
+        } else if (strcmp(name.data, l->instance) == 0) {
+            l->result = 0;
+            l->stopped = true;
+            note(l, t);
         }
-        l->result = 0;
-        note(l, t);
-        if (l->emit(l->ctx, name.data,
-                    &(struct node_stat){.type = NODE_FILE,
-                                        .mode = l->own ? 0644 : 0,
-                                        .flags = NODE_VOLATILE,
-                                        .size_bytes = l->size_bytes,
-                                        .mtime_ns = l->mtime_ns}) != 0)
-            return;
     }
 }
 

@@ -379,7 +379,7 @@ static void expect_list(const char *path, const char *expected)
 
     op_init(&op, DOOR_MOUNT, &reader);
     r = metrics_tree.list(&op, w.m, path, add_name, &got);
-    if (r < 0 || strcmp(got.data, expected) != 0)
+    if (r < 0 || strcmp(got.data != NULL ? got.data : "", expected) != 0)
         fail_msg("%s: %d %s", path, r, got.data);
     op_done(&op);
 }
@@ -500,6 +500,33 @@ static void test_targets_made_in_the_tree(void **state)
     op_done(&op);
 }
 
+/* Two targets of one job that differ by their path only. */
+static void test_targets_of_one_instance(void **state)
+{
+    autobuf list = {0};
+    autobuf path = {0};
+    struct op op;
+
+    (void)state;
+    op_init(&op, DOOR_MOUNT, &root);
+    assert_int_equal(write_config(&op, "scrape_configs:\n- job_name: a\n  scrape_interval: 1000d\n"
+                                       "  static_configs:\n"
+                                       "  - {targets: ['h:1'], labels: {__metrics_path__: /x}}\n"
+                                       "  - {targets: ['h:1'], labels: {__metrics_path__: /y}}\n"
+                                       "  - {targets: ['h:2']}\n"
+                                       "- job_name: empty\n"),
+                     0);
+    op_done(&op);
+    op_init(&op, DOOR_MOUNT, &reader);
+    assert_int_equal(metrics_tree.list(&op, w.m, "metrics/targets/a", add_name, &list), 0);
+    assert_int_equal(list.len, strlen("h:1~12345678;h:1~12345678;h:2;"));
+    op_done(&op);
+    buf_printf(&path, "metrics/targets/a/%.12s", list.data);
+    expect_text(path.data, "health=unknown\nurl=http://h:1/x\n");
+    expect_list("metrics/targets", "a/;empty/;");
+    expect_list("metrics/targets/empty", "");
+}
+
 static void test_long_names(void **state)
 {
     char instance[400];
@@ -531,6 +558,7 @@ int main(void)
         cmocka_unit_test(test_configuration_through_the_tree),
         cmocka_unit_test(test_tree),
         cmocka_unit_test(test_targets_made_in_the_tree),
+        cmocka_unit_test(test_targets_of_one_instance),
         cmocka_unit_test(test_long_names),
     };
 
