@@ -111,6 +111,9 @@ struct engine {
     int (*run_commit)(struct run *r); /* does not free */
     void (*run_free)(struct run *r);
     int (*run_drop)(struct store *s, struct slice lower, struct slice upper);
+    /* Whole files of a log that nobody will read again: what it leaves is deleted after it.
+     * Both bounds are included. */
+    int (*log_drop)(struct store *s, struct slice lower, struct slice upper);
 
     int (*staging_new)(struct store *s, const uint8_t id[BLOB_ID], uint64_t hint,
                        struct staging **ret);

@@ -136,13 +136,20 @@ int store_log_sync(struct store_log *l)
     return l->store->engine->sync(l->store);
 }
 
+static uint64_t floor_of(struct store_log *l)
+{
+    guard(&l->lock);
+    return l->floor;
+}
+
 int store_log_replay(struct store_log *l, uint64_t from,
                      int (*f)(void *ctx, uint64_t seq, struct slice record), void *ctx)
 {
     const struct engine *e = l->store->engine;
+    uint64_t floor = floor_of(l); /* a trim that was cut short leaves some below */
     struct cursor *c = NULL;
     struct slice key, value;
-    int r = log_cursor(l, from, &c);
+    int r = log_cursor(l, from > floor ? from : floor, &c);
 
     if (r < 0)
         return r;
@@ -156,11 +163,26 @@ int store_log_replay(struct store_log *l, uint64_t from,
     return r;
 }
 
+static int keep_floor(struct store_log *l, uint64_t floor)
+{
+    struct store_batch *b = batch_new_internal(l->store, SLICE(LOGS_PART));
+    autobuf key = {0};
+    uint8_t be[8];
+
+    be64_put(be, floor);
+    key_build(&key, SLICE(LOGS_PART), slice_str(l->name));
+    batch_add(b, BATCH_PUT, SPACE_META, buf_slice(&key), slice_of(be, sizeof be));
+    b->deletes_only = true; /* its row is small: a trim must work on a full disk */
+    return store_commit(b, STORE_DURABLE);
+}
+
+/* The floor first, durable: rows may be gone for good before the last step. Then whole files. Then
+ * what lies in other files; that comes last, because a mark of deletion in a file that goes would
+ * go with it. */
 int store_log_trim(struct store_log *l, uint64_t before)
 {
     struct store_batch *b;
-    autobuf lower = {0}, upper = {0}, floor = {0};
-    uint8_t be[8];
+    autobuf lower = {0}, upper = {0}, last = {0};
     int r;
 
     guard(&l->lock);
@@ -168,16 +190,17 @@ int store_log_trim(struct store_log *l, uint64_t before)
         before = l->next;
     if (before <= l->floor)
         return 0;
-    b = batch_new_internal(l->store, SLICE(LOGS_PART));
-    be64_put(be, before);
-    key_build(&floor, SLICE(LOGS_PART), slice_str(l->name));
-    batch_add(b, BATCH_PUT, SPACE_META, buf_slice(&floor), slice_of(be, sizeof be));
+    r = keep_floor(l, before);
+    if (r < 0)
+        return r;
+    l->floor = before;
     log_key(&lower, l, 0);
+    log_key(&last, l, before - 1);
     log_key(&upper, l, before);
+    r = l->store->engine->log_drop(l->store, buf_slice(&lower), buf_slice(&last));
+    if (r < 0)
+        return r;
+    b = batch_new_internal(l->store, SLICE(LOGS_PART));
     batch_add(b, BATCH_DELETE_RANGE, SPACE_HEAD, buf_slice(&lower), buf_slice(&upper));
-    b->deletes_only = true; /* the floor's row is small: a trim must work on a full disk */
-    r = store_commit(b, 0);
-    if (r == 0)
-        l->floor = before;
-    return r;
+    return store_commit(b, 0);
 }

@@ -237,6 +237,14 @@ static int mem_run_drop(struct store *s, struct slice lower, struct slice upper)
     return 0;
 }
 
+static int mem_log_drop(struct store *s, struct slice lower, struct slice upper)
+{
+    (void)s;
+    (void)lower;
+    (void)upper;
+    return 0;
+}
+
 static void mem_reclaim(struct store *s)
 {
     (void)s;
@@ -270,6 +278,7 @@ const struct engine mem_engine = {
     .run_commit = mem_run_commit,
     .run_free = mem_run_free,
     .run_drop = mem_run_drop,
+    .log_drop = mem_log_drop,
     .staging_new = mem_staging_new,
     .staging_write = mem_staging_write,
     .staging_read = mem_staging_read,

@@ -198,6 +198,7 @@ const struct engine rocks_engine = {
     .run_commit = rocks_run_commit,
     .run_free = rocks_run_free,
     .run_drop = rocks_run_drop,
+    .log_drop = rocks_log_drop,
     .staging_new = rocks_staging_new,
     .staging_write = rocks_staging_write,
     .staging_read = rocks_staging_read,

@@ -105,21 +105,37 @@ static int drop_rest(struct rocks *r, struct slice lower, struct slice upper)
     return rocks_error(err);
 }
 
-int rocks_run_drop(struct store *s, struct slice lower, struct slice upper)
+static int drop_files(struct rocks *r, enum rocks_cf cf, struct slice lower, struct slice upper)
 {
-    struct rocks *r = s->self;
     char *err = NULL;
     int e = rocks_enter(r);
 
     if (e < 0)
         return e;
-    rocksdb_delete_file_in_range_cf(r->db, r->cf[CF_SAMPLES], lower.data, lower.len, upper.data,
-                                    upper.len, &err);
-    e = rocks_error(err);
+    rocksdb_delete_file_in_range_cf(r->db, r->cf[cf], lower.data, lower.len, upper.data, upper.len,
+                                    &err);
+    rocks_leave(r);
+    return rocks_error(err);
+}
+
+int rocks_log_drop(struct store *s, struct slice lower, struct slice upper)
+{
+    return drop_files(s->self, CF_HEAD, lower, upper);
+}
+
+int rocks_run_drop(struct store *s, struct slice lower, struct slice upper)
+{
+    struct rocks *r = s->self;
+    int e = drop_files(r, CF_SAMPLES, lower, upper);
+
     if (e == 0)
         e = is_empty(s, lower, upper);
-    if (e == 0)
-        e = drop_rest(r, lower, upper);
+    if (e != 0)
+        return e < 0 ? e : 0;
+    e = rocks_enter(r);
+    if (e < 0)
+        return e;
+    e = drop_rest(r, lower, upper);
     rocks_leave(r);
-    return e < 0 ? e : 0;
+    return e;
 }
