@@ -6,6 +6,8 @@
 
 #include <pthread.h>
 
+#define ROW_ENTRY      'e'
+#define ROW_NAME       'n'
 #define VERSION_BYTES  23
 #define CHUNK_BYTES    60000u
 #define FOLDERS_CACHED 4096
@@ -35,11 +37,15 @@ int kv_row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], 
                struct slice name, struct kv_entry *ret); /* -ENOENT: key and name are set */
 int kv_row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
                  struct kv_entry *ret);
-/* The same, but decrypted to `plain`, of raw.len bytes: what *ret borrows. */
-int kv_row_parse_to(struct op *op, struct kv *kv, struct slice key, struct slice raw,
-                    uint8_t *plain, struct kv_entry *ret);
 /* Encrypts the entry under e->key and adds the put. */
 int kv_row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e);
+/* Beside each entry stands a row with its name alone, written once: the entry's own row has a new
+ * version in the store for each version of the secret, and a list would read them all. */
+int kv_name_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e);
+void kv_name_delete(struct store_batch *batch, const struct kv_entry *e);
+/* *ret_name points into plain, of raw.len bytes. */
+int kv_name_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw, uint8_t *plain,
+                  struct kv_name *ret);
 void kv_version_pack(const struct kv_version *v, uint8_t ret[VERSION_BYTES]);
 
 /* kv_content.c: contents of versions. */

@@ -6,16 +6,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define ROW_ENTRY 'e'
-
 DEFINE_SCOPE(scan, struct store_scan, store_scan_free)
 
-/* The rows of one folder: all keys that begin with its id. */
-static int scan_folder(struct kv *kv, const uint8_t id[KV_ID_BYTES], struct store_scan **ret)
+/* The rows of one folder: all keys of that kind that begin with its id. */
+static int scan_folder(struct kv *kv, uint8_t row, const uint8_t id[KV_ID_BYTES],
+                       struct store_scan **ret)
 {
     uint8_t from[1 + KV_ID_BYTES], to[1 + KV_ID_BYTES];
 
-    from[0] = ROW_ENTRY;
+    from[0] = row;
     memcpy(from + 1, id, KV_ID_BYTES);
     memcpy(to, from, sizeof to);
     for (size_t i = sizeof to; i-- > 0 && ++to[i] == 0;)
@@ -91,7 +90,7 @@ int kv_list(struct op *op, struct kv *kv, const char *path, struct kv_entry **re
     if (r == 0)
         r = kv_folder_id(op, kv, path, id);
     if (r == 0)
-        r = scan_folder(kv, id, &scan);
+        r = scan_folder(kv, ROW_ENTRY, id, &scan);
     if (r < 0)
         return r;
     while ((r = store_scan_next(scan, &key, &raw)) == 1) {
@@ -110,19 +109,17 @@ int kv_list(struct op *op, struct kv *kv, const char *path, struct kv_entry **re
 }
 
 struct names {
-    struct order *list; /* its own memory */
+    struct order *list; /* of its own: only names in it point into the op */
     size_t n, cap;
 };
 
-static void add_order(struct op *op, struct names *names, const struct kv_entry *e)
+static void add_order(struct op *op, struct names *names, const struct kv_name *name)
 {
-    struct slice name = op_slice(op, e->name);
-
     if (names->n == names->cap) {
         names->cap = names->cap > 0 ? names->cap * 2 : 64;
         names->list = xrealloc(names->list, names->cap * sizeof *names->list);
     }
-    names->list[names->n] = order_of(name, e->kind, names->n);
+    names->list[names->n] = order_of(op_slice(op, name->name), name->kind, names->n);
     names->n++;
 }
 
@@ -130,18 +127,20 @@ static int collect_names(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BY
                          struct names *names)
 {
     scope_cleanup(scope_scan) struct store_scan *scan = NULL;
-    uint8_t *plain = op_alloc(op, STORE_VALUE_MAX); /* one row after another */
+    uint8_t *plain = op_alloc(op, KV_NAME_BYTES + 1); /* one row after another */
     struct slice key, raw;
-    struct kv_entry e;
-    int r = scan_folder(kv, id, &scan);
+    struct kv_name name;
+    int r = scan_folder(kv, ROW_NAME, id, &scan);
 
     if (r < 0)
         return r;
     while ((r = store_scan_next(scan, &key, &raw)) == 1) {
-        r = raw.len <= STORE_VALUE_MAX ? kv_row_parse_to(op, kv, key, raw, plain, &e) : -EIO;
+        if (raw.len > KV_NAME_BYTES + 1 + KEYRING_OVERHEAD_BYTES)
+            return op_fail(op, EIO, "a name in the mount is damaged");
+        r = kv_name_parse(op, kv, key, raw, plain, &name);
         if (r < 0)
             return r;
-        add_order(op, names, &e);
+        add_order(op, names, &name);
     }
     return r;
 }
@@ -174,7 +173,7 @@ int kv_folder_has(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES], b
 {
     scope_cleanup(scope_scan) struct store_scan *scan = NULL;
     struct slice key, raw;
-    int r = scan_folder(kv, id, &scan);
+    int r = scan_folder(kv, ROW_ENTRY, id, &scan);
 
     if (r < 0)
         return r;

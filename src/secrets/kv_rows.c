@@ -3,6 +3,7 @@
  *   secret   2 · id (16) · created (8) · updated (8) · current (4) · oldest (4) ·
  *            max versions (4) · flags (1) · delete after (8) · custom length (4) ·
  *            name length (2) · versions (4) · name · custom · versions
+ *   name     kind (1) · name: key as of the entry, but for its first byte
  *   version  number (4) · created (8) · deletion (8) · destroyed (1) · chunks (2) */
 #include "base/codec.h"
 #include "base/scope.h"
@@ -13,7 +14,6 @@
 
 #define FLAG_CAS       1
 #define FLAG_PROTECTED 2
-#define ROW_ENTRY      'e'
 #define FOLDER_HEAD    (1 + KV_ID_BYTES + 1 + 8 + 2)
 #define SECRET_HEAD    (1 + KV_ID_BYTES + 8 + 8 + 4 + 4 + 4 + 1 + 8 + 4 + 2 + 4)
 
@@ -97,15 +97,17 @@ static int parse_secret(const uint8_t *p, size_t len, struct kv_entry *ret)
     return 0;
 }
 
-int kv_row_parse_to(struct op *op, struct kv *kv, struct slice key, struct slice raw,
-                    uint8_t *plain, struct kv_entry *ret)
+int kv_row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
+                 struct kv_entry *ret)
 {
     struct kv_entry e = {0};
     size_t len = raw.len - KEYRING_OVERHEAD_BYTES;
+    uint8_t *plain;
     int r;
 
     if (raw.len < KEYRING_OVERHEAD_BYTES + FOLDER_HEAD || key.len != KV_ROW_KEY_BYTES)
         return op_fail(op, EIO, "a row of the mount is damaged");
+    plain = op_alloc(op, len);
     op->wiped = true;
     r = keyring_decrypt(kv->keyring, kv->part, key, raw, plain);
     if (r < 0)
@@ -120,12 +122,6 @@ int kv_row_parse_to(struct op *op, struct kv *kv, struct slice key, struct slice
         return op_fail(op, EIO, "a row of the mount is damaged");
     *ret = e;
     return 0;
-}
-
-int kv_row_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw,
-                 struct kv_entry *ret)
-{
-    return kv_row_parse_to(op, kv, key, raw, op_alloc(op, raw.len), ret);
 }
 
 int kv_row_get(struct op *op, struct kv *kv, const uint8_t parent[KV_ID_BYTES], enum kv_kind kind,
@@ -201,6 +197,54 @@ int kv_row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *
     buf_wipe(&plain);
     if (r == 0)
         store_batch_put(batch, key, buf_slice(&record));
+    return r;
+}
+
+static struct slice name_key(const struct kv_entry *e, uint8_t ret[KV_ROW_KEY_BYTES])
+{
+    memcpy(ret, e->key, KV_ROW_KEY_BYTES);
+    ret[0] = ROW_NAME;
+    return slice_of(ret, KV_ROW_KEY_BYTES);
+}
+
+int kv_name_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e)
+{
+    uint8_t room[KV_ROW_KEY_BYTES];
+    struct slice key = name_key(e, room);
+    struct buf plain = {0};
+    autobuf record = {0};
+    int r;
+
+    buf_add_char(&plain, (char)e->kind);
+    buf_add_slice(&plain, e->name);
+    r = keyring_encrypt(kv->keyring, kv->part, key, buf_slice(&plain), &record);
+    buf_wipe(&plain);
+    if (r == 0)
+        store_batch_put(batch, key, buf_slice(&record));
+    return r;
+}
+
+void kv_name_delete(struct store_batch *batch, const struct kv_entry *e)
+{
+    uint8_t room[KV_ROW_KEY_BYTES];
+
+    store_batch_delete(batch, name_key(e, room));
+}
+
+int kv_name_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw, uint8_t *plain,
+                  struct kv_name *ret)
+{
+    int r = keyring_decrypt(kv->keyring, kv->part, key, raw, plain);
+
+    op->wiped = true;
+    if (r == 0 &&
+        (raw.len <= KEYRING_OVERHEAD_BYTES || (plain[0] != KV_FOLDER && plain[0] != KV_SECRET)))
+        r = -EIO;
+    if (r == -EIO)
+        op_fail(op, EIO, "a name in the mount is damaged");
+    if (r == 0)
+        *ret =
+            (struct kv_name){slice_of(plain + 1, raw.len - KEYRING_OVERHEAD_BYTES - 1), plain[0]};
     return r;
 }
 

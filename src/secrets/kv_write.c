@@ -58,6 +58,8 @@ static int put_target(struct kv *kv, struct store_batch *batch, const struct tar
         store_batch_expect_absent(batch, key);
     if (!t->exists || !t->was_live || any_flagged(&t->chain))
         r = kv_chain_claim(kv, batch, &t->chain);
+    if (r == 0 && !t->exists)
+        r = kv_name_put(kv, batch, &t->entry);
     return r == 0 ? kv_row_put(kv, batch, &t->entry) : r;
 }
 

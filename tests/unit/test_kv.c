@@ -95,6 +95,21 @@ static const char *get(struct world *w, const char *path, uint32_t number)
     return op_strndup(&w->op, content.text.data, content.text.len);
 }
 
+/* The rows of names alone are those of the entries. */
+static void assert_names_agree(struct world *w, const char *path, const struct kv_entry *list,
+                               size_t n)
+{
+    struct kv_name *alone = NULL;
+    size_t n_alone = 0;
+
+    assert_int_equal(kv_names(&w->op, w->kv, path, &alone, &n_alone), 0);
+    assert_int_equal(n_alone, n);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(slice_eq(alone[i].name, list[i].name));
+        assert_int_equal(alone[i].kind, list[i].kind);
+    }
+}
+
 /* "a/,b" of a folder. */
 static const char *names(struct world *w, const char *path)
 {
@@ -104,6 +119,7 @@ static const char *names(struct world *w, const char *path)
 
     if (kv_list(&w->op, w->kv, path, &list, &n) < 0)
         return "no folder";
+    assert_names_agree(w, path, list, n);
     for (size_t i = 0; i < n; i++)
         ret = op_printf(&w->op, "%s%s%.*s%s", ret, i > 0 ? "," : "", (int)list[i].name.len,
                         (const char *)list[i].name.data, list[i].kind == KV_FOLDER ? "/" : "");
