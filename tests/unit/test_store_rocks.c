@@ -162,6 +162,8 @@ static void test_killed_in_upload(void **state)
 /* Kills at every sync, link and unlink that RocksDB and the store make: they come here first. */
 static atomic_int calls_left = -1;
 
+static atomic_bool sync_fails;
+
 static void count_down(void)
 {
     if (atomic_load(&calls_left) >= 0 && atomic_fetch_sub(&calls_left, 1) == 0)
@@ -171,6 +173,10 @@ static void count_down(void)
 int fdatasync(int fd)
 {
     count_down();
+    if (atomic_load(&sync_fails)) {
+        errno = EIO;
+        return -1;
+    }
     return (int)syscall(SYS_fdatasync, fd);
 }
 
@@ -496,6 +502,40 @@ static void test_many_parts(void **state)
     free(bytes);
 }
 
+static int put_durable(struct store *s, const char *key)
+{
+    struct store_batch *b = store_batch_new(s, text("p"));
+
+    store_batch_put(b, text(key), text("v"));
+    return store_commit(b, STORE_DURABLE);
+}
+
+/* A disk that does not sync: nothing is acknowledged, reads go on; when it is well again, the store
+ * is opened anew by itself, as soon as no scan is under way. */
+static void test_sync_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct store_scan *scan = NULL;
+    struct slice key, value;
+
+    assert_int_equal(put_durable(f->store, "before"), 0);
+    assert_int_equal(store_scan(f->store, text("p"), text(""), text(""), 0, &scan), 0);
+    atomic_store(&sync_fails, true);
+    assert_int_equal(put_durable(f->store, "lost"), -EIO);
+    assert_int_equal(put_durable(f->store, "lost"), -EIO);
+    assert_string_equal(get(f->store, "p", "before"), "v");
+    atomic_store(&sync_fails, false);
+    assert_int_equal(put_durable(f->store, "lost"), -EIO); /* the scan is in the way */
+    assert_int_equal(store_scan_next(scan, &key, &value), 1);
+    assert_true(slice_eq(key, text("before")));
+    store_scan_free(scan);
+    assert_int_equal(put_durable(f->store, "after"), 0);
+    assert_string_equal(get(f->store, "p", "before"), "v");
+    fixture_restart(f);
+    assert_string_equal(get(f->store, "p", "before"), "v");
+    assert_string_equal(get(f->store, "p", "after"), "v");
+}
+
 static void test_reserve(void **state)
 {
     struct fixture *f = *state;
@@ -696,6 +736,7 @@ int main(int argc, char **argv)
         on_rocks(test_cut_file),
         on_rocks(test_offsets),
         on_rocks(test_many_parts),
+        on_rocks(test_sync_fails),
         on_rocks(test_reserve),
         on_rocks(test_full_disk),
         on_rocks(test_full_disk_with_reserve),
