@@ -40,6 +40,7 @@ struct web_test {
     const struct web_param *headers;
     struct buf body;
     bool used;
+    bool begun;
 };
 
 static inline void web_test_find_header(void *ctx, const char *name,
@@ -68,6 +69,7 @@ static inline int web_test_stream(struct web_test *t, const struct route *route,
 
     if (r < 0)
         return r;
+    t->begun = true;
     while (r == 0 && body.len > 0) {
         size_t n = t->piece_bytes > 0 && t->piece_bytes < body.len ? t->piece_bytes : body.len;
 
@@ -160,8 +162,9 @@ static inline int web_test_call(struct web_test *t, const char *method, const ch
     }
     if (t->resp.status == 0)
         t->resp.status = t->resp.body == WEB_NOTHING ? 204 : 200;
-    if (route != NULL && route->end != NULL && t->req.state != NULL)
+    if (t->begun && route->end != NULL)
         route->end(&t->req);
+    t->begun = false;
     return t->resp.status;
 }
 
