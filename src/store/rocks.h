@@ -114,7 +114,8 @@ struct part {
 void chunk_key(uint8_t key[CHUNK_KEY], const uint8_t id[BLOB_ID], uint64_t chunk);
 uint64_t part_value_offset(const struct part *p, uint32_t chunk); /* the chunk-th of the part */
 uint64_t part_chunk_bytes(const struct part *p, uint32_t chunk);
-void part_set_offsets(struct part *p); /* by the formula */
+bool part_fits(uint64_t chunks, uint64_t bytes); /* all but the last chunk are whole */
+void part_set_offsets(struct part *p);           /* by the formula */
 /* The entry of a chunk stands where its offset says: 1, 0, or a negative errno. */
 int part_check(int fd, const struct part *p, const uint8_t id[BLOB_ID], uint32_t chunk);
 ssize_t part_read(int fd, const struct part *p, uint64_t offset, void *buf, size_t n);

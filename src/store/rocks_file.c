@@ -226,6 +226,12 @@ void layout_parts(struct buf *b, const struct part *parts, size_t n)
     }
 }
 
+bool part_fits(uint64_t chunks, uint64_t bytes)
+{
+    return chunks > 0 && chunks <= PART_CHUNKS && bytes <= chunks * CHUNK_BIG &&
+           bytes > (chunks - 1) * CHUNK_BIG;
+}
+
 static int decode_part(struct slice *in, struct part *p)
 {
     uint64_t chunks = 0;
@@ -234,8 +240,7 @@ static int decode_part(struct slice *in, struct part *p)
         varint_get(in, &p->first) < 0 || varint_get(in, &p->stride) < 0 ||
         varint_get(in, &p->last) < 0)
         return -EIO;
-    if (chunks == 0 || chunks > PART_CHUNKS || p->bytes > chunks * CHUNK_BIG ||
-        p->bytes < (chunks - 1) * CHUNK_BIG)
+    if (!part_fits(chunks, p->bytes))
         return -EIO;
     p->chunks = (uint32_t)chunks;
     return 0;

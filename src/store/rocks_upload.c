@@ -92,8 +92,7 @@ static int decode_parts(struct slice state, struct staging *g)
         struct part *p = &g->parts[g->n_parts];
 
         if (varint_get(&state, &file_no) < 0 || varint_get(&state, &chunks) < 0 ||
-            varint_get(&state, &p->bytes) < 0 || chunks == 0 || chunks > PART_CHUNKS ||
-            file_no >= next)
+            varint_get(&state, &p->bytes) < 0 || file_no >= next || !part_fits(chunks, p->bytes))
             return -EIO;
         p->file_no = (uint32_t)file_no;
         p->chunks = (uint32_t)chunks;
