@@ -54,7 +54,10 @@ class Browser:
         return r["result"].get("value")
 
     def wait(self, condition):
-        return wait_for(lambda: self.run(condition), 30, f"{condition}; the page says: {self.run('document.body.innerText')}")
+        try:
+            return wait_for(lambda: self.run(condition), 30, condition)
+        except AssertionError as e:
+            raise AssertionError(f"{e}; the page says: {self.run('document.body.innerText')}") from e
 
     def close(self):
         self.process.terminate()
