@@ -140,9 +140,6 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     s->config = env->config;
     s->store = env->store;
     s->identities = env->identities;
-    s->audit = env->audit;
-    s->feed = env->feed;
-    s->pool = env->pool;
     pthread_mutex_init(&s->lock, NULL);
     s->keyring = keyring_new(s->store);
     s->mounts = mounts_new(s->store, s->keyring, s->config->limits.secret_value_bytes);

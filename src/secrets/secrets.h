@@ -12,9 +12,6 @@ struct secrets {
     const struct config *config;
     struct store *store;
     struct identities *identities;
-    struct audit *audit;
-    struct feed *feed;
-    struct pool *pool;
     struct keyring *keyring;
     struct mounts *mounts;
     pthread_mutex_t lock; /* guards: sealed_why; one seal or unseal at a time */

@@ -256,13 +256,17 @@ static int check_policies(struct op *op, const char *const *policies)
     const char *const *own = op->who->policy_names;
     bool sudo = (identity_rights(op->who, SLICE("auth/token/create")) & POLICY_SUDO) != 0;
 
-    for (size_t i = 0; policies[i] != NULL && !sudo; i++) {
-        bool has = strcmp(policies[i], "default") == 0;
+    for (size_t i = 0; policies[i] != NULL; i++) {
+        bool is_root = strcmp(policies[i], "root") == 0;
+        bool has = strcmp(policies[i], "default") == 0 || (sudo && !is_root);
 
         for (size_t k = 0; own != NULL && own[k] != NULL && !has; k++)
             has = strcmp(own[k], policies[i]) == 0;
         if (!has)
-            return op_fail(op, EINVAL, "child policies must be subset of parent");
+            return op_fail(op, EINVAL, "%s",
+                           is_root
+                               ? "root tokens may not be created without parent token being root"
+                               : "child policies must be subset of parent");
     }
     return 0;
 }

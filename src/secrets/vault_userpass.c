@@ -117,6 +117,10 @@ static int wish_of_user(struct op *op, const struct object *user, struct token_w
         policies = object_value(user, "policies");
     if (vault_strings(op, policies, &list) < 0)
         return -EIO;
+    for (size_t i = 0; list[i] != NULL; i++) {
+        if (strcmp(list[i], "root") == 0) /* as Vault has it */
+            return op_fail(op, EINVAL, "auth methods cannot create root tokens");
+    }
     w->policies = list;
     w->ttl_s = seconds_of(op, user, "token_ttl");
     if (w->ttl_s == 0)

@@ -20,6 +20,7 @@ struct world {
     struct store *store;
     struct identities *identities;
     struct secrets *s;
+    struct identity sudo;            /* makes tokens, with sudo */
     struct identity root, team, app; /* everything; secret/; only what is below secret/…/app */
     const struct identity *anonymous;
 };
@@ -78,6 +79,9 @@ static inline struct world *world_new(void)
         "path \"secret/data/app/*\" { capabilities = [\"create\", \"read\", \"update\"] }\n"
         "path \"secret/data/shared\" { capabilities = [\"read\"] }\n"
         "path \"secret/metadata/app/*\" { capabilities = [\"list\"] }");
+    w->sudo = w->app;
+    w->sudo.policies =
+        world_policy("path \"auth/token/create\" { capabilities = [\"update\", \"sudo\"] }");
     w->anonymous = identity_anonymous(w->identities);
     world_open_domain(w);
     return w;
@@ -95,6 +99,7 @@ static inline void world_free(struct world *w)
     policy_set_unref(w->root.policies);
     policy_set_unref(w->team.policies);
     policy_set_unref(w->app.policies);
+    policy_set_unref(w->sudo.policies);
     identities_close(w->identities);
     store_close(w->store);
     config_free(w->config);

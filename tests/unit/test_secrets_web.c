@@ -336,6 +336,11 @@ static void tokens_and_policies(void **state)
     expect(f, "POST", "/v1/auth/token/lookup", body, 200, "\"display_name\":\"token\"");
     expect(f, "POST", "/v1/auth/token/revoke", body, 204, NULL);
     expect(f, "POST", "/v1/auth/token/lookup", body, 403, "bad token");
+    f->web.who = &f->w->sudo;
+    expect(f, "POST", "/v1/auth/token/create", "{\"policies\":[\"root\"],\"no_parent\":true}", 400,
+           "root tokens may not be created");
+    expect(f, "POST", "/v1/auth/token/create", "{\"policies\":[\"p\"],\"no_parent\":true}", 200,
+           NULL);
     f->web.who = child; /* its cubbyhole went with it, though it is still held here */
     expect(f, "GET", "/v1/cubbyhole/deep/down", "", 404, "{\"errors\":[]}");
     f->web.who = f->w->anonymous;
@@ -372,6 +377,10 @@ static void userpass(void **state)
     f->web.who = &f->w->root;
     expect(f, "POST", "/v1/auth/up/users/bob/password", "{\"password\":\"new\"}", 204, NULL);
     expect(f, "POST", "/v1/auth/up/login/bob", "{\"password\":\"new\"}", 200, NULL);
+    expect(f, "POST", "/v1/auth/up/users/bob/policies", "{\"token_policies\":[\"root\"]}", 204,
+           NULL);
+    expect(f, "POST", "/v1/auth/up/login/bob", "{\"password\":\"new\"}", 400,
+           "auth methods cannot create root tokens");
     expect(f, "DELETE", "/v1/auth/up/users/bob", "", 204, NULL);
     expect(f, "POST", "/v1/auth/up/login/bob", "{\"password\":\"new\"}", 400, NULL);
 }
