@@ -146,7 +146,7 @@ static bool authenticate(struct request *r)
 
 bool request_admit(struct request *r, const char *method, const char *version)
 {
-    r->web.method = method;
+    r->web.method = op_strdup(&r->op, method);
     r->web.path = r->web.raw_path = "/";
     r->result = read_head(r, version);
     if (r->result == 0)

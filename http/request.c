@@ -52,7 +52,7 @@ void *request_open(struct listener *l, const char *uri, struct MHD_Connection *c
     r->connection = connection;
     op_init(&r->op, DOOR_HTTP, identity_anonymous(l->http->options.identities));
     if (peer != NULL && peer->socket_context != NULL)
-        r->op.remote = peer->socket_context;
+        r->op.remote = op_strdup(&r->op, peer->socket_context);
     r->uri = op_strdup(&r->op, uri);
     r->web = (struct web_request){.op = &r->op, .source = &source, .source_ctx = r};
     return r;
@@ -366,6 +366,9 @@ void request_close(struct request *r)
     if (r->unread)
         request_linger(r);
     r->connection = NULL;
+    /* these live in the connection's memory */
+    r->headers = (struct headers){0};
+    r->web.host = NULL;
     if (r->begun && !(r->web.route->flags & ROUTE_INLINE)) {
         r->job = job_abandon;
         pool_submit(r->http->workers, request_run_job, r);

@@ -269,6 +269,11 @@ static int upload(struct web_request *req, struct web_response *resp)
 
 static void upload_end(struct web_request *req)
 {
+    /* what a route may look at is still there, though the connection may not be */
+    assert_string_equal(req->op->remote, "127.0.0.1");
+    assert_int_equal(req->method[0], 'P');
+    assert_true(req->host == NULL || *req->host == 'h');
+    assert_true(web_header(req, "Host") == NULL || *web_header(req, "Host") == 'h');
     ended += 1;
     free(req->state);
 }
