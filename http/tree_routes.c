@@ -177,6 +177,12 @@ static void put_end(struct web_request *req)
     put->file->ops->close(put->file);
 }
 
+/* What is in use here (a tagged manifest, a root) stays so: a conflict, not "try again later". */
+static int as_conflict(int r)
+{
+    return r == -EBUSY ? -EEXIST : r;
+}
+
 static int delete_node(struct web_request *req, struct web_response *resp)
 {
     struct tree *tree = tree_of(req);
@@ -191,8 +197,8 @@ static int delete_node(struct web_request *req, struct web_response *resp)
         return r;
     resp->status = 204;
     if (st.type == NODE_DIR)
-        return tree_rmdir(tree, req->op, path);
-    return tree_unlink(tree, req->op, path);
+        return as_conflict(tree_rmdir(tree, req->op, path));
+    return as_conflict(tree_unlink(tree, req->op, path));
 }
 
 static int make_folder(struct web_request *req, struct web_response *resp)
@@ -226,8 +232,8 @@ static int move_node(struct web_request *req, struct web_response *resp)
     if (r < 0)
         return r;
     resp->status = 204;
-    return tree_rename(tree_of(req), req->op, from, to,
-                       overwrite != NULL && *overwrite == 'F' ? NODE_NOREPLACE : 0);
+    return as_conflict(tree_rename(tree_of(req), req->op, from, to,
+                                   overwrite != NULL && *overwrite == 'F' ? NODE_NOREPLACE : 0));
 }
 
 static int add_slash(struct web_request *req, struct web_response *resp)

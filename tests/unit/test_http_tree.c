@@ -319,6 +319,7 @@ static const struct {
     {"MKCOL /tree/t/d2" T, 201, NULL, NULL},
     {"MKCOL /tree/t/d2/" T, 409, "exists", NULL},
     {"DELETE /tree/t/d" T, 409, "not empty", NULL},
+    {"DELETE /tree/t" T, 409, "part of the tree", NULL},
     {"DELETE /tree/t/newer%20" T, 204, NULL, NULL},
     {"DELETE /tree/t/newer%20" T, 404, NULL, NULL},
     {"POST /tree/t/x" T "Content-Length: 0\r\n\r\n", 405, "Allow: ", NULL},
