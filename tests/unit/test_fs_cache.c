@@ -92,6 +92,14 @@ static void *prod(void *arg)
     return NULL;
 }
 
+/* How many changes are tried; more by hand: FS_ROUNDS=100000. */
+static unsigned rounds(unsigned usual)
+{
+    const char *text = getenv("FS_ROUNDS");
+
+    return text != NULL ? (unsigned)strtoul(text, NULL, 10) : usual;
+}
+
 static void a_put_is_seen_at_once(void **state)
 {
     struct mount *m = mount_of(state);
@@ -100,7 +108,7 @@ static void a_put_is_seen_at_once(void **state)
     pthread_t thread;
 
     assert_int_equal(pthread_create(&thread, NULL, prod, &prodder), 0);
-    for (unsigned i = 0; i < 1500; i++) {
+    for (unsigned i = 0; i < rounds(1500); i++) {
         char want[600], got[600];
         const char *path = in_mount(m, paths[i % 2]);
         struct stat st;
@@ -126,7 +134,7 @@ static void names_come_and_go_at_once(void **state)
     struct stat st;
 
     assert_int_equal(pthread_create(&thread, NULL, prod, &prodder), 0);
-    for (unsigned i = 0; i < 500; i++) {
+    for (unsigned i = 0; i < rounds(500); i++) {
         const char *path = in_mount(m, "plain/w");
 
         assert_int_equal(stat(path, &st), -1);
