@@ -187,8 +187,7 @@ const char *errors_find(struct errors *e, struct op *op, uid_t uid, const char *
 int notifier_start(struct fs *fs);
 void notifier_quiet(struct fs *fs); /* hears of no more changes, opens nothing more */
 void notifier_stop(struct fs *fs);
-void notifier_ready(struct fs *fs); /* the mount works: it may be opened from inside */
-bool notifier_is(const struct fs *fs, pid_t tid); /* our own thread that opens files for events */
+bool notifier_is(const struct fs *fs, pid_t pid); /* our own process that opens for events */
 void notifier_drop_inode(struct fs *fs, struct inode *inode); /* the kernel's copy is wrong */
 /* Between these a worker may tell the kernel what it caches for long: a change that is published
  * meanwhile is told to the kernel after the reply. */

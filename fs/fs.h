@@ -18,7 +18,14 @@ struct fs_options {
     struct identities *identities;
     struct audit *audit;
     struct feed *feed;
+    const char *events_program; /* calls fs_events_main if its argv[0] is FS_EVENTS_NAME; NULL: no
+                                 * inotify for changes from outside the mount */
 };
+
+#define FS_EVENTS_NAME "infrafs-events"
+/* A process that fs_start's mount runs beside the daemon: opens what changed, so that watchers hear
+ * of it. argv[1] is the mount. */
+int fs_events_main(const char *mount);
 
 /* Mounts and serves in threads of its own; when it returns 0 a stat of the mount point has worked.
  * -errno with a reason for a person in why. */

@@ -413,10 +413,10 @@ int notifier_start(struct fs *fs)
     pthread_cond_init(&n->work, &clock);
     pthread_cond_init(&n->sent, &clock);
     pthread_condattr_destroy(&clock);
-    n->events = events_start(fs->options.mount);
+    n->events = events_new(fs->options.events_program, fs->options.mount);
     fs->notifier = n;
     if (pthread_create(&n->thread, NULL, notifier_main, n) != 0) {
-        events_stop(n->events);
+        events_free(n->events);
         free(take(fs->notifier));
         return -EAGAIN;
     }
@@ -424,14 +424,9 @@ int notifier_start(struct fs *fs)
     return 0;
 }
 
-void notifier_ready(struct fs *fs)
+bool notifier_is(const struct fs *fs, pid_t pid)
 {
-    events_ready(fs->notifier->events);
-}
-
-bool notifier_is(const struct fs *fs, pid_t tid)
-{
-    return events_is(fs->notifier->events, tid);
+    return events_is(fs->notifier->events, pid);
 }
 
 void notifier_quiet(struct fs *fs)
@@ -439,7 +434,7 @@ void notifier_quiet(struct fs *fs)
     if (fs->notifier == NULL)
         return;
     feed_unsubscribe(fs->options.feed, on_change, fs->notifier);
-    events_stop(fs->notifier->events);
+    events_quit(fs->notifier->events);
 }
 
 void notifier_stop(struct fs *fs)

@@ -212,7 +212,6 @@ static int wait_for_mount(struct fs *fs, struct buf *why)
         return -err;
     }
     raise_readahead(st.st_dev);
-    notifier_ready(fs);
     return 0;
 }
 

@@ -123,6 +123,7 @@ static int start_fronts(struct server *s, struct buf *why)
     autofree char *scratch = NULL;
     struct fs_options fs = {
         .mount = s->config->mount,
+        .events_program = "/proc/self/exe",
         .data = s->config->data,
         .tree = s->daemon.tree,
         .identities = s->identities,
@@ -274,5 +275,7 @@ static int serve(const struct config_flags *flags)
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[0], FS_EVENTS_NAME) == 0)
+        return fs_events_main(argv[1]);
     return command_main(argc, argv, serve);
 }

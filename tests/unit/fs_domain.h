@@ -488,6 +488,7 @@ static void mem_clear(void)
 struct mount {
     char base[64];
     char path[80], data[80], scratch[80];
+    const char *events_program;
     struct tree *tree;
     struct fs *fs;
 };
@@ -502,7 +503,8 @@ static int mount_start(struct mount *m)
 {
     struct buf why = {0};
     struct fs_options options = {.mount = m->path, .scratch_dir = m->scratch, .data = m->data,
-                                 .tree = m->tree, .feed = feed};
+                                 .tree = m->tree, .feed = feed,
+                                 .events_program = m->events_program};
     int r = fs_start(&options, &m->fs, &why);
 
     if (r < 0)
