@@ -260,11 +260,16 @@ int fs_start(const struct fs_options *options, struct fs **ret, struct buf *why)
  * kernel's side of it until it leaves; its calls fail. */
 static void unmount(struct fs *fs)
 {
+    int r;
+
     if (!fs->mounted)
         return;
-    if (umount2(fs->options.mount, 0) < 0) {
+    r = umount2(fs->options.mount, 0) < 0 ? -errno : 0;
+    if (r == -EPERM) {
+        fuse_session_unmount(fs->session); /* privileges were dropped: fusermount3 has them */
+    } else if (r < 0) {
         log_line(LOG_INFO, NULL, "mount.busy", "mount=%s error=%s", fs->options.mount,
-                 strerror(errno));
+                 strerror(-r));
         umount2(fs->options.mount, MNT_FORCE); /* aborts what waits for us */
         umount2(fs->options.mount, MNT_DETACH);
     }
