@@ -16,6 +16,18 @@
 #include <stdatomic.h>
 #include <uthash.h>
 
+/* An open handle goes from the thread that made it to the next one through the kernel, which orders
+ * the two. ThreadSanitizer cannot see that, so it is told. */
+#ifdef __SANITIZE_THREAD__
+void __tsan_release(void *address);
+void __tsan_acquire(void *address);
+#define HANDED_TO_KERNEL(p)   __tsan_release(p)
+#define HANDED_BY_KERNEL(p)   __tsan_acquire(p)
+#else
+#define HANDED_TO_KERNEL(p)   ((void)(p))
+#define HANDED_BY_KERNEL(p)   ((void)(p))
+#endif
+
 struct errors;
 struct folder; /* an open folder: folder.c */
 struct notifier;

@@ -35,6 +35,7 @@ static void caching_of(struct fuse_file_info *fi, struct handle *h)
     fi->noflush = !h->writer;
     fi->fh = (uint64_t)(uintptr_t)h;
     atomic_store(&h->refs, 1); /* it is complete: other threads may have it with the reply */
+    HANDED_TO_KERNEL(h);
 }
 
 /* Enters the handle of a writer among those of its inode. */

@@ -33,7 +33,10 @@ struct folder {
 
 static struct folder *folder_of(const struct fuse_file_info *fi)
 {
-    return (struct folder *)(uintptr_t)fi->fh;
+    struct folder *f = (struct folder *)(uintptr_t)fi->fh;
+
+    HANDED_BY_KERNEL(f);
+    return f;
 }
 
 static int add_entry(void *ctx, const char *name, const struct node_stat *st)
@@ -133,6 +136,7 @@ static int open_folder(struct call *c, struct inode *inode, struct fuse_file_inf
         pthread_mutex_unlock(&c->fs->lock);
     }
     fi->fh = (uint64_t)(uintptr_t)f;
+    HANDED_TO_KERNEL(f);
     return 0;
 }
 

@@ -58,8 +58,10 @@ struct handle *handle_get(const struct fuse_file_info *fi)
 {
     struct handle *h = (struct handle *)(uintptr_t)fi->fh;
 
-    if (h != NULL)
-        atomic_fetch_add(&h->refs, 1); /* pairs with the last store before the reply of open */
+    if (h == NULL)
+        return NULL;
+    HANDED_BY_KERNEL(h);
+    atomic_fetch_add(&h->refs, 1);
     return h;
 }
 

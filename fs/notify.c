@@ -16,6 +16,7 @@
 #include "tree.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <utlist.h>
 
 #define WAIT_MS       1000  /* an HTTP answer waits so long for its invalidations, then goes out */
@@ -297,23 +298,36 @@ static void mark_note(struct notifier *n, struct inode **list, const struct note
         events_add(n->events, path);
 }
 
-static void send_entry(struct fs *fs, struct inode *inode, unsigned what)
-{
-    fuse_ino_t parent = inode_id(fs, inode->parent);
-    const char *name = inode->key->name;
-    size_t len = strlen(name);
+/* An entry as it was under fs->lock: a rename may change the inode's own while it is sent. What
+ * moved meanwhile was moved by the kernel, which knows. */
+struct sent_entry {
+    fuse_ino_t parent, child;
+    size_t len;
+    char name[NAME_MAX + 1];
+};
 
-    if ((what & SEND_GONE) != 0 &&
-        fuse_lowlevel_notify_delete(fs->session, parent, inode_id(fs, inode), name, len) == 0)
-        return;
-    if ((what & SEND_GONE) != 0 || libfuse_expire_entry(fs->session, parent, name, len) == -ENOSYS)
-        fuse_lowlevel_notify_inval_entry(fs->session, parent, name, len);
+static void copy_entry(struct fs *fs, struct inode *inode, struct sent_entry *ret)
+{
+    ret->parent = inode_id(fs, inode->parent);
+    ret->child = inode_id(fs, inode);
+    ret->len = strlen(inode->key->name);
+    memcpy(ret->name, inode->key->name, ret->len + 1);
 }
 
-/* The name of an inode may change while it is sent: a copy is not worth it, since what moved was
- * moved by the kernel, which knows. */
+static void send_entry(struct fs *fs, const struct sent_entry *e, unsigned what)
+{
+    if ((what & SEND_GONE) != 0 &&
+        fuse_lowlevel_notify_delete(fs->session, e->parent, e->child, e->name, e->len) == 0)
+        return;
+    if ((what & SEND_GONE) != 0 ||
+        libfuse_expire_entry(fs->session, e->parent, e->name, e->len) == -ENOSYS)
+        fuse_lowlevel_notify_inval_entry(fs->session, e->parent, e->name, e->len);
+}
+
 static void send(struct fs *fs, struct inode *list)
 {
+    struct sent_entry entry;
+
     while (list != NULL) {
         struct inode *inode = list;
         unsigned what;
@@ -324,11 +338,13 @@ static void send(struct fs *fs, struct inode *list)
         inode->notify = 0;
         list = inode->notify_next;
         known = inode->nlookup > 0 || inode == &fs->root;
+        if (known && (what & (SEND_ENTRY | SEND_GONE)) != 0)
+            copy_entry(fs, inode, &entry);
         pthread_mutex_unlock(&fs->lock);
         if (known && (what & SEND_PAGES) != 0)
             fuse_lowlevel_notify_inval_inode(fs->session, inode_id(fs, inode), 0, 0);
         if (known && (what & (SEND_ENTRY | SEND_GONE)) != 0)
-            send_entry(fs, inode, what);
+            send_entry(fs, &entry, what);
         pthread_mutex_lock(&fs->lock);
         inode_unref(fs, inode);
         pthread_mutex_unlock(&fs->lock);

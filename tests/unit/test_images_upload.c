@@ -416,7 +416,10 @@ static void no_grace(void **state)
     struct images_test *t = *state;
     char one[DIGEST_TEXT_MAX], two[DIGEST_TEXT_MAX], target[300];
 
+    images_domain.close(t->self); /* its janitor reads the configuration */
+    t->self = NULL;
     t->config->gc_grace_ms = 0;
+    images_test_reopen(t);
     push_image(t, "a", "1", "x", one);
     push_image(t, "a", "2", "y", two);
     snprintf(target, sizeof target, "/v2/a/manifests/%s", one);
