@@ -237,7 +237,7 @@ def count_in_memory(pid, word):
     return found
 
 
-def test_no_copy_in_memory_once_sealed():
+def test_no_copy_in_memory_once_sealed(released):
     with running() as d:
         try:
             open(f"/proc/{d.process.pid}/mem", "rb").close()
