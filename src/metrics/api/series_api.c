@@ -95,25 +95,34 @@ static void look_words(void *ctx, const struct index *ix)
     refs_done(&refs);
 }
 
+/* What these calls have in common. The times are checked, and do not narrow the answer. */
+static int read_params(struct web_request *req, bool must_match, uint64_t *ret_limit,
+                       struct exprs *ret_match)
+{
+    int64_t ignored = 0;
+    int r = param_time(req, "start", &ignored);
+
+    if (r == 0)
+        r = param_time(req, "end", &ignored);
+    if (r == 0)
+        r = param_limit(req, ret_limit);
+    if (r == 0)
+        r = param_match(req, must_match, ret_match);
+    return r;
+}
+
 static int answer_words(struct web_request *req, struct web_response *resp, struct slice name)
 {
     struct answer a;
     struct exprs match = {0};
     struct look look = {.match = &match, .name = name};
     uint64_t limit = 0;
-    int64_t ignored = 0;
     bool cut;
     int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
-    r = param_time(req, "start", &ignored);
-    if (r == 0)
-        r = param_time(req, "end", &ignored);
-    if (r == 0)
-        r = param_limit(req, &limit);
-    if (r == 0)
-        r = param_match(req, false, &match);
+    r = read_params(req, false, &limit, &match);
     if (r < 0)
         return prom_fail(&a, r);
     db_look(a.m->db, look_words, &look);
@@ -162,19 +171,12 @@ int api_series(struct web_request *req, struct web_response *resp)
     struct exprs match = {0};
     struct look look = {.match = &match, .op = req->op};
     uint64_t limit = 0;
-    int64_t ignored = 0;
     size_t n;
     int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
-    r = param_time(req, "start", &ignored);
-    if (r == 0)
-        r = param_time(req, "end", &ignored);
-    if (r == 0)
-        r = param_limit(req, &limit);
-    if (r == 0)
-        r = param_match(req, true, &match);
+    r = read_params(req, true, &limit, &match);
     if (r < 0)
         return prom_fail(&a, r);
     db_look(a.m->db, look_series, &look);
