@@ -143,8 +143,9 @@ struct web_response {
     bool compress;           /* WEB_BYTES: gzip if the client takes it and it is worth it */
     bool close;              /* close the connection after the answer */
     /* A batch the answer waits for: it is committed, durably, together with all that wait, and only
-     * then the answer goes out; at -EAGAIN (a guard did not hold) the handler runs again, a few
-     * times; any other error is rendered. Handlers with a batch may be ROUTE_INLINE. Taken.
+     * then the answer goes out; at -EAGAIN (a guard did not hold) the handler runs again, up
+     * to a limit, losers in turn; any other error is rendered. Handlers with a batch may be
+     * ROUTE_INLINE. Taken.
      * after_commit (may be NULL) runs when it is durable; it must not block. */
     struct store_batch *commit;
     int (*after_commit)(struct web_request *req, struct web_response *resp);
