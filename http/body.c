@@ -203,13 +203,16 @@ static void stream_take(struct request *r, const char *data, size_t *size)
 
 /* libmicrohttpd takes a short read for the last one and waits for epoll to tell of more; that the
  * client is gone it may have been told before, and is not told again (0.9.75: the request then
- * hangs until its timeout). A connection that is resumed is read again. */
-static void look_for_end(struct request *r)
+ * hangs until its timeout). A connection that is resumed is read again. Pieces of one size, one after
+ * the other, are what fills its buffer: those reads were not short. */
+static void look_for_end(struct request *r, size_t n)
 {
     const union MHD_ConnectionInfo *info;
+    bool full = n >= CONNECTION_MEMORY / 4 && n == r->last_piece;
     char byte;
 
-    if (r->received == r->web.content_length)
+    r->last_piece = n;
+    if (full || r->received == r->web.content_length)
         return;
     info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info == NULL || recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0)
@@ -241,7 +244,7 @@ int body_take(struct request *r, const char *data, size_t *size)
     r->received += n;
     if (r->dropped > BODY_DROP_MAX || (r->until_ms > 0 && clock_monotonic_ms() > r->until_ms))
         return -EPIPE;
-    look_for_end(r);
+    look_for_end(r, n);
     return 0;
 }
 

@@ -73,6 +73,7 @@ struct request {
     char *body;                        /* collected */
     size_t body_len, body_cap;
     uint64_t received;                 /* bytes of the body seen, and not given back */
+    size_t last_piece;                 /* of the body, as it came */
     uint64_t streamed;                 /* bytes taken for the stream */
     uint64_t dropped;                  /* bytes of a body nobody wants */
     int status_instead;                /* of what `result` says; 0 */

@@ -395,6 +395,12 @@ int image_upload_rest(struct op *op, struct upload *u)
     return image_upload_size(u) - u->kept_bytes >= KEEP_CHUNK_BYTES ? keep(u) : 0;
 }
 
+void image_upload_expect(struct upload *u, uint64_t more_bytes)
+{
+    if (u->stage != NULL)
+        blob_stage_expect(u->stage, more_bytes);
+}
+
 int image_upload_write(struct op *op, struct upload *u, const void *bytes, size_t n)
 {
     uint64_t limit = u->home->im->config->limits.blob_bytes;

@@ -22,6 +22,8 @@ void uploads_rest(struct uploads *us, int64_t now_monotonic_ms);
 void uploads_sweep(struct uploads *us, int64_t now_unix_ms);
 size_t uploads_open(struct uploads *us);
 
+/* So many bytes come next. */
+void image_upload_expect(struct upload *u, uint64_t more_bytes);
 /* A new session, taken. `size_hint_bytes` 0: unknown. */
 int image_upload_begin(struct op *op, struct images *im, const char *repo,
                        enum digest_algorithm algorithm, uint64_t size_hint_bytes,

@@ -109,6 +109,8 @@ int uploads_chunk_begin(struct web_request *req)
     t.err = strcmp(req->method, "PUT") == 0 ? query_digest(req, &t) : 0;
     if (t.err == 0)
         t.err = check_chunk(req, &t);
+    if (t.err == 0)
+        image_upload_expect(t.upload, hint(req));
     return keep(req, &t);
 }
 

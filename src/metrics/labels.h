@@ -3,6 +3,7 @@
 #ifndef METRICS_LABELS_H
 #define METRICS_LABELS_H
 
+#include "base/hash.h"
 #include "base/buf.h"
 #include "op/op.h"
 
@@ -55,9 +56,6 @@ void quote_go(struct buf *out, struct slice s);
 
 bool label_name_legacy(struct slice name);  /* [a-zA-Z_][a-zA-Z0-9_]* */
 bool metric_name_legacy(struct slice name); /* the same with ':' */
-
-/* A quick 64-bit hash; not for keys that an enemy chooses against others, only against himself. */
-uint64_t hash_bytes(const void *data, size_t n, uint64_t seed);
 
 #define VALUE_STALE_BITS 0x7ff0000000000002ull
 #define VALUE_NAN_BITS   0x7ff8000000000001ull

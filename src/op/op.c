@@ -151,6 +151,18 @@ char *op_printf(struct op *op, const char *format, ...)
     return text;
 }
 
+/* 16 random bytes; the kernel is asked for several at a time. */
+static void random_id(uint8_t ret[16])
+{
+    static __thread uint8_t pool[256]; /* the most that getrandom gives whole */
+    static __thread size_t left;
+
+    if (left == 0 && getrandom(pool, sizeof pool, 0) != (ssize_t)sizeof pool)
+        abort();
+    left = (left == 0 ? sizeof pool : left) - 16;
+    memcpy(ret, pool + left, 16);
+}
+
 const char *op_id(struct op *op)
 {
     uint8_t raw[16];
@@ -158,8 +170,7 @@ const char *op_id(struct op *op)
 
     if (op->id[0] != 0)
         return op->id;
-    if (getrandom(raw, sizeof raw, 0) != (ssize_t)sizeof raw)
-        abort();
+    random_id(raw);
     raw[6] = (uint8_t)((raw[6] & 0x0f) | 0x40); /* RFC 9562, version 4 */
     raw[8] = (uint8_t)((raw[8] & 0x3f) | 0x80);
     hex_encode(slice_of(raw, sizeof raw), hex);

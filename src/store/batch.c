@@ -1,6 +1,7 @@
 #include "store/engine.h"
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include "base/scope.h"
 
 #include <errno.h>
@@ -15,14 +16,9 @@ struct slice batch_value(const struct store_batch *b, const struct batch_op *op)
     return slice_of(b->bytes.data + op->at + op->key_len, op->value_len);
 }
 
-/* FNV-1a. */
-static uint64_t hash_key(const char *p, size_t n)
+uint64_t store_key_hash(struct slice key)
 {
-    uint64_t h = 14695981039346656037u;
-
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (uint8_t)p[i]) * 1099511628211u;
-    return h;
+    return hash_bytes(key.data, key.len, 0);
 }
 
 struct store_batch *batch_new_internal(struct store *s, struct slice part)
@@ -74,7 +70,7 @@ static void add_op(struct store_batch *b, enum batch_kind kind, enum space space
         .key_len = (uint32_t)key_len,
         .value_len = (uint32_t)value.len,
         .at = at,
-        .hash = hash_key(b->bytes.data + at, key_len),
+        .hash = store_key_hash(slice_of(b->bytes.data + at, key_len)),
     };
     if (kind == BATCH_PUT)
         b->deletes_only = false;

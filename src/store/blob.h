@@ -19,6 +19,8 @@ int blob_stage_begin(struct store *s, enum digest_algorithm algorithm,
                      uint64_t size_hint_bytes /* 0: unknown */, struct blob_stage **ret);
 const uint8_t *blob_stage_id(const struct blob_stage *stage); /* BLOB_STAGE_ID_BYTES, random */
 uint64_t blob_stage_size(const struct blob_stage *stage);     /* bytes written */
+/* So many more bytes are announced: where there is a choice, they are placed as befits their size. */
+void blob_stage_expect(struct blob_stage *stage, uint64_t more_bytes);
 int blob_stage_write(struct blob_stage *stage, const void *bytes, size_t n);
 /* Makes what was written a resume point as far as the layout allows (whole parts), and lets go of
  * the handle without dropping the upload: blob_stage_resume opens it again, also after a restart.

@@ -75,6 +75,14 @@ uint64_t blob_stage_size(const struct blob_stage *stage)
     return stage->size_bytes;
 }
 
+void blob_stage_expect(struct blob_stage *stage, uint64_t more_bytes)
+{
+    const struct engine *e = stage->store->engine;
+
+    if (e->staging_expect != NULL && more_bytes <= UINT64_MAX - stage->size_bytes)
+        e->staging_expect(stage->staging, stage->size_bytes + more_bytes);
+}
+
 int blob_stage_write(struct blob_stage *stage, const void *bytes, size_t n)
 {
     int r = stage->err;

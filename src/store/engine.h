@@ -64,6 +64,7 @@ struct store_batch {
 
 struct slice batch_key(const struct store_batch *b, const struct batch_op *op);
 struct slice batch_value(const struct store_batch *b, const struct batch_op *op);
+uint64_t store_key_hash(struct slice key); /* of a full key, as in batch_op */
 /* Adds an op with a full key, in any space. */
 void batch_add(struct store_batch *b, enum batch_kind kind, enum space space, struct slice key,
                struct slice value);
@@ -117,6 +118,7 @@ struct engine {
 
     int (*staging_new)(struct store *s, const uint8_t id[BLOB_ID], uint64_t hint,
                        struct staging **ret);
+    void (*staging_expect)(struct staging *g, uint64_t size_bytes); /* in all; may be NULL */
     int (*staging_write)(struct staging *g, const void *bytes, size_t n);
     ssize_t (*staging_read)(struct staging *g, uint64_t offset, void *buf, size_t n);
     /* Makes it durable and appends what resume needs to `state`. */

@@ -66,6 +66,15 @@ static int lock_dir(struct rocks *r, struct buf *why)
     return 0;
 }
 
+/* Asked of the file system: tmpfs and some others cannot. */
+static bool can_direct(const struct rocks *r)
+{
+    autoclose int fd = openat(r->uploads_fd, ".direct", O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+
+    unlinkat(r->uploads_fd, ".direct", 0);
+    return fd >= 0;
+}
+
 static int make_dirs(struct rocks *r, struct buf *why)
 {
     const char *const dirs[] = {r->dir, r->db_dir, r->uploads};
@@ -83,6 +92,7 @@ static int make_dirs(struct rocks *r, struct buf *why)
     if (e < 0)
         return e;
     r->uploads_fd = open(r->uploads, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    r->direct = r->uploads_fd >= 0 && can_direct(r);
     return r->uploads_fd < 0 ? -errno : 0;
 }
 
@@ -200,6 +210,7 @@ const struct engine rocks_engine = {
     .run_drop = rocks_run_drop,
     .log_drop = rocks_log_drop,
     .staging_new = rocks_staging_new,
+    .staging_expect = rocks_staging_expect,
     .staging_write = rocks_staging_write,
     .staging_read = rocks_staging_read,
     .staging_suspend = rocks_staging_suspend,

@@ -3,6 +3,7 @@
 #define STORE_ROCKS_H
 
 #include "store/engine.h"
+#include "store/rocks_rows.h"
 
 #include <rocksdb/c.h>
 
@@ -20,6 +21,7 @@ struct rocks {
     struct store *store;
     char *dir, *db_dir, *uploads;
     int lock_fd, uploads_fd;
+    bool direct; /* uploads/ can be written around the page cache */
 
     /* The database. Whoever touches it is between rocks_enter and rocks_leave, so that it can be
      * closed, or opened anew after an error that RocksDB does not recover from. */
@@ -30,8 +32,9 @@ struct rocks {
     pthread_mutex_t gate; /* guards reopening; with gate_open */
     pthread_cond_t gate_open;
 
-    rocksdb_options_t *options, *cf_options[N_CF], *part_options;
+    rocksdb_options_t *options, *cf_options[N_CF];
     rocksdb_cache_t *cache;
+    struct rows *rows; /* of SPACE_META */
     rocksdb_envoptions_t *env;
     rocksdb_readoptions_t *read;
     rocksdb_writeoptions_t *write, *write_sync;
@@ -134,6 +137,7 @@ int layout_decode(struct slice layout, enum layout_kind *ret_kind, struct part *
 /* rocks_stage.c, rocks_upload.c */
 int rocks_staging_new(struct store *s, const uint8_t id[BLOB_ID], uint64_t hint,
                       struct staging **ret);
+void rocks_staging_expect(struct staging *g, uint64_t size_bytes);
 int rocks_staging_write(struct staging *g, const void *bytes, size_t n);
 ssize_t rocks_staging_read(struct staging *g, uint64_t offset, void *buf, size_t n);
 int rocks_staging_suspend(struct staging *g, struct buf *state, uint64_t *ret_durable_bytes);

@@ -154,11 +154,15 @@ static void apply_entered(struct rocks *r, struct group *g)
         if (g->results[i] < 0)
             continue;
         add_batch(r, g->batches[i]);
+        rows_write_begin(r->rows, g->batches[i]);
         sync = sync || (g->batches[i]->flags & STORE_DURABLE) != 0;
     }
     e = write_group(r, sync);
-    for (size_t i = 0; i < g->n && e < 0; i++) {
+    for (size_t i = 0; i < g->n; i++) {
         if (g->results[i] < 0)
+            continue;
+        rows_write_end(r->rows, g->batches[i]);
+        if (e == 0)
             continue;
         g->results[i] = e;
         g->batches[i]->doubtful = true;

@@ -135,28 +135,15 @@ static rocksdb_options_t *cf_options(const struct rocks *r, enum rocks_cf cf, ui
     return without_ageing(o);
 }
 
-/* A part: one value per block, so that each value is contiguous. Blocks larger than its write
- * buffer go to the file without a copy. */
-static rocksdb_options_t *part_options(const struct rocks *r)
-{
-    rocksdb_options_t *o = rocksdb_options_create();
-
-    rocksdb_options_set_compression(o, rocksdb_no_compression);
-    rocksdb_options_set_writable_file_max_buffer_size(o, 64u << 10);
-    rocksdb_options_set_bytes_per_sync(o, 1u << 20);
-    set_table(r, CF_BLOB, o);
-    return o;
-}
-
 void rocks_options_new(struct rocks *r)
 {
     uint64_t memory = r->store->options.memory_bytes;
 
     r->cache = rocksdb_cache_create_lru(clamp(memory / 2, 4u << 20, SIZE_MAX / 2));
+    r->rows = rows_new(clamp(memory / 4, 4u << 20, 64u << 20));
     r->options = db_options(r, memory);
     for (int i = 0; i < N_CF; i++)
         r->cf_options[i] = cf_options(r, (enum rocks_cf)i, memory);
-    r->part_options = part_options(r);
     r->env = rocksdb_envoptions_create();
     r->read = rocksdb_readoptions_create();
     r->write = rocksdb_writeoptions_create();
@@ -180,11 +167,11 @@ void rocks_options_free(struct rocks *r)
     rocksdb_writeoptions_destroy(r->write);
     rocksdb_readoptions_destroy(r->read);
     rocksdb_envoptions_destroy(r->env);
-    rocksdb_options_destroy(r->part_options);
     for (int i = 0; i < N_CF; i++)
         rocksdb_options_destroy(r->cf_options[i]);
     rocksdb_options_destroy(r->options);
     rocksdb_cache_destroy(r->cache);
+    rows_free(r->rows);
 }
 
 int rocks_db_open(struct rocks *r, struct buf *why)
@@ -253,6 +240,7 @@ void rocks_mend(struct rocks *r)
     atomic_store(&r->shut, true);
     if (atomic_load(&r->users) == 0) {
         rocks_db_close(r);
+        rows_clear(r->rows);
         if (rocks_db_open(r, NULL) == 0) {
             atomic_store(&r->broken, 0);
             log_line(LOG_WARN, NULL, "store.reopened", "dir=%s", r->dir);

@@ -4,17 +4,15 @@
 
 #include <errno.h>
 
-int rocks_get(struct store *s, enum space space, struct slice key, struct store_value *ret)
+static int get_from_rocksdb(struct rocks *r, enum space space, struct slice key,
+                            struct store_value *ret)
 {
-    struct rocks *r = s->self;
     rocksdb_pinnableslice_t *pinned;
     char *err = NULL;
     const char *value;
     size_t n = 0;
-    int e = rocks_enter(r);
+    int e;
 
-    if (e < 0)
-        return e;
     pinned = rocksdb_get_pinned_cf(r->db, r->read, rocks_cf(r, space), key.data, key.len, &err);
     e = rocks_error(err);
     if (e == 0 && pinned == NULL)
@@ -26,6 +24,26 @@ int rocks_get(struct store *s, enum space space, struct slice key, struct store_
     }
     if (pinned != NULL)
         rocksdb_pinnableslice_destroy(pinned);
+    return e;
+}
+
+int rocks_get(struct store *s, enum space space, struct slice key, struct store_value *ret)
+{
+    struct rocks *r = s->self;
+    struct rows_miss miss;
+    int e = rocks_enter(r);
+
+    if (e < 0)
+        return e;
+    if (space != SPACE_META) {
+        e = get_from_rocksdb(r, space, key, ret);
+    } else if (rows_get(r->rows, key, &ret->data, &miss)) {
+        ret->owner = (void *)ret->data.data;
+    } else {
+        e = get_from_rocksdb(r, space, key, ret);
+        if (e == 0)
+            rows_keep(r->rows, &miss, key, ret->data);
+    }
     rocks_leave(r);
     return e;
 }

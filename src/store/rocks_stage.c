@@ -122,6 +122,12 @@ static int advance(struct staging *g, uint64_t size_bytes)
     return r;
 }
 
+void rocks_staging_expect(struct staging *g, uint64_t size_bytes)
+{
+    if (g->hint < size_bytes)
+        g->hint = size_bytes;
+}
+
 int rocks_staging_write(struct staging *g, const void *bytes, size_t n)
 {
     int r = rocks_room(g->rocks, n);
@@ -386,8 +392,7 @@ int rocks_staging_finish(struct staging *g, struct store_batch *b, struct buf *l
 
 void rocks_staging_free(struct staging *g, enum staging_end end)
 {
-    if (g->writer != NULL)
-        rocksdb_sstfilewriter_destroy(g->writer); /* closes the part it was writing */
+    part_writer_free(g->writer);
     if (end != STAGING_FAILED)
         upload_remove(g, end == STAGING_SUSPENDED);
     if (g->raw_fd >= 0)

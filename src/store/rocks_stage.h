@@ -3,6 +3,7 @@
 #define STORE_ROCKS_STAGE_H
 
 #include "store/rocks.h"
+#include "store/rocks_part.h"
 
 #define MEM_MAX  (64u << 10) /* up to here content waits in memory, */
 #define SMALL    BIG_BLOB    /* to here in a plain file, then in parts */
@@ -24,7 +25,8 @@ struct staging {
     size_t n_parts, cap_parts;
     uint32_t next_file_no;
     struct part current; /* chunks 0: none is open */
-    rocksdb_sstfilewriter_t *writer;
+    struct part_writer *writer;
+    bool writer_direct;
     char *gathered; /* CHUNK_BIG of room */
     size_t n_gathered;
     int read_fd; /* of part read_part, for reading back */

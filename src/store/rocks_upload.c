@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/syscall.h>
 
 char *upload_raw_path(const struct rocks *r, const uint8_t id[BLOB_ID])
 {
@@ -125,17 +124,28 @@ int stage_state_decode(struct slice state, struct staging *g)
     }
 }
 
+/* Content of more than a part goes around the page cache: written through it, it would cost a copy,
+ * and push out what is read. */
+static bool is_direct(const struct staging *g)
+{
+    return g->rocks->direct && (g->n_parts > 0 || g->hint > (uint64_t)PART_CHUNKS * CHUNK_BIG);
+}
+
 static int open_part(struct staging *g)
 {
     autofree char *path = upload_part_path(g->rocks, g->id, g->next_file_no);
     const struct part *before = g->n_parts > 0 ? &g->parts[g->n_parts - 1] : NULL;
-    char *err = NULL;
     int r;
 
-    if (g->writer == NULL)
-        g->writer = rocksdb_sstfilewriter_create(g->rocks->env, g->rocks->part_options);
-    rocksdb_sstfilewriter_open(g->writer, path, &err);
-    r = rocks_error(err);
+    if (g->writer != NULL && g->writer_direct != is_direct(g)) {
+        part_writer_free(g->writer);
+        g->writer = NULL;
+    }
+    if (g->writer == NULL) {
+        g->writer_direct = is_direct(g);
+        g->writer = part_writer_new(g->writer_direct);
+    }
+    r = rocks_error(part_writer_open(g->writer, path));
     if (r < 0)
         return r;
     g->current = (struct part){
@@ -145,23 +155,9 @@ static int open_part(struct staging *g)
     return 0;
 }
 
-/* RocksDB's SST writer tells the kernel at each MiB to drop all it has written from the page cache,
- * and the C API has no switch for it (SstFileWriter's invalidate_page_cache). But a layer is pulled
- * right after it was pushed. Its call lands here, since a program's own symbols come first; where
- * it does not, nothing is lost but warmth. */
-static __thread bool keep_cached;
-
-int posix_fadvise(int fd, off_t offset, off_t len, int advice)
-{
-    if (keep_cached && advice == POSIX_FADV_DONTNEED)
-        return 0;
-    return syscall(SYS_fadvise64, fd, offset, len, advice) < 0 ? errno : 0;
-}
-
 int staging_add_chunk(struct staging *g, const void *bytes, size_t n)
 {
     uint8_t key[CHUNK_KEY];
-    char *err = NULL;
     int r = 0;
 
     if (g->current.chunks == 0)
@@ -169,10 +165,7 @@ int staging_add_chunk(struct staging *g, const void *bytes, size_t n)
     if (r < 0)
         return r;
     chunk_key(key, g->id, g->current.first_chunk + g->current.chunks);
-    keep_cached = true;
-    rocksdb_sstfilewriter_put(g->writer, (const char *)key, sizeof key, bytes, n, &err);
-    keep_cached = false;
-    r = rocks_error(err);
+    r = rocks_error(part_writer_put(g->writer, key, sizeof key, bytes, n));
     if (r < 0)
         return r;
     g->current.chunks++;
@@ -199,7 +192,6 @@ static int check_part(struct staging *g, struct part *p)
 
 int staging_end_part(struct staging *g, bool with_gathered)
 {
-    char *err = NULL;
     int r = 0;
 
     if (with_gathered && g->n_gathered > 0) {
@@ -210,10 +202,7 @@ int staging_end_part(struct staging *g, bool with_gathered)
     }
     if (r < 0 || g->current.chunks == 0)
         return r;
-    keep_cached = true;
-    rocksdb_sstfilewriter_finish(g->writer, &err);
-    keep_cached = false;
-    r = rocks_error(err);
+    r = rocks_error(part_writer_finish(g->writer));
     if (r == 0)
         r = check_part(g, &g->current);
     if (r < 0)
