@@ -203,8 +203,8 @@ static void stream_take(struct request *r, const char *data, size_t *size)
 
 /* libmicrohttpd takes a short read for the last one and waits for epoll to tell of more; that the
  * client is gone it may have been told before, and is not told again (0.9.75: the request then
- * hangs until its timeout). A connection that is resumed is read again. Pieces of one size, one after
- * the other, are what fills its buffer: those reads were not short. */
+ * hangs until its timeout). A connection that is resumed is read again. Pieces of one size, one
+ * after the other, are what fills its buffer: those reads were not short. */
 static void look_for_end(struct request *r, size_t n)
 {
     const union MHD_ConnectionInfo *info;

@@ -69,7 +69,8 @@ static int lock_dir(struct rocks *r, struct buf *why)
 /* Asked of the file system: tmpfs and some others cannot. */
 static bool can_direct(const struct rocks *r)
 {
-    autoclose int fd = openat(r->uploads_fd, ".direct", O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+    autoclose int fd =
+        openat(r->uploads_fd, ".direct", O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
 
     unlinkat(r->uploads_fd, ".direct", 0);
     return fd >= 0;

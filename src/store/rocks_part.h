@@ -1,5 +1,5 @@
-/* rocks_part.h: writes the SST files of parts. C++ inside: RocksDB's C API has no switch for direct I/O
- * and none for keeping what was written in the page cache. */
+/* rocks_part.h: writes the SST files of parts. C++ inside: RocksDB's C API has no switch for direct
+ * I/O, and none for keeping what was written in the page cache. */
 #ifndef STORE_ROCKS_PART_H
 #define STORE_ROCKS_PART_H
 
@@ -12,8 +12,8 @@ extern "C" {
 
 struct part_writer;
 
-/* direct: around the page cache, where the file system can; else buffered, and what was written stays
- * cached. */
+/* direct: around the page cache, where the file system can; else buffered, and what was written
+ * stays cached. */
 struct part_writer *part_writer_new(bool direct);
 void part_writer_free(struct part_writer *w); /* closes the file it was writing; NULL is fine */
 /* One file after another. Each returns NULL, or what went wrong, for rocks_error. */

@@ -20,7 +20,7 @@ struct shard {
     size_t bytes;
     unsigned hand;    /* next to give way */
     unsigned writing; /* writes under way that may touch a row of it: nothing is kept meanwhile */
-    uint64_t changes; /* writes so far */
+    uint64_t changes; /* begins and ends of writes so far */
 } __attribute__((aligned(64)));
 
 struct rows {
@@ -177,6 +177,7 @@ static void end_all(struct rows *rows)
     for (size_t i = 0; i < SHARDS; i++) {
         guard(&rows->shards[i].lock);
         rows->shards[i].writing--;
+        rows->shards[i].changes++;
     }
 }
 
@@ -216,6 +217,7 @@ void rows_write_end(struct rows *rows, const struct store_batch *b)
         }
         guard(&s->lock);
         s->writing--;
+        s->changes++;
     }
 }
 

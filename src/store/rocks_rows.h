@@ -1,5 +1,6 @@
-/* rocks_rows.h: the rows that were read last, in memory: a get of one of them costs a lock and a copy
- * instead of a search in RocksDB. Never older than what a get from RocksDB would give. Any thread. */
+/* rocks_rows.h: the rows that were read last, in memory: a get of one of them costs a lock and a
+ * copy instead of a search in RocksDB. Never older than what a get from RocksDB would give. Any
+ * thread. */
 #ifndef STORE_ROCKS_ROWS_H
 #define STORE_ROCKS_ROWS_H
 
@@ -18,8 +19,8 @@ bool rows_get(struct rows *rows, struct slice key, struct slice *ret, struct row
 void rows_keep(struct rows *rows, const struct rows_miss *miss, struct slice key,
                struct slice value);
 
-/* Around the write of a batch, whether it succeeds or not: its rows leave, and do not come back before
- * the write is over. */
+/* Around the write of a batch, whether it succeeds or not: its rows leave, and do not come back
+ * before the write is over. */
 void rows_write_begin(struct rows *rows, const struct store_batch *b);
 void rows_write_end(struct rows *rows, const struct store_batch *b);
 /* The database was opened anew. */

@@ -502,6 +502,28 @@ static void test_many_parts(void **state)
     free(bytes);
 }
 
+/* Announced to be large, content goes around the page cache: it reads back the same, cut anywhere. */
+static void test_direct(void **state)
+{
+    struct fixture *f = *state;
+    const size_t sizes[] = {1, MIB - 1, 5 * MIB, 9 * MIB + 4095};
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        uint8_t *bytes = content_new(sizes[i], 70 + i);
+        struct blob_stage *stage = stage_new(f->store, 0);
+        struct digest d;
+
+        blob_stage_expect(stage, UINT64_C(1) << 40);
+        assert_int_equal(stage_fill(stage, bytes, sizes[i], 300001), 0);
+        assert_int_equal(blob_seal(stage, NULL, &d), 0);
+        blob_check(f->store, &d, bytes, sizes[i]);
+        fixture_restart(f);
+        blob_check(f->store, &d, bytes, sizes[i]);
+        free(bytes);
+    }
+    assert_int_equal(access(path_in(f, "uploads/.direct"), F_OK), -1);
+}
+
 static int put_durable(struct store *s, const char *key)
 {
     struct store_batch *b = store_batch_new(s, text("p"));
@@ -736,6 +758,7 @@ int main(int argc, char **argv)
         on_rocks(test_cut_file),
         on_rocks(test_offsets),
         on_rocks(test_many_parts),
+        on_rocks(test_direct),
         on_rocks(test_sync_fails),
         on_rocks(test_reserve),
         on_rocks(test_full_disk),
