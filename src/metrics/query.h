@@ -4,6 +4,7 @@
 #define METRICS_QUERY_H
 
 #include "metrics/head/db.h"
+#include "metrics/histogram.h"
 
 struct query;
 
@@ -22,7 +23,10 @@ struct query_item {
     struct labels labels; /* sorted; valid until the next; strings live as long as the database */
     const int64_t *ts;    /* ascending; valid until the next */
     const uint64_t *bits; /* of the doubles: a stale marker is VALUE_STALE_BITS */
-    size_t n;             /* at least 1 */
+    /* NULL: all samples are floats. Else n of them: NULL for a float; a histogram where bits is
+     * HISTOGRAM_BITS, or VALUE_STALE_BITS if it is a stale marker. Valid until the next. */
+    const struct histogram *const *histograms;
+    size_t n; /* at least 1 */
 };
 /* The next series that has samples in the range, in the order of ids: 1, 0 at the end, -EIO. */
 int query_next(struct query *q, struct query_item *ret);

@@ -12,6 +12,9 @@ struct store;
 struct db;
 
 #define BUCKET_MS (2 * 3600 * 1000ll)
+/* What stands in the place of a histogram among the bits of floats. A float of these very bits can
+ * be stored too. */
+#define HISTOGRAM_BITS 0x7ff5686973746f67ull
 
 struct db_options {
     int64_t retention_ms;     /* 0: for ever */
