@@ -10,7 +10,8 @@
 /* A place in one run; ids are asked in ascending order. */
 struct cursor {
     struct store_scan *scan;
-    struct group *group; /* NULL: none loaded */
+    struct store_scan *payloads; /* NULL: the run has none */
+    struct group *group;         /* NULL: none loaded */
     uint64_t first, last;
     bool ended;
 };
@@ -28,9 +29,13 @@ struct query {
     size_t n_series, at;
     struct cursor *cursors;
     size_t n_cursors;
-    uint64_t flushes; /* db->flushes when the cursors were opened */
+    uint64_t flushes;      /* db->flushes when the cursors were opened */
+    uint64_t head_flushes; /* when the head was read */
     bool opened;
     struct samples samples;
+    struct payload_list payloads; /* of the series at hand, encoded */
+    struct histogram **histograms;
+    size_t n_histograms, cap_histograms;
     struct label room[LABELS_MAX + 1];
 };
 
@@ -67,10 +72,18 @@ static void cursors_close(struct query *q)
     for (size_t i = 0; i < q->n_cursors; i++) {
         group_free(q->cursors[i].group);
         store_scan_free(q->cursors[i].scan);
+        store_scan_free(q->cursors[i].payloads);
     }
     free(q->cursors);
     q->cursors = NULL;
     q->n_cursors = 0;
+}
+
+static void histograms_drop(struct query *q)
+{
+    for (size_t i = 0; i < q->n_histograms; i++)
+        histogram_free(q->histograms[i]);
+    q->n_histograms = 0;
 }
 
 void query_close(struct query *q)
@@ -78,6 +91,9 @@ void query_close(struct query *q)
     if (q == NULL)
         return;
     cursors_close(q);
+    histograms_drop(q);
+    free(q->histograms);
+    payload_list_done(&q->payloads);
     samples_done(&q->samples);
     free(q->series);
     free(q);
@@ -86,6 +102,26 @@ void query_close(struct query *q)
 size_t query_series(const struct query *q)
 {
     return q->n_series;
+}
+
+static int cursor_open(struct query *q, const struct run *run)
+{
+    struct cursor *c = &q->cursors[q->n_cursors];
+    char payloads[RUN_NAME_MAX];
+    int r = store_bulk_scan(q->db->store, STORE_SAMPLES, slice_str(run->part), SLICE(""),
+                            SLICE(""), 0, &c->scan);
+
+    if (r == 0 && run->payloads) {
+        payload_run_name(payloads, run->part);
+        r = store_bulk_scan(q->db->store, STORE_SAMPLES, slice_str(payloads), SLICE(""), SLICE(""),
+                            0, &c->payloads);
+        if (r < 0)
+            store_scan_free(c->scan);
+    }
+    if (r == -ENOENT)
+        return 0; /* dropped by retention meanwhile */
+    q->n_cursors += r == 0;
+    return r;
 }
 
 static int cursors_open(struct query *q)
@@ -105,14 +141,8 @@ static int cursors_open(struct query *q)
     pthread_rwlock_unlock(&db->lock);
     q->opened = true;
     q->cursors = xcalloc(n + 1, sizeof *q->cursors);
-    for (size_t i = 0; i < n && r >= 0; i++) {
-        r = store_bulk_scan(db->store, STORE_SAMPLES, slice_str(runs[i].part), SLICE(""), SLICE(""),
-                            0, &q->cursors[q->n_cursors].scan);
-        if (r == -ENOENT)
-            r = 0; /* dropped by retention meanwhile */
-        else
-            q->n_cursors += r == 0;
-    }
+    for (size_t i = 0; i < n && r >= 0; i++)
+        r = cursor_open(q, &runs[i]);
     free(runs);
     return r;
 }
@@ -193,7 +223,7 @@ static void read_stream(struct query *q, const struct stream *s)
 }
 
 /* The head first and then the runs: a flush in between shows a sample twice, never not at all. */
-static bool read_head(struct query *q, uint32_t ref, uint64_t *ret_flushes)
+static bool read_head(struct query *q, uint32_t ref)
 {
     const struct series *s;
     bool enough;
@@ -203,9 +233,10 @@ static bool read_head(struct query *q, uint32_t ref, uint64_t *ret_flushes)
     for (const struct sealed *p = s->sealed; p != NULL; p = p->next)
         read_stream(q, &p->stream);
     read_stream(q, &s->open);
+    payloads_read(q->db->payloads, ref, q->from_ms, q->to_ms, &q->payloads);
     enough = (q->flags & QUERY_LAST) != 0 && s->open.count > 0 && s->open.last_ms <= q->to_ms &&
              s->open.last_ms >= q->from_ms;
-    *ret_flushes = q->db->flushes;
+    q->head_flushes = q->db->flushes;
     pthread_rwlock_unlock(&q->db->lock);
     return enough;
 }
@@ -233,15 +264,15 @@ static void put_head_last(struct query *q, size_t n_head)
 
 static int read_series(struct query *q, const struct wanted *w)
 {
-    uint64_t flushes = 0;
     size_t n_head;
     int r = 0;
 
     q->samples.n = 0;
-    if (read_head(q, w->ref, &flushes))
+    payload_list_clear(&q->payloads);
+    if (read_head(q, w->ref))
         goto order;
     n_head = q->samples.n;
-    if (!q->opened || flushes != q->flushes)
+    if (!q->opened || q->head_flushes != q->flushes)
         r = cursors_open(q);
     for (size_t i = 0; i < q->n_cursors && r >= 0; i++)
         r = cursor_read(q, &q->cursors[i], w->id);
@@ -251,6 +282,71 @@ static int read_series(struct query *q, const struct wanted *w)
 order:
     samples_order(&q->samples);
     return 0;
+}
+
+/* Payloads of runs, where the head has not all that is needed. */
+static int payloads_load(struct query *q, uint64_t id, size_t skip)
+{
+    struct slice bytes;
+    int r = 0;
+
+    for (; skip < q->samples.n; skip++)
+        if (q->samples.bits[skip] == HISTOGRAM_BITS &&
+            !payload_list_get(&q->payloads, q->samples.ts[skip], &bytes))
+            break;
+    if (skip == q->samples.n)
+        return 0;
+    if (!q->opened || q->head_flushes != q->flushes)
+        r = cursors_open(q);
+    for (size_t i = 0; i < q->n_cursors && r >= 0; i++)
+        if (q->cursors[i].payloads != NULL)
+            r = payload_rows_read(q->cursors[i].payloads, id, q->samples.ts[skip], q->to_ms,
+                                  &q->payloads);
+    return r < 0 ? r : 0;
+}
+
+static int histogram_read(struct query *q, size_t at, struct histogram **ret)
+{
+    struct slice bytes;
+    int r;
+
+    *ret = NULL;
+    if (!payload_list_get(&q->payloads, q->samples.ts[at], &bytes))
+        return -EIO;
+    if (bytes.len == 0)
+        return 0;
+    r = histogram_decode(&bytes, ret);
+    if (r == 0 && histogram_stale(*ret))
+        q->samples.bits[at] = VALUE_STALE_BITS;
+    return r;
+}
+
+/* The histograms among the samples from `skip` on, in an array beside them; none: no array. */
+static int histograms_load(struct query *q, uint64_t id, size_t skip)
+{
+    size_t n = q->samples.n - skip;
+    size_t first = skip;
+    int r;
+
+    histograms_drop(q);
+    while (first < q->samples.n && q->samples.bits[first] != HISTOGRAM_BITS)
+        first++;
+    if (first == q->samples.n)
+        return 0;
+    r = payloads_load(q, id, first);
+    if (r < 0)
+        return r;
+    if (q->cap_histograms < n) {
+        q->cap_histograms = n;
+        q->histograms = xrealloc(q->histograms, n * sizeof *q->histograms);
+    }
+    for (size_t i = 0; i < n; i++)
+        q->histograms[i] = NULL;
+    q->n_histograms = n;
+    for (size_t i = first; i < q->samples.n && r == 0; i++)
+        if (q->samples.bits[i] == HISTOGRAM_BITS)
+            r = histogram_read(q, i, &q->histograms[i - skip]);
+    return r;
 }
 
 int query_next(struct query *q, struct query_item *ret)
@@ -265,12 +361,18 @@ int query_next(struct query *q, struct query_item *ret)
         if (q->samples.n == 0)
             continue;
         skip = (q->flags & QUERY_LAST) != 0 ? q->samples.n - 1 : 0;
+        r = histograms_load(q, w->id, skip);
+        if (r < 0)
+            return r;
         pthread_rwlock_rdlock(&q->db->lock);
         *ret = (struct query_item){
             .ref = w->ref,
             .labels = index_labels(q->db->index, index_series(q->db->index, w->ref), q->room),
             .ts = q->samples.ts + skip,
             .bits = q->samples.bits + skip,
+            .histograms = q->n_histograms > 0
+                              ? (const struct histogram *const *)q->histograms
+                              : NULL,
             .n = q->samples.n - skip,
         };
         pthread_rwlock_unlock(&q->db->lock);

@@ -494,6 +494,165 @@ static void test_crowd(void **state)
     down(&f);
 }
 
+/* A histogram of which the bytes depend on i. */
+static struct histogram *histogram_at(unsigned i)
+{
+    struct histogram *h = histogram_new(&(struct histogram_shape){1, 3, 0, 0, 0});
+
+    h->schema = 1;
+    h->integer = i % 2 == 0;
+    h->count = 3 * i + 3;
+    h->sum = i * 0.1;
+    h->positive.spans[0] = (struct histogram_span){(int32_t)(i % 7), 3};
+    for (unsigned k = 0; k < 3; k++)
+        h->positive.counts[k] = i + k;
+    return h;
+}
+
+static struct db_result put_histogram(struct fixture *f, uint32_t ref, int64_t ts, unsigned i,
+                                      unsigned flags)
+{
+    struct histogram *h = histogram_at(i);
+    struct db_sample s = {ref, ts, HISTOGRAM_BITS};
+    struct db_result result;
+    autobuf bytes = {0};
+    struct slice payload;
+
+    histogram_encode(&bytes, h);
+    payload = buf_slice(&bytes);
+    assert_int_equal(db_append_with(f->db, &s, 1, &payload, flags, &result), 0);
+    histogram_free(h);
+    return result;
+}
+
+#define MIXED_STEP 15000
+
+/* Every third sample of series "h" is a float, the bits of sample 5 are the mark's; the rest are
+ * histograms: all of the range, and the last alone. */
+static void expect_mixed(struct fixture *f, unsigned from, unsigned to, const char *when)
+{
+    struct query *q;
+    struct query_item item;
+    struct matcher m;
+    struct histogram *want = histogram_at(to);
+
+    matcher_init(&m, MATCH_EQ, LABEL_NAME, SLICE("h"), NULL);
+    query_open(f->db, &m, 1, T0 + (int64_t)from * MIXED_STEP, T0 + (int64_t)to * MIXED_STEP, 0, &q);
+    if (query_next(q, &item) != 1 || item.n != to - from + 1 || item.histograms == NULL)
+        fail_msg("%s: not what was put", when);
+    for (unsigned i = from; i <= to; i++) {
+        const struct histogram *h = item.histograms[i - from];
+        struct histogram *put = histogram_at(i);
+
+        if ((h == NULL) != (i % 3 == 0 || i == 5) || (h != NULL && !histogram_eq(h, put)) ||
+            (h == NULL && i != 5 && item.bits[i - from] != double_bits(i)) ||
+            (i == 5 && item.bits[i - from] != HISTOGRAM_BITS))
+            fail_msg("%s: sample %u", when, i);
+        histogram_free(put);
+    }
+    query_close(q);
+    query_open(f->db, &m, 1, T0, T0 + (int64_t)to * MIXED_STEP, QUERY_LAST, &q);
+    assert_int_equal(query_next(q, &item), 1);
+    assert_int_equal(item.n, 1);
+    if (to % 3 != 0 && !histogram_eq(item.histograms[0], want))
+        fail_msg("%s: the last one", when);
+    assert_int_equal(query_next(q, &item), 0);
+    query_close(q);
+    matcher_done(&m);
+    histogram_free(want);
+}
+
+static void put_mixed(struct fixture *f, uint32_t ref, unsigned i)
+{
+    int64_t ts = T0 + (int64_t)i * MIXED_STEP;
+
+    if (i == 5)
+        assert_int_equal(put(f, ref, ts, bits_double(HISTOGRAM_BITS), NULL), 0);
+    else if (i % 3 == 0)
+        assert_int_equal(put(f, ref, ts, i, NULL), 0);
+    else
+        assert_int_equal(put_histogram(f, ref, ts, i, 0).added, 1);
+}
+
+static void test_histograms(void **state)
+{
+    struct fixture f;
+    uint32_t ref;
+    unsigned n = 2 * BUCKET_MS / MIXED_STEP;
+
+    (void)state;
+    up(&f);
+    ref = series(&f, "h", "one");
+    ramp(&f, series(&f, "g", "one"), T0, T0 + BUCKET_MS, 60000);
+    for (unsigned i = 0; i <= n; i++)
+        if (i != n - 7) /* it comes late */
+            put_mixed(&f, ref, i);
+    assert_int_equal(put_histogram(&f, ref, T0 + (int64_t)(n - 7) * MIXED_STEP, n - 7, 0).added, 1);
+    expect_mixed(&f, 0, n - 1, "in the head");
+    restart(&f);
+    expect_mixed(&f, 0, n - 1, "from the log");
+    db_maintain(f.db, T0);
+    expect_mixed(&f, 0, n - 1, "half in a run");
+    assert_int_equal(db_flush(f.db), 0);
+    expect_mixed(&f, 0, n - 1, "in runs");
+    expect_mixed(&f, 300, 320, "some in runs");
+    restart(&f);
+    expect_mixed(&f, 0, n - 1, "in runs, after a restart");
+    expect_ramp(&f, "g", T0, T0 + BUCKET_MS, 60000, BUCKET_MS / 60000 + 1);
+    down(&f);
+}
+
+/* Another value at one time, a whole request that is refused, a stale marker. */
+static void test_histograms_refused(void **state)
+{
+    struct fixture f;
+    uint32_t ref;
+    struct histogram *h = histogram_at(0);
+    struct db_sample two[2];
+    struct slice payload;
+    struct db_result r;
+    struct query *q;
+    struct query_item item;
+    autobuf bytes = {0};
+
+    (void)state;
+    up(&f);
+    ref = series(&f, "h", "one");
+    assert_int_equal(put_histogram(&f, ref, T0 + 1000, 1, 0).added, 1);
+    assert_int_equal(put_histogram(&f, ref, T0 + 1000, 1, 0).added, 1);
+    assert_int_equal(put_histogram(&f, ref, T0 + 1000, 2, 0).duplicate, 1);
+    assert_int_equal(put_histogram(&f, ref, T0 + 1000, 2, DB_ALL).duplicate, 1);
+    assert_int_equal(put(&f, ref, T0 + 1000, 1, &r), 0);
+    assert_int_equal(r.duplicate, 1);
+    two[0] = (struct db_sample){series(&f, "x", "one"), T0, double_bits(1)};
+    two[1] = (struct db_sample){ref, T0 + 1000, double_bits(2)};
+    assert_int_equal(db_append_with(f.db, two, 2, NULL, DB_ALL, &r), 0);
+    assert_int_equal(r.duplicate, 1);
+    assert_int_equal(r.added, 0);
+    h->sum = bits_double(VALUE_STALE_BITS);
+    histogram_encode(&bytes, h);
+    payload = buf_slice(&bytes);
+    two[0] = (struct db_sample){ref, T0 + 2000, HISTOGRAM_BITS};
+    assert_int_equal(db_append_with(f.db, two, 1, &payload, DB_ALL, &r), 0);
+    assert_int_equal(r.added, 1);
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(query_open(f.db, NULL, 0, T0, T0 + 5000, 0, &q), 0);
+        assert_int_equal(query_next(q, &item), 1);
+        assert_int_equal(item.n, 2);
+        assert_int_equal(item.bits[0], HISTOGRAM_BITS);
+        assert_true(item.bits[1] == VALUE_STALE_BITS);
+        assert_true(histogram_eq(item.histograms[1], h));
+        assert_int_equal(query_next(q, &item), 0);
+        query_close(q);
+        if (round == 0)
+            restart(&f);
+        else
+            assert_int_equal(db_flush(f.db), 0);
+    }
+    histogram_free(h);
+    down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -502,6 +661,7 @@ int main(void)
         cmocka_unit_test(test_order_of_time), cmocka_unit_test(test_retention),
         cmocka_unit_test(test_forgotten_series),
         cmocka_unit_test(test_faults),       cmocka_unit_test(test_large_append),
+        cmocka_unit_test(test_histograms),   cmocka_unit_test(test_histograms_refused),
         cmocka_unit_test(test_crowd),
     };
 

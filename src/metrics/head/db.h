@@ -47,6 +47,13 @@ uint32_t db_find(struct db *db, const struct labels *labels); /* SERIES_NONE */
 uint64_t db_forgotten(struct db *db);
 /* All that fit; the rest is counted in ret. -ENOSPC, -EIO: nothing was added. */
 int db_append(struct db *db, const struct db_sample *samples, size_t n, struct db_result *ret);
+enum db_append_flags {
+    DB_ALL = 1, /* if one is refused, nothing is added */
+};
+/* The same with payloads: each sample whose bits are HISTOGRAM_BITS takes the next one. It is the
+ * bytes of a histogram (histogram_encode), or empty for a float of these bits. NULL: all are. */
+int db_append_with(struct db *db, const struct db_sample *samples, size_t n,
+                   const struct slice *payloads, unsigned flags, struct db_result *ret);
 int db_sync(struct db *db);
 
 /* What falls due: sync, runs, retention. */

@@ -5,15 +5,18 @@
 #include "metrics/head/db.h"
 
 #include "base/scope.h"
+#include "metrics/head/payload.h"
 #include "store/store.h"
 
-#define RUN_NAME_MAX 48
-#define RUN_PREFIX   "samples/"
-#define SERIES_PART  "metrics/series"
+#define RUN_NAME_MAX   48
+#define RUN_PREFIX     "samples/"
+#define SERIES_PART    "metrics/series"
+#define PAYLOAD_PREFIX "histograms/"
 
 struct run {
     char part[RUN_NAME_MAX]; /* "samples/2026112412", a later one of the same time "….1" */
     int64_t start_ms;        /* of its bucket */
+    bool payloads;           /* there is a run of its payloads */
 };
 
 struct db {
@@ -29,10 +32,11 @@ struct db {
     uint64_t bucket_bytes;  /* of the log before it */
     uint64_t next_seq;
     uint64_t log_bytes;
-    struct buf record;
+    struct buf record, payload_record;
 
-    pthread_rwlock_t lock; /* guards: index with its streams, runs, counters below */
+    pthread_rwlock_t lock; /* guards: index with its streams, payloads, runs, counters below */
     struct index *index;
+    struct payloads *payloads;
     struct run *runs; /* by start */
     size_t n_runs;
     uint64_t flushes;      /* runs changed so many times */
@@ -61,10 +65,20 @@ static inline int64_t bucket_of(int64_t ts_ms)
 /* log.c */
 void log_put_series(struct db *db, struct buf *record);
 size_t log_put_samples(struct db *db, const struct db_sample *s, size_t n, struct buf *record);
+/* Adds a payload; is the record full? */
+bool log_put_payload(struct db *db, const struct db_sample *s, struct slice payload,
+                     struct buf *record);
 int log_replay(struct db *db);
-/* db.c: under both locks, or alone */
+/* append.c: under both locks, or alone. payload: for HISTOGRAM_BITS; NULL: it is stored already. */
 void db_seal(struct series *s);
-void db_apply(struct db *db, const struct db_sample *s, struct db_result *ret);
+void db_apply(struct db *db, const struct db_sample *s, const struct slice *payload,
+              struct db_result *ret);
+/* payload_run.c: the payloads of a run. The name is built from the run's. */
+void payload_run_name(char name[RUN_NAME_MAX], const char *run_part);
+/* Those of a bucket, as a run, if there are any; they are marked. */
+int payload_run_write(struct db *db, int64_t bucket, const char *run_part, bool *ret_any);
+/* Drops runs of payloads whose run was never finished, and says which runs have one. */
+int payload_runs_load(struct db *db);
 /* flush.c */
 int series_load(struct db *db);
 int runs_load(struct db *db);

@@ -90,7 +90,7 @@ static void run_name(char name[RUN_NAME_MAX], int64_t bucket, unsigned number)
         snprintf(name + n, RUN_NAME_MAX - n, ".%06u", number);
 }
 
-static void run_add(struct db *db, const char *part, int64_t start_ms)
+static void run_add(struct db *db, const char *part, int64_t start_ms, bool payloads)
 {
     size_t at = db->n_runs;
 
@@ -99,7 +99,7 @@ static void run_add(struct db *db, const char *part, int64_t start_ms)
         db->runs[at] = db->runs[at - 1];
         at--;
     }
-    db->runs[at] = (struct run){.start_ms = start_ms};
+    db->runs[at] = (struct run){.start_ms = start_ms, .payloads = payloads};
     snprintf(db->runs[at].part, sizeof db->runs[at].part, "%s", part);
     db->n_runs++;
     db->flushes++;
@@ -118,13 +118,15 @@ static int load_run(void *ctx, struct slice part)
         return 0;
     tm.tm_year -= 1900;
     tm.tm_mon--;
-    run_add(ctx, name, (int64_t)timegm(&tm) * 1000);
+    run_add(ctx, name, (int64_t)timegm(&tm) * 1000, false);
     return 0;
 }
 
 int runs_load(struct db *db)
 {
-    return store_bulk_partitions(db->store, STORE_SAMPLES, SLICE(RUN_PREFIX), load_run, db);
+    int r = store_bulk_partitions(db->store, STORE_SAMPLES, SLICE(RUN_PREFIX), load_run, db);
+
+    return r < 0 ? r : payload_runs_load(db);
 }
 
 struct piece {
@@ -244,15 +246,20 @@ static bool run_exists(const struct db *db, const char *part)
     return false;
 }
 
-static int write_run(struct db *db, const struct piece *pieces, size_t n, char part[RUN_NAME_MAX])
+static int write_run(struct db *db, const struct piece *pieces, size_t n, char part[RUN_NAME_MAX],
+                     bool *ret_payloads)
 {
     struct run_writer w = {0};
+    int64_t bucket = bucket_of(pieces[0].sealed->stream.first_ms);
     unsigned number = 0;
     int r;
 
     do
-        run_name(part, bucket_of(pieces[0].sealed->stream.first_ms), number++);
+        run_name(part, bucket, number++);
     while (run_exists(db, part));
+    r = payload_run_write(db, bucket, part, ret_payloads);
+    if (r < 0)
+        return r;
     r = store_bulk_begin(db->store, STORE_SAMPLES, slice_str(part), &w.bulk);
     if (r < 0)
         return r;
@@ -320,16 +327,18 @@ static int write_runs(struct db *db, struct pieces *pieces)
     for (size_t i = 0; i < pieces->n;) {
         int64_t bucket = bucket_of(pieces->items[i].sealed->stream.first_ms);
         char part[RUN_NAME_MAX];
+        bool payloads = false;
         size_t n = 1;
 
         while (i + n < pieces->n &&
                bucket_of(pieces->items[i + n].sealed->stream.first_ms) == bucket)
             n++;
         if (r == 0)
-            r = write_run(db, pieces->items + i, n, part);
+            r = write_run(db, pieces->items + i, n, part, &payloads);
         pthread_rwlock_wrlock(&db->lock);
         if (r == 0)
-            run_add(db, part, bucket * BUCKET_MS);
+            run_add(db, part, bucket * BUCKET_MS, payloads);
+        payloads_settle(db->payloads, r == 0);
         unlink_pieces(db, pieces->items + i, n, r == 0);
         pthread_rwlock_unlock(&db->lock);
         i += n;
@@ -388,6 +397,7 @@ int flush_until(struct db *db, int64_t bucket)
 static void run_drop(struct db *db, size_t i)
 {
     struct run run = db->runs[i];
+    char payloads[RUN_NAME_MAX];
     int r;
 
     pthread_rwlock_wrlock(&db->lock);
@@ -396,6 +406,10 @@ static void run_drop(struct db *db, size_t i)
     db->flushes++;
     pthread_rwlock_unlock(&db->lock);
     r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(run.part));
+    if (r == 0 && run.payloads) {
+        payload_run_name(payloads, run.part);
+        r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(payloads));
+    }
     log_line(r < 0 ? LOG_ERROR : LOG_INFO, NULL, "metrics.retention", "dropped=%s result=%d",
              run.part, r);
 }

@@ -2,7 +2,8 @@
  *   1, then for each new series its id and labels.
  *   2, the number of samples, the time of all, then for each: a byte (value bytes << 4 | id delta,
  * 15: the delta follows as a varint), the leading bytes of the value up to its last that is not 0.
- *   3, the same with a varint before each byte: the time as a delta to the one before. */
+ *   3, the same with a varint before each byte: the time as a delta to the one before.
+ *   4, payloads of samples in the next records: for each the id, time, length, bytes. */
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "metrics/head/db_internal.h"
@@ -11,7 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { RECORD_SERIES = 1, RECORD_SAMPLES = 2, RECORD_TIMED = 3 };
+enum { RECORD_SERIES = 1, RECORD_SAMPLES = 2, RECORD_TIMED = 3, RECORD_PAYLOADS = 4 };
 
 #define RECORD_BYTES 900000u /* a record may have 1 MiB */
 #define SAMPLE_BYTES 32u     /* the most that one takes */
@@ -98,6 +99,42 @@ size_t log_put_samples(struct db *db, const struct db_sample *s, size_t n, struc
     return n;
 }
 
+bool log_put_payload(struct db *db, const struct db_sample *s, struct slice payload,
+                     struct buf *record)
+{
+    if (record->len == 0)
+        buf_add_char(record, RECORD_PAYLOADS);
+    varint_put(record, index_series(db->index, s->ref)->id);
+    varint_put(record, zigzag(s->ts_ms));
+    varint_put(record, payload.len);
+    buf_add_slice(record, payload);
+    return record->len >= RECORD_BYTES;
+}
+
+static int replay_payloads(struct db *db, struct slice in)
+{
+    while (in.len > 0) {
+        uint64_t id = 0;
+        uint64_t ts = 0;
+        uint64_t n = 0;
+        struct slice stored;
+        const struct payload_list *l;
+        uint32_t ref;
+
+        if (varint_get(&in, &id) < 0 || varint_get(&in, &ts) < 0 || varint_get(&in, &n) < 0 ||
+            n > in.len)
+            return -EIO;
+        ref = index_find_id(db->index, id);
+        l = ref != SERIES_NONE ? payloads_of(db->payloads, ref) : NULL;
+        /* the first of two at one time was taken, the second refused */
+        if (ref != SERIES_NONE &&
+            (l == NULL || !payload_list_get(l, unzigzag(ts), &stored)))
+            payloads_put(db->payloads, ref, unzigzag(ts), slice_of(in.data, (size_t)n));
+        in = slice_skip(in, (size_t)n);
+    }
+    return 0;
+}
+
 static int replay_series(struct db *db, struct slice in)
 {
     struct op op;
@@ -164,7 +201,7 @@ static int replay_samples(struct db *db, struct slice in, bool timed)
             return -EIO;
         s.ref = index_find_id(db->index, id);
         if (s.ref != SERIES_NONE)
-            db_apply(db, &s, &ignored);
+            db_apply(db, &s, NULL, &ignored);
     }
     return 0;
 }
@@ -186,6 +223,9 @@ static int replay_record(void *ctx, uint64_t seq, struct slice record)
         break;
     case RECORD_TIMED:
         r = replay_samples(db, slice_skip(record, 1), true);
+        break;
+    case RECORD_PAYLOADS:
+        r = replay_payloads(db, slice_skip(record, 1));
         break;
     default:
         break;
