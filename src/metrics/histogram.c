@@ -324,6 +324,26 @@ void histogram_coarsen(struct histogram *h, int32_t schema)
     h->schema = schema;
 }
 
+#define SCHEMA_RESERVED_MAX 52
+
+int histogram_admit(struct histogram *h, struct buf *why)
+{
+    int32_t schema = h->schema;
+    bool finer = schema > HISTOGRAM_SCHEMA_MAX && schema <= SCHEMA_RESERVED_MAX;
+
+    if (finer)
+        h->schema = HISTOGRAM_SCHEMA_MAX;
+    if (histogram_check(h, why) < 0)
+        return -EINVAL;
+    if (finer) {
+        h->schema = schema;
+        histogram_coarsen(h, HISTOGRAM_SCHEMA_MAX);
+    }
+    if (h->reset == HISTOGRAM_NO_RESET)
+        h->reset = HISTOGRAM_RESET_UNKNOWN;
+    return 0;
+}
+
 /* The bytes: flags, schema, bounds of the zero bucket, sum, counts of all and of zero; for each
  * side the spans and the counts; the custom bounds. Counts that are whole numbers are varints, as
  * the difference to the one before. */

@@ -60,6 +60,9 @@ bool histogram_eq(const struct histogram *a, const struct histogram *b);
 bool histogram_stale(const struct histogram *h);
 /* 0; -EINVAL with Prometheus' words in why. */
 int histogram_check(const struct histogram *h, struct buf *why);
+/* The same for one that arrives; finer schemas, up to 52, are made coarser, and the hint that there
+ * was no reset is dropped: it may not hold where it is stored. */
+int histogram_admit(struct histogram *h, struct buf *why);
 /* Merges buckets until the schema is `schema` at most; nothing for custom buckets. */
 void histogram_coarsen(struct histogram *h, int32_t schema);
 

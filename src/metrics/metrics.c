@@ -31,6 +31,7 @@ static void metrics_close(void *self)
     struct metrics *m = self;
 
     scraper_stop(m->scraper);
+    exemplars_close(m->exemplars);
     db_close(m->db);
     metadata_free(m->metadata);
     known_free(m->known);
@@ -59,9 +60,10 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
     m->metadata = metadata_new();
     m->known = known_new();
     r = db_open(env->store, &db, &m->db, why);
+    if (r == 0)
+        r = exemplars_open(env->store, m->db, EXEMPLARS_MAX, &m->exemplars);
     if (r == 0) {
-        scraper.db = m->db;
-        scraper.metadata = m->metadata;
+        scraper.into = (struct ingest_into){m->db, m->metadata, m->exemplars};
         scraper.store = env->store;
         r = scraper_start(&scraper, &m->scraper, why);
     }

@@ -12,6 +12,7 @@
 struct metrics {
     struct domain_env env; /* a copy; what it points to lives longer */
     struct db *db;
+    struct exemplars *exemplars;
     struct metadata *metadata;
     struct known *known; /* series of remote writers */
     struct scraper *scraper;

@@ -1,11 +1,39 @@
-/* Remote write messages: the first byte says whether they are under snappy. */
+/* Remote write messages: the first byte says whether they are under snappy, or 2.0. */
 #include "metrics/api/remote.h"
+#include "metrics/histogram_proto.h"
 
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static volatile uint64_t sink;
+
+static void read_series(struct remote *r)
+{
+    struct slice rest = r->series.rest;
+    struct remote_sample s;
+    struct remote_exemplar e;
+    struct histogram *h;
+    int64_t ts;
+
+    sink += hash_bytes(r->series.raw.data, r->series.raw.len, 0);
+    if (remote_labels(r) > 0)
+        sink += labels_hash(&r->series.labels);
+    while (remote_sample_next(&rest, &s) > 0)
+        sink += s.bits;
+    rest = r->series.rest;
+    while (remote_exemplar_next(r, &rest, &e) > 0)
+        sink += labels_hash(&e.labels);
+    rest = r->series.rest;
+    while (remote_histogram_next(r, &rest, &h, &ts) > 0) {
+        autobuf why = {0};
+        autobuf bytes = {0};
+
+        if (histogram_admit(h, &why) == 0)
+            histogram_to_proto(&bytes, h, ts);
+        histogram_free(h);
+    }
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -19,20 +47,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         free(r);
         return 0;
     }
-    remote_init(r, data[0] == 's' ? buf_slice(&plain) : message);
-    while ((e = remote_next(r)) > 0) {
-        struct remote_sample s;
-
-        if (e != REMOTE_SERIES) {
-            sink += hash_bytes(r->metadata.help.data, r->metadata.help.len, 0);
-            continue;
+    if (remote_init(r, data[0] == '2' ? REMOTE_2 : REMOTE_1,
+                    data[0] == 's' ? buf_slice(&plain) : message) == 0)
+        while ((e = remote_next(r)) > 0) {
+            if (e == REMOTE_SERIES)
+                read_series(r);
+            else
+                sink += hash_bytes(r->metadata.help.data, r->metadata.help.len, 0);
         }
-        sink += hash_bytes(r->series.raw.data, r->series.raw.len, 0);
-        if (remote_labels(r) > 0)
-            sink += labels_hash(&r->series.labels);
-        while (remote_sample_next(&r->series.samples, &s) > 0)
-            sink += s.bits;
-    }
+    remote_done(r);
     free(r);
     return 0;
 }

@@ -510,7 +510,7 @@ static struct histogram *histogram_at(unsigned i)
 }
 
 static struct db_result put_histogram(struct fixture *f, uint32_t ref, int64_t ts, unsigned i,
-                                      unsigned flags)
+                                      bool whole)
 {
     struct histogram *h = histogram_at(i);
     struct db_sample s = {ref, ts, HISTOGRAM_BITS};
@@ -520,7 +520,7 @@ static struct db_result put_histogram(struct fixture *f, uint32_t ref, int64_t t
 
     histogram_encode(&bytes, h);
     payload = buf_slice(&bytes);
-    assert_int_equal(db_append_with(f->db, &s, 1, &payload, flags, &result), 0);
+    assert_int_equal(db_append_batch(f->db, &(struct db_batch){&s, 1, &payload, whole, NULL}, &result), 0);
     histogram_free(h);
     return result;
 }
@@ -609,6 +609,7 @@ static void test_histograms_refused(void **state)
     uint32_t ref;
     struct histogram *h = histogram_at(0);
     struct db_sample two[2];
+    uint8_t verdicts[2];
     struct slice payload;
     struct db_result r;
     struct query *q;
@@ -620,20 +621,22 @@ static void test_histograms_refused(void **state)
     ref = series(&f, "h", "one");
     assert_int_equal(put_histogram(&f, ref, T0 + 1000, 1, 0).added, 1);
     assert_int_equal(put_histogram(&f, ref, T0 + 1000, 1, 0).added, 1);
-    assert_int_equal(put_histogram(&f, ref, T0 + 1000, 2, 0).duplicate, 1);
-    assert_int_equal(put_histogram(&f, ref, T0 + 1000, 2, DB_ALL).duplicate, 1);
+    assert_int_equal(put_histogram(&f, ref, T0 + 1000, 2, false).duplicate, 1);
+    assert_int_equal(put_histogram(&f, ref, T0 + 1000, 2, true).duplicate, 1);
     assert_int_equal(put(&f, ref, T0 + 1000, 1, &r), 0);
     assert_int_equal(r.duplicate, 1);
     two[0] = (struct db_sample){series(&f, "x", "one"), T0, double_bits(1)};
     two[1] = (struct db_sample){ref, T0 + 1000, double_bits(2)};
-    assert_int_equal(db_append_with(f.db, two, 2, NULL, DB_ALL, &r), 0);
+    assert_int_equal(db_append_batch(f.db, &(struct db_batch){two, 2, NULL, true, verdicts}, &r), 0);
     assert_int_equal(r.duplicate, 1);
     assert_int_equal(r.added, 0);
+    assert_int_equal(verdicts[0], DB_NEW);
+    assert_int_equal(verdicts[1], DB_DUPLICATE);
     h->sum = bits_double(VALUE_STALE_BITS);
     histogram_encode(&bytes, h);
     payload = buf_slice(&bytes);
     two[0] = (struct db_sample){ref, T0 + 2000, HISTOGRAM_BITS};
-    assert_int_equal(db_append_with(f.db, two, 1, &payload, DB_ALL, &r), 0);
+    assert_int_equal(db_append_batch(f.db, &(struct db_batch){two, 1, &payload, true, NULL}, &r), 0);
     assert_int_equal(r.added, 1);
     for (int round = 0; round < 3; round++) {
         assert_int_equal(query_open(f.db, NULL, 0, T0, T0 + 5000, 0, &q), 0);

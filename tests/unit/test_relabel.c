@@ -262,11 +262,12 @@ static void world_down(struct world *w)
 static void scrape(struct world *w, const char *body)
 {
     struct scrape s = {.ts_ms = w->ts_ms += 10000, .now_ms = w->ts_ms, .duration_s = 0.25};
+    struct ingest_into into = {w->db, w->metadata, NULL};
 
     s.content_type = "text/plain";
     s.body = slice_str(body != NULL ? body : "");
     s.error = body == NULL ? "the target did not answer" : NULL;
-    assert_int_equal(ingest(w->targets.items[0], w->db, w->metadata, &s), 0);
+    assert_int_equal(ingest(w->targets.items[0], &into, &s), 0);
 }
 
 /* The newest samples (or stale marks) of the last scrape, "labels value" a line, sorted by id. */

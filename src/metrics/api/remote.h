@@ -1,19 +1,31 @@
-/* remote.h: reads the messages of remote write 1.0 (prometheus.WriteRequest), zero-copy. */
+/* remote.h: reads the messages of remote write, 1.0 (prometheus.WriteRequest) and 2.0
+ * (io.prometheus.write.v2.Request), zero-copy. */
 #ifndef METRICS_API_REMOTE_H
 #define METRICS_API_REMOTE_H
 
+#include "metrics/histogram.h"
 #include "metrics/labels.h"
+
+#define REMOTE_SYMBOLS_MAX (1u << 20) /* of a request 2.0 */
+
+enum remote_version { REMOTE_1, REMOTE_2 };
 
 struct remote_sample {
     int64_t ts_ms;
     uint64_t bits;
 };
 
+struct remote_exemplar {
+    struct labels labels; /* sorted; in the room of struct remote: until the next */
+    int64_t ts_ms;
+    uint64_t bits;
+};
+
 /* One time series. */
 struct remote_series {
-    struct slice raw; /* its labels as they came, if they stand before the samples; else empty */
+    struct slice raw; /* 1.0: its labels as they came, if they stand before the samples; or empty */
     struct labels labels; /* after remote_labels: sorted, none empty; they point into the message */
-    struct slice samples; /* for remote_sample_next */
+    struct slice rest;    /* its fields, with the samples, histograms and exemplars */
 };
 
 struct remote_metadata {
@@ -22,22 +34,34 @@ struct remote_metadata {
 };
 
 struct remote {
+    enum remote_version version;
     struct slice in;
+    struct slice *symbols;
+    size_t n_symbols;
     struct label room[LABELS_MAX + 1];
+    struct label exemplar_room[LABELS_MAX + 1];
     struct remote_series series;
     struct slice series_bytes;
-    struct remote_metadata metadata;
+    struct remote_metadata metadata; /* 2.0: of the series, after remote_labels; metric empty: none */
+    struct buf why;                  /* why remote_labels gave 0, in Prometheus' words */
 };
 enum remote_entry { REMOTE_END, REMOTE_SERIES, REMOTE_METADATA };
 
-void remote_init(struct remote *r, struct slice message);
+/* -EINVAL: it is no such message; -EFBIG: too many symbols. remote_done in any case. */
+int remote_init(struct remote *r, enum remote_version version, struct slice message);
+void remote_done(struct remote *r);
 /* The next entry. -EINVAL: it is no such message. */
 int remote_next(struct remote *r);
 /* Reads the labels of the series: 1; 0: they are not valid (no name, a name twice, too many, no
  * UTF-8), the series is to be passed over; -EINVAL. */
 int remote_labels(struct remote *r);
-/* 1, 0 at the end, -EINVAL. */
-int remote_sample_next(struct slice *samples, struct remote_sample *ret);
+/* Each moves on in `rest`, a copy of series.rest: 1, 0 at the end, -EINVAL. */
+int remote_sample_next(struct slice *rest, struct remote_sample *ret);
+/* *ret is new. Valid or not: histogram_check says. */
+int remote_histogram_next(const struct remote *r, struct slice *rest, struct histogram **ret,
+                          int64_t *ret_ts_ms);
+/* Labels that are not valid: they are left out. */
+int remote_exemplar_next(struct remote *r, struct slice *rest, struct remote_exemplar *ret);
 
 /* Snappy's block format; the size it claims is checked first. -EINVAL, -EFBIG. */
 int snappy_decode(struct slice in, size_t limit_bytes, struct buf *out);

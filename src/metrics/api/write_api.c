@@ -1,25 +1,51 @@
-/* POST /api/v1/write: remote write 1.0. */
+/* POST /api/v1/write: remote write 1.0 and 2.0. */
 #include "base/alloc.h"
+#include "base/clock.h"
+#include "base/scope.h"
 #include "identity/identity.h"
 #include "metrics/api/api.h"
 #include "metrics/api/known.h"
 #include "metrics/api/remote.h"
+#include "metrics/api/taken.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-struct taken {
-    struct db_sample *samples;
-    size_t n, cap;
+#define FUTURE_MS   (10 * 60 * 1000)
+#define REASONS_MAX 20 /* told to the sender */
+
+/* One request. */
+struct write {
+    struct web_request *req;
+    struct web_response *resp;
+    struct metrics *m;
+    struct remote *remote;
+    struct taken taken;
+    int64_t latest_ms;  /* no sample may be behind it */
+    struct buf reasons; /* why something was refused, a line each */
+    unsigned n_reasons;
 };
 
-static void add(struct taken *t, struct db_sample sample)
+static int refuse(struct web_request *req, struct web_response *resp, int status, const char *text)
 {
-    if (t->n == t->cap) {
-        t->cap = t->cap == 0 ? 2048 : 2 * t->cap;
-        t->samples = xrealloc(t->samples, t->cap * sizeof *t->samples);
+    web_set_header(req, resp, "X-Content-Type-Options", "nosniff");
+    web_reply_str(req, resp, status, "text/plain; charset=utf-8", text);
+    return 0;
+}
+
+/* 2.0 says all reasons with their series, 1.0 the first. */
+static void complain(struct write *w, const char *what, const struct labels *series)
+{
+    bool all = w->remote->version == REMOTE_2;
+
+    if (w->n_reasons++ >= (all ? REASONS_MAX : 1))
+        return;
+    buf_add_str(&w->reasons, what);
+    if (series != NULL && all) {
+        buf_add_str(&w->reasons, " for series ");
+        labels_print(&w->reasons, series);
     }
-    t->samples[t->n++] = sample;
+    buf_add_char(&w->reasons, '\n');
 }
 
 static void take_metadata(struct metrics *m, const struct remote_metadata *d)
@@ -33,8 +59,10 @@ static void take_metadata(struct metrics *m, const struct remote_metadata *d)
 }
 
 /* The ref of the series, SERIES_NONE if it is to be passed over; -EINVAL. */
-static int series_of(struct metrics *m, struct remote *r, uint32_t *ret)
+static int series_of(struct write *w, uint32_t *ret)
 {
+    struct remote *r = w->remote;
+    struct metrics *m = w->m;
     uint64_t hash = 0;
     int e;
 
@@ -46,93 +74,280 @@ static int series_of(struct metrics *m, struct remote *r, uint32_t *ret)
             return 0;
     }
     e = remote_labels(r);
-    if (e <= 0)
+    if (e <= 0) {
+        if (e == 0 && r->version == REMOTE_2)
+            complain(w, r->why.data, NULL);
         return e;
+    }
     *ret = db_series(m->db, &r->series.labels);
     if (hash != 0)
         known_add(m->known, hash, *ret);
     return 0;
 }
 
-static int take_series(struct metrics *m, struct remote *r, struct taken *t)
+static int take_samples(struct write *w, uint32_t ref)
 {
+    struct slice rest = w->remote->series.rest;
     struct remote_sample s;
-    uint32_t ref;
-    int e = series_of(m, r, &ref);
-
-    while (e == 0 && (e = remote_sample_next(&r->series.samples, &s)) > 0) {
-        if (ref != SERIES_NONE)
-            add(t, (struct db_sample){ref, s.ts_ms, s.bits});
-        e = 0;
-    }
-    return e;
-}
-
-/* All samples of a message, which is valid to its end, or nothing. */
-static int take_message(struct metrics *m, struct slice message, struct taken *t)
-{
-    struct remote *r = xmalloc(sizeof *r);
     int e;
 
-    known_check(m->known, db_forgotten(m->db));
-    remote_init(r, message);
-    while ((e = remote_next(r)) > 0) {
-        if (e == REMOTE_METADATA)
-            take_metadata(m, &r->metadata);
-        else if ((e = take_series(m, r, t)) < 0)
-            break;
+    while ((e = remote_sample_next(&rest, &s)) > 0) {
+        if (ref == SERIES_NONE)
+            continue;
+        if (s.ts_ms > w->latest_ms)
+            complain(w, "out of bounds", &w->remote->series.labels);
+        else
+            taken_float(&w->taken, ref, s.ts_ms, s.bits);
     }
-    free(r);
     return e;
 }
 
-static int refuse(struct web_request *req, struct web_response *resp, int status, const char *text)
+static int take_histograms(struct write *w, uint32_t ref)
 {
-    web_set_header(req, resp, "X-Content-Type-Options", "nosniff");
-    web_reply_str(req, resp, status, "text/plain; charset=utf-8", text);
+    struct slice rest = w->remote->series.rest;
+    struct histogram *h;
+    int64_t ts_ms;
+    int e;
+
+    while ((e = remote_histogram_next(w->remote, &rest, &h, &ts_ms)) > 0) {
+        autobuf why = {0};
+
+        if (ref != SERIES_NONE && ts_ms > w->latest_ms)
+            complain(w, "out of bounds", &w->remote->series.labels);
+        else if (ref != SERIES_NONE && histogram_admit(h, &why) < 0)
+            complain(w, why.data, &w->remote->series.labels);
+        else if (ref != SERIES_NONE)
+            taken_histogram(&w->taken, ref, ts_ms, h);
+        histogram_free(h);
+    }
+    return e;
+}
+
+static int take_exemplars(struct write *w, uint32_t ref)
+{
+    struct slice rest = w->remote->series.rest;
+    struct remote_exemplar e;
+    int r;
+
+    while ((r = remote_exemplar_next(w->remote, &rest, &e)) > 0)
+        if (ref != SERIES_NONE)
+            taken_exemplar(&w->taken, w->req->op, ref,
+                           &(struct exemplar){e.labels, e.ts_ms, e.bits});
+    return r;
+}
+
+static int take_series(struct write *w)
+{
+    struct remote *r = w->remote;
+    size_t before = w->taken.n + w->n_reasons;
+    uint32_t ref;
+    int e;
+
+    r->series.labels.n = 0;
+    e = series_of(w, &ref);
+    if (e == 0)
+        e = take_samples(w, ref);
+    if (e == 0)
+        e = take_histograms(w, ref);
+    if (e == 0)
+        e = take_exemplars(w, ref);
+    if (e < 0 || r->version == REMOTE_1 || ref == SERIES_NONE)
+        return e;
+    if (before == w->taken.n + w->n_reasons)
+        complain(w, "TimeSeries must contain at least one sample or histogram", &r->series.labels);
+    if (r->metadata.metric.len > 0)
+        take_metadata(w->m, &r->metadata);
     return 0;
 }
 
-static int store(struct web_request *req, struct web_response *resp, struct metrics *m,
-                 const struct taken *t)
+/* All of a message, which is valid to its end, or nothing. */
+static int take_message(struct write *w, enum remote_version version, struct slice message)
+{
+    int e = remote_init(w->remote, version, message);
+
+    if (e < 0)
+        return e;
+    known_check(w->m->known, db_forgotten(w->m->db));
+    while ((e = remote_next(w->remote)) > 0) {
+        if (e == REMOTE_METADATA)
+            take_metadata(w->m, &w->remote->metadata);
+        else if ((e = take_series(w)) < 0)
+            break;
+    }
+    return e;
+}
+
+/* Exemplars are kept as far as they go: they do not decide about the request. */
+static size_t store_exemplars(struct write *w)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->taken.n_exemplars; i++) {
+        const struct taken_exemplar *e = &w->taken.exemplars[i];
+
+        n += exemplars_add(w->m->exemplars, e->ref, &e->exemplar) == 0;
+    }
+    if (w->taken.n_exemplars > 0 && exemplars_write(w->m->exemplars) < 0)
+        return 0;
+    return n;
+}
+
+static int append(struct write *w, bool whole, uint8_t *verdicts, struct db_result *result)
+{
+    struct db_batch batch = {w->taken.samples, w->taken.n, taken_payloads(&w->taken, w->req->op),
+                             whole, verdicts};
+    int r = db_append_batch(w->m->db, &batch, result);
+
+    if (r == 0 && result->added > 0)
+        r = db_sync(w->m->db); /* what is acknowledged is on disk */
+    return r < 0 ? op_fail(w->req->op, -r, "storing samples: %s", strerror(-r)) : 0;
+}
+
+/* 1.0: one bad sample, and nothing of the request is kept. */
+static int store_whole(struct write *w)
 {
     struct db_result result;
-    int r = db_append(m->db, t->samples, t->n, &result);
+    int r;
 
-    if (r == 0)
-        r = db_sync(m->db); /* what is acknowledged is on disk */
+    if (w->n_reasons > 0)
+        return refuse(w->req, w->resp, 400, op_strdup(w->req->op, w->reasons.data));
+    r = append(w, true, NULL, &result);
     if (r < 0)
-        return op_fail(req->op, -r, "storing samples: %s", strerror(-r));
+        return r;
     if (result.out_of_order > 0)
-        return refuse(req, resp, 400, "out of order sample\n");
+        return refuse(w->req, w->resp, 400, "out of order sample\n");
     if (result.duplicate > 0)
-        return refuse(req, resp, 400, "duplicate sample for timestamp\n");
-    resp->status = 204;
+        return refuse(w->req, w->resp, 400, "duplicate sample for timestamp\n");
+    store_exemplars(w);
+    w->resp->status = 204;
     return 0;
+}
+
+struct refused {
+    struct write *w;
+    const uint8_t *verdicts;
+};
+
+static void say_refused(void *ctx, const struct index *ix)
+{
+    struct refused *f = ctx;
+    struct write *w = f->w;
+
+    for (size_t i = 0; i < w->taken.n && w->n_reasons < REASONS_MAX; i++) {
+        struct label room[LABELS_MAX + 1];
+        struct labels l;
+
+        if (f->verdicts[i] == DB_NEW || f->verdicts[i] == DB_SAME)
+            continue;
+        l = index_labels(ix, index_series(ix, w->taken.samples[i].ref), room);
+        complain(w,
+                 f->verdicts[i] == DB_DUPLICATE ? "duplicate sample for timestamp"
+                                                : "out of order sample",
+                 &l);
+    }
+}
+
+static void say_written(struct write *w, const char *what, size_t n)
+{
+    web_set_header(w->req, w->resp,
+                   op_printf(w->req->op, "X-Prometheus-Remote-Write-%s-Written", what),
+                   op_printf(w->req->op, "%zu", n));
+}
+
+/* 2.0: what is good is kept, and the sender hears how much that was. */
+static int store_parts(struct write *w)
+{
+    autofree uint8_t *verdicts = xcalloc(w->taken.n + 1, 1);
+    struct db_result result;
+    size_t written[2] = {0, 0}; /* floats, histograms */
+    size_t exemplars;
+    size_t payload = 0;
+    int r = append(w, false, verdicts, &result);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < w->taken.n; i++) {
+        bool marked = w->taken.samples[i].bits == HISTOGRAM_BITS;
+        bool histogram = marked && w->taken.spans[payload].len > 0;
+
+        payload += marked;
+        written[histogram] += verdicts[i] == DB_NEW || verdicts[i] == DB_SAME;
+    }
+    exemplars = store_exemplars(w);
+    if (result.out_of_order + result.duplicate > 0)
+        db_look(w->m->db, say_refused, &(struct refused){w, verdicts});
+    say_written(w, "Samples", written[0]);
+    say_written(w, "Histograms", written[1]);
+    say_written(w, "Exemplars", exemplars);
+    if (w->n_reasons > 0)
+        return refuse(w->req, w->resp, 400, op_strdup(w->req->op, w->reasons.data));
+    w->resp->status = 204;
+    return 0;
+}
+
+/* By Content-Type: application/x-protobuf, and which message; remote write spec 2.0, "Protocol".
+ * A sender of 1.0 may leave it out. */
+static bool version_of(const char *type, enum remote_version *ret)
+{
+    const char *proto = type != NULL ? strstr(type, "proto=") : NULL;
+    size_t n = type != NULL ? strcspn(type, "; ") : 0;
+
+    *ret = REMOTE_1;
+    if (type == NULL)
+        return true;
+    if (!slice_eq(slice_of(type, n), SLICE("application/x-protobuf")))
+        return false;
+    if (proto == NULL || strcmp(proto + 6, "prometheus.WriteRequest") == 0)
+        return true;
+    *ret = REMOTE_2;
+    return strcmp(proto + 6, "io.prometheus.write.v2.Request") == 0;
+}
+
+static int answer(struct write *w, enum remote_version version, struct slice message)
+{
+    int r = take_message(w, version, message);
+
+    if (r == -EFBIG)
+        return refuse(w->req, w->resp, 413, "too many symbols in one request\n");
+    if (r == -ENOMEM)
+        return op_fail(w->req->op, ENOMEM, "no memory for the request");
+    if (r < 0)
+        return refuse(w->req, w->resp, 400,
+                      version == REMOTE_1
+                          ? "the body is not a prometheus.WriteRequest\n"
+                          : "the body is not an io.prometheus.write.v2.Request\n");
+    return version == REMOTE_1 ? store_whole(w) : store_parts(w);
 }
 
 int api_write(struct web_request *req, struct web_response *resp)
 {
-    struct metrics *m = req->self;
-    const char *type = web_header(req, "Content-Type");
-    struct taken taken = {0};
+    const char *encoding = web_header(req, "Content-Encoding");
+    enum remote_version version;
+    struct write w = {.req = req,
+                      .resp = resp,
+                      .m = req->self,
+                      .latest_ms = clock_unix_ms() + FUTURE_MS};
     autobuf message = {0};
     int r = identity_check(req->op, POLICY_UPDATE, "metrics/write");
 
     if (r < 0)
         return r;
-    if (type != NULL && strstr(type, "io.prometheus.write.v2") != NULL)
-        return refuse(req, resp, 415, "remote write 2.0 is not supported; send 1.0\n");
+    if (encoding != NULL && strcmp(encoding, "snappy") != 0)
+        return refuse(req, resp, 415, "only snappy is accepted as Content-Encoding\n");
     r = snappy_decode(req->body, WRITE_BYTES_MAX, &message);
     if (r == -EFBIG)
         return refuse(req, resp, 413, "decoded size exceeds the limit of 32 MiB\n");
     if (r < 0)
         return refuse(req, resp, 400, "s2: corrupt input\n");
-    r = take_message(m, buf_slice(&message), &taken);
-    if (r < 0)
-        r = refuse(req, resp, 400, "the body is not a prometheus.WriteRequest\n");
-    else
-        r = store(req, resp, m, &taken);
-    free(taken.samples);
+    if (!version_of(web_header(req, "Content-Type"), &version))
+        return refuse(req, resp, 415,
+                      "the Content-Type must be application/x-protobuf, with or without "
+                      "proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request\n");
+    w.remote = xmalloc(sizeof *w.remote);
+    r = answer(&w, version, buf_slice(&message));
+    remote_done(w.remote);
+    free(w.remote);
+    taken_done(&w.taken);
+    buf_done(&w.reasons);
     return r;
 }

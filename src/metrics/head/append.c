@@ -56,18 +56,16 @@ static void apply_late(struct series *s, const struct db_sample *sample)
     stream_append(&(*at)->stream, sample->ts_ms, sample->bits);
 }
 
-enum verdict { NEW, SAME, DUPLICATE, TOO_OLD };
-
 /* What becomes of a sample behind one at last_ms. `same`: its value is that one's. */
-static enum verdict judge(const struct db *db, const struct series *s, int64_t last_ms,
+static enum db_verdict judge(const struct db *db, const struct series *s, int64_t last_ms,
                           const struct db_sample *sample, bool same)
 {
     if (s->gone || sample->ts_ms <= 0 || sample->ts_ms > TIME_MAX_MS ||
         (sample->ts_ms < last_ms && last_ms - sample->ts_ms > db->options.out_of_order_ms))
-        return TOO_OLD;
+        return DB_TOO_OLD;
     if (sample->ts_ms != last_ms)
-        return NEW;
-    return same ? SAME : DUPLICATE;
+        return DB_NEW;
+    return same ? DB_SAME : DB_DUPLICATE;
 }
 
 /* Is this the payload that the series has at this time? */
@@ -99,32 +97,29 @@ static void apply_new(struct db *db, struct series *s, const struct db_sample *s
     note_sample(db, sample->ts_ms);
 }
 
-void db_apply(struct db *db, const struct db_sample *sample, const struct slice *payload,
-              struct db_result *ret)
+static void count(struct db_result *result, enum db_verdict verdict)
+{
+    result->added += verdict == DB_NEW || verdict == DB_SAME;
+    result->duplicate += verdict == DB_DUPLICATE;
+    result->out_of_order += verdict == DB_TOO_OLD;
+}
+
+enum db_verdict db_apply(struct db *db, const struct db_sample *sample, const struct slice *payload)
 {
     struct series *s = index_series(db->index, sample->ref);
     bool same = sample->bits == s->open.last_bits &&
                 (payload == NULL || sample->bits != HISTOGRAM_BITS ||
                  same_payload(db, sample, *payload));
+    enum db_verdict verdict = judge(db, s, s->open.last_ms, sample, same);
 
-    switch (judge(db, s, s->open.last_ms, sample, same)) {
-    case TOO_OLD:
-        ret->out_of_order++;
-        db->out_of_order++;
-        return;
-    case DUPLICATE:
-        ret->duplicate++;
-        db->duplicate++;
-        return;
-    case NEW:
-        apply_new(db, s, sample);
-        if (payload != NULL && sample->bits == HISTOGRAM_BITS)
-            payloads_put(db->payloads, sample->ref, sample->ts_ms, *payload);
-        break;
-    case SAME:
-        break;
-    }
-    ret->added++;
+    db->out_of_order += verdict == DB_TOO_OLD;
+    db->duplicate += verdict == DB_DUPLICATE;
+    if (verdict != DB_NEW)
+        return verdict;
+    apply_new(db, s, sample);
+    if (payload != NULL && sample->bits == HISTOGRAM_BITS)
+        payloads_put(db->payloads, sample->ref, sample->ts_ms, *payload);
+    return DB_NEW;
 }
 
 static int log_write(struct db *db, struct buf *record)
@@ -173,13 +168,16 @@ static const struct slice *payload_next(struct payload_cursor *c, const struct d
 
 /* Counts what would be refused. A series' samples stand together, each above the one before, or
  * are judged alone. */
-static void check_all(const struct db *db, const struct db_sample *s, size_t n,
+static void check_all(const struct db *db, const struct db_batch *batch,
                       struct payload_cursor payloads, struct db_result *ret)
 {
-    for (size_t i = 0; i < n; i++) {
+    const struct db_sample *s = batch->samples;
+
+    for (size_t i = 0; i < batch->n; i++) {
         const struct series *series = index_series(db->index, s[i].ref);
         const struct slice *payload = payload_next(&payloads, &s[i]);
         int64_t last_ms = series->open.last_ms;
+        enum db_verdict verdict;
         bool same = s[i].bits == series->open.last_bits &&
                     (payload == NULL || same_payload(db, &s[i], *payload));
 
@@ -187,23 +185,18 @@ static void check_all(const struct db *db, const struct db_sample *s, size_t n,
             last_ms = s[i - 1].ts_ms;
             same = s[i].bits == s[i - 1].bits && payload == NULL;
         }
-        switch (judge(db, series, last_ms, &s[i], same)) {
-        case TOO_OLD:
-            ret->out_of_order++;
-            break;
-        case DUPLICATE:
-            ret->duplicate++;
-            break;
-        default:
-            break;
-        }
+        verdict = judge(db, series, last_ms, &s[i], same);
+        if (batch->verdicts != NULL)
+            batch->verdicts[i] = (uint8_t)verdict;
+        count(ret, verdict);
     }
 }
 
 /* One record's worth of samples, behind their payloads. */
-static int append_part(struct db *db, const struct db_sample *s, size_t n,
+static int append_part(struct db *db, const struct db_batch *batch, size_t done, size_t n,
                        struct payload_cursor *payloads, struct db_result *ret)
 {
+    const struct db_sample *s = batch->samples + done;
     uint64_t seq = db->next_seq;
     uint64_t bytes = db->log_bytes;
     int64_t bucket = db->bucket;
@@ -225,8 +218,13 @@ static int append_part(struct db *db, const struct db_sample *s, size_t n,
     if (r < 0)
         return r;
     pthread_rwlock_wrlock(&db->lock);
-    for (size_t i = 0; i < n; i++)
-        db_apply(db, &s[i], payload_next(payloads, &s[i]), ret);
+    for (size_t i = 0; i < n; i++) {
+        enum db_verdict verdict = db_apply(db, &s[i], payload_next(payloads, &s[i]));
+
+        if (batch->verdicts != NULL)
+            batch->verdicts[done + i] = (uint8_t)verdict;
+        count(ret, verdict);
+    }
     pthread_rwlock_unlock(&db->lock);
     if (db->bucket > bucket) {
         db->bucket_seq = seq;
@@ -235,31 +233,34 @@ static int append_part(struct db *db, const struct db_sample *s, size_t n,
     return 0;
 }
 
-int db_append_with(struct db *db, const struct db_sample *samples, size_t n,
-                   const struct slice *payloads, unsigned flags, struct db_result *ret)
+int db_append_batch(struct db *db, const struct db_batch *batch, struct db_result *ret)
 {
-    struct payload_cursor cursor = {.next = payloads, .none = SLICE("")};
+    struct payload_cursor cursor = {.next = batch->payloads, .none = SLICE("")};
     int r;
 
     *ret = (struct db_result){0};
-    if (n == 0)
+    if (batch->n == 0)
         return 0;
     guard(&db->append);
-    if ((flags & DB_ALL) != 0) {
-        check_all(db, samples, n, cursor, ret);
+    if (batch->whole) {
+        pthread_rwlock_rdlock(&db->lock);
+        check_all(db, batch, cursor, ret);
+        pthread_rwlock_unlock(&db->lock);
         if (ret->duplicate + ret->out_of_order > 0) {
             pthread_rwlock_wrlock(&db->lock);
             db->duplicate += ret->duplicate;
             db->out_of_order += ret->out_of_order;
             pthread_rwlock_unlock(&db->lock);
+            ret->added = 0;
             return 0;
         }
+        *ret = (struct db_result){0};
     }
     r = log_new_series(db); /* only appenders change the index: it may be read without lock */
-    for (size_t done = 0; done < n && r == 0;) {
-        size_t part = log_put_samples(db, samples + done, n - done, &db->record);
+    for (size_t done = 0; done < batch->n && r == 0;) {
+        size_t part = log_put_samples(db, batch->samples + done, batch->n - done, &db->record);
 
-        r = append_part(db, samples + done, part, &cursor, ret);
+        r = append_part(db, batch, done, part, &cursor, ret);
         done += part;
     }
     return r;
@@ -267,5 +268,5 @@ int db_append_with(struct db *db, const struct db_sample *samples, size_t n,
 
 int db_append(struct db *db, const struct db_sample *samples, size_t n, struct db_result *ret)
 {
-    return db_append_with(db, samples, n, NULL, 0, ret);
+    return db_append_batch(db, &(struct db_batch){.samples = samples, .n = n}, ret);
 }

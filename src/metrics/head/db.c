@@ -116,6 +116,27 @@ uint32_t db_find(struct db *db, const struct labels *labels)
     return ref;
 }
 
+uint64_t db_series_id(struct db *db, uint32_t ref)
+{
+    uint64_t id = 0;
+
+    pthread_rwlock_rdlock(&db->lock);
+    if (ref < index_count(db->index) && !index_series(db->index, ref)->gone)
+        id = index_series(db->index, ref)->id;
+    pthread_rwlock_unlock(&db->lock);
+    return id;
+}
+
+uint32_t db_series_ref(struct db *db, uint64_t id)
+{
+    uint32_t ref;
+
+    pthread_rwlock_rdlock(&db->lock);
+    ref = index_find_id(db->index, id);
+    pthread_rwlock_unlock(&db->lock);
+    return ref;
+}
+
 uint64_t db_forgotten(struct db *db)
 {
     return __atomic_load_n(&db->forgotten, __ATOMIC_ACQUIRE);

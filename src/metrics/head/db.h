@@ -42,18 +42,26 @@ struct db_result {
 /* The series with these labels (sorted, none empty); made if there is none. */
 uint32_t db_series(struct db *db, const struct labels *labels);
 uint32_t db_find(struct db *db, const struct labels *labels); /* SERIES_NONE */
+/* Between a ref and the id, which outlives the daemon. 0, SERIES_NONE: there is no such series. */
+uint64_t db_series_id(struct db *db, uint32_t ref);
+uint32_t db_series_ref(struct db *db, uint64_t id);
 /* Changes when series were forgotten because retention took their last sample: refs that were kept
  * from before must be asked for again. */
 uint64_t db_forgotten(struct db *db);
 /* All that fit; the rest is counted in ret. -ENOSPC, -EIO: nothing was added. */
 int db_append(struct db *db, const struct db_sample *samples, size_t n, struct db_result *ret);
-enum db_append_flags {
-    DB_ALL = 1, /* if one is refused, nothing is added */
+
+enum db_verdict { DB_NEW, DB_SAME, DB_DUPLICATE, DB_TOO_OLD };
+struct db_batch {
+    const struct db_sample *samples;
+    size_t n;
+    /* Each sample whose bits are HISTOGRAM_BITS takes the next one. It is the bytes of a histogram
+     * (histogram_encode), or empty for a float of these bits. NULL: all are such floats. */
+    const struct slice *payloads;
+    bool whole;        /* if one is refused, nothing is added */
+    uint8_t *verdicts; /* NULL, or room for n: what became of each */
 };
-/* The same with payloads: each sample whose bits are HISTOGRAM_BITS takes the next one. It is the
- * bytes of a histogram (histogram_encode), or empty for a float of these bits. NULL: all are. */
-int db_append_with(struct db *db, const struct db_sample *samples, size_t n,
-                   const struct slice *payloads, unsigned flags, struct db_result *ret);
+int db_append_batch(struct db *db, const struct db_batch *batch, struct db_result *ret);
 int db_sync(struct db *db);
 
 /* What falls due: sync, runs, retention. */

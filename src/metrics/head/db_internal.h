@@ -71,8 +71,7 @@ bool log_put_payload(struct db *db, const struct db_sample *s, struct slice payl
 int log_replay(struct db *db);
 /* append.c: under both locks, or alone. payload: for HISTOGRAM_BITS; NULL: it is stored already. */
 void db_seal(struct series *s);
-void db_apply(struct db *db, const struct db_sample *s, const struct slice *payload,
-              struct db_result *ret);
+enum db_verdict db_apply(struct db *db, const struct db_sample *s, const struct slice *payload);
 /* payload_run.c: the payloads of a run. The name is built from the run's. */
 void payload_run_name(char name[RUN_NAME_MAX], const char *run_part);
 /* Those of a bucket, as a run, if there are any; they are marked. */

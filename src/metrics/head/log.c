@@ -182,7 +182,6 @@ static int get_value(struct slice *in, uint64_t *id, uint64_t *ret_bits)
 
 static int replay_samples(struct db *db, struct slice in, bool timed)
 {
-    struct db_result ignored = {0};
     uint64_t n = 0;
     uint64_t v = 0;
     uint64_t id = 0;
@@ -201,7 +200,7 @@ static int replay_samples(struct db *db, struct slice in, bool timed)
             return -EIO;
         s.ref = index_find_id(db->index, id);
         if (s.ref != SERIES_NONE)
-            db_apply(db, &s, NULL, &ignored);
+            db_apply(db, &s, NULL);
     }
     return 0;
 }

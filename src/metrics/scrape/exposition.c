@@ -462,6 +462,21 @@ int exposition_labels(struct exposition *x, struct op *op, struct labels *ret)
     return 0;
 }
 
+struct labels exposition_exemplar(struct exposition *x, struct op *op)
+{
+    struct labels l = {.items = op_alloc(op, (LABELS_MAX + 1) * sizeof *l.items)};
+    struct exposition_label label;
+
+    while (l.n < LABELS_MAX && openmetrics_exemplar(x, &label) > 0)
+        if (label.value.len > 0)
+            l.items[l.n++] = (struct label){unescape(op, label.name, label.quoted),
+                                            unescape(op, label.value, true)};
+    labels_sort(&l);
+    if (labels_duplicate(&l) != NULL)
+        l.n = 0;
+    return l;
+}
+
 int exposition_format_of(const char *content_type, enum exposition_format *ret, struct buf *why)
 {
     size_t n = content_type != NULL ? strcspn(content_type, ";") : 0;

@@ -51,6 +51,10 @@ struct exposition {
     double value;
     bool has_timestamp;
     int64_t timestamp_ms;
+    bool has_exemplar, exemplar_timed;
+    struct slice exemplar; /* its labels as they came */
+    double exemplar_value;
+    int64_t exemplar_ms;
     /* Of metadata: */
     struct slice name, text;
     enum metric_type type; /* of the last TYPE line */
@@ -66,6 +70,8 @@ int exposition_next(struct exposition *x);
  * without empty values, sorted; strings in the op or in the body. -EINVAL with a reason in x->why.
  */
 int exposition_labels(struct exposition *x, struct op *op, struct labels *ret);
+/* The labels of the sample's exemplar, once; as exposition_labels; none if they are not valid. */
+struct labels exposition_exemplar(struct exposition *x, struct op *op);
 /* The text of HELP without its escapes. In the op. */
 struct slice exposition_help(const struct exposition *x, struct op *op);
 
@@ -84,6 +90,7 @@ int exposition_fail(struct exposition *x, const char *expected, const char *toke
 int exposition_fail_text(struct exposition *x, const char *end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int openmetrics_next(struct exposition *x);
+int openmetrics_exemplar(struct exposition *x, struct exposition_label *ret); /* 1, 0 at the end */
 const char *exposition_name_end(const char *p, const char *end, bool colon);
 const char *exposition_quoted_end(const char *p, const char *end);
 int exposition_add_label(struct exposition *x, struct slice name, bool quoted, struct slice value);

@@ -8,10 +8,14 @@
 
 #define FUTURE_MS (10 * 60 * 1000)
 
+struct staged_exemplar {
+    uint32_t entry; /* of the cache */
+    struct exemplar exemplar;
+};
+
 struct run {
     struct target *t;
-    struct db *db;
-    struct metadata *metadata;
+    const struct ingest_into *into;
     const struct scrape *scrape;
     struct op op; /* labels of new series live here until they are made */
     struct exposition x;
@@ -20,6 +24,8 @@ struct run {
     struct labels *fresh; /* of the entries from first_fresh on */
     size_t n_fresh, cap_fresh;
     uint32_t first_fresh;
+    struct staged_exemplar *exemplars;
+    size_t n_exemplars, cap_exemplars;
     uint64_t scraped, kept, added;
     bool ok;
     struct slice unit, help, family; /* what was said of the metric at hand */
@@ -131,6 +137,19 @@ static int meet(struct run *r, uint32_t *ret_entry)
     return check_limits(r, &r->fresh[r->n_fresh - 1]);
 }
 
+static void stage_exemplar(struct run *r, uint32_t entry, int64_t ts_ms)
+{
+    if (r->n_exemplars == r->cap_exemplars) {
+        r->cap_exemplars = r->cap_exemplars == 0 ? 16 : 2 * r->cap_exemplars;
+        r->exemplars = xrealloc(r->exemplars, r->cap_exemplars * sizeof *r->exemplars);
+    }
+    r->exemplars[r->n_exemplars++] = (struct staged_exemplar){
+        entry,
+        {.labels = exposition_exemplar(&r->x, &r->op),
+         .ts_ms = r->x.exemplar_timed ? r->x.exemplar_ms : ts_ms,
+         .bits = double_bits(r->x.exemplar_value)}};
+}
+
 static int take_sample(struct run *r)
 {
     struct cache *c = &r->t->cache;
@@ -161,13 +180,15 @@ static int take_sample(struct run *r)
     if (ts_ms <= r->scrape->now_ms + FUTURE_MS &&
         (j->sample_limit == 0 || r->kept <= j->sample_limit))
         stage(r, entry, ts_ms, double_bits(r->x.value));
+    if (r->x.has_exemplar && r->into->exemplars != NULL)
+        stage_exemplar(r, entry, ts_ms);
     return 0;
 }
 
 static void say_metadata(struct run *r)
 {
     if (r->family.len > 0)
-        metadata_note(r->metadata, r->family, r->type, r->unit,
+        metadata_note(r->into->metadata, r->family, r->type, r->unit,
                       r->help.len > 0 ? r->help : SLICE(""));
     r->family = r->unit = r->help = SLICE("");
     r->type = METRIC_UNKNOWN;
@@ -225,7 +246,7 @@ static void resolve(struct run *r)
         struct cache_entry *e = &c->entries[r->first_fresh + i];
 
         if (e->ref == CACHE_NONE)
-            e->ref = db_series(r->db, &r->fresh[i]);
+            e->ref = db_series(r->into->db, &r->fresh[i]);
     }
     for (size_t i = 0; i < r->n; i++)
         r->samples[i].ref = c->entries[r->samples[i].ref].ref;
@@ -267,7 +288,7 @@ static uint32_t report_ref(struct run *r, enum target_report which)
                           slice_str(r->t->labels.items[i].value));
     label_builder_set(&b, LABEL_NAME, slice_str(names[which]));
     l = label_builder_finish(&b);
-    return r->t->report_refs[which] = db_series(r->db, &l);
+    return r->t->report_refs[which] = db_series(r->into->db, &l);
 }
 
 static void add_report(struct run *r)
@@ -303,13 +324,24 @@ static void note_outcome(struct run *r)
     t->scrapes++;
 }
 
-int ingest(struct target *t, struct db *db, struct metadata *metadata, const struct scrape *scrape)
+/* Behind the samples, which make the series known to the log. */
+static void keep_exemplars(struct run *r)
+{
+    for (size_t i = 0; i < r->n_exemplars; i++)
+        exemplars_add(r->into->exemplars, r->t->cache.entries[r->exemplars[i].entry].ref,
+                      &r->exemplars[i].exemplar);
+    if (r->n_exemplars > 0)
+        exemplars_write(r->into->exemplars);
+}
+
+int ingest(struct target *t, const struct ingest_into *into, const struct scrape *scrape)
 {
     struct run *r = xcalloc(1, sizeof *r);
+    struct db *db = into->db;
     struct db_result result;
     int e;
 
-    *r = (struct run){.t = t, .db = db, .metadata = metadata, .scrape = scrape};
+    *r = (struct run){.t = t, .into = into, .scrape = scrape};
     op_init(&r->op, DOOR_INTERNAL, NULL);
     if (t->cache.forgotten != db_forgotten(db)) { /* some refs may be of series that are no more */
         cache_done(&t->cache);
@@ -333,12 +365,15 @@ int ingest(struct target *t, struct db *db, struct metadata *metadata, const str
     add_stale(r);
     add_report(r);
     e = db_append(db, r->samples, r->n, &result);
+    if (e == 0 && r->ok)
+        keep_exemplars(r);
     note_outcome(r);
     if (r->ok)
         cache_sweep(&t->cache);
     exposition_done(&r->x);
     op_done(&r->op);
     free(r->samples);
+    free(r->exemplars);
     free(r->fresh);
     free(r);
     return e;

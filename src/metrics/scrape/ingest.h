@@ -3,7 +3,7 @@
 #ifndef METRICS_SCRAPE_INGEST_H
 #define METRICS_SCRAPE_INGEST_H
 
-#include "metrics/head/db.h"
+#include "metrics/exemplars.h"
 #include "metrics/scrape/metadata.h"
 #include "metrics/scrape/target.h"
 
@@ -17,10 +17,16 @@ struct scrape {
     const char *error;        /* the body was not had; NULL: it was */
 };
 
+struct ingest_into {
+    struct db *db;
+    struct metadata *metadata;
+    struct exemplars *exemplars; /* NULL: they are dropped */
+};
+
 /* Parses and appends: the samples, stale markers of what is gone, and the report on the scrape. A
  * body with an error in it counts as empty. Updates health, last_error and counts of the target. 0,
  * or the errno of the database: then nothing was kept. */
-int ingest(struct target *t, struct db *db, struct metadata *metadata, const struct scrape *scrape);
+int ingest(struct target *t, const struct ingest_into *into, const struct scrape *scrape);
 /* The target is gone: stale markers for all that it had. */
 void ingest_end(struct target *t, struct db *db, int64_t ts_ms);
 

@@ -45,7 +45,7 @@ static int set_metric(struct exposition *x, struct slice name, bool quoted, cons
     return 0;
 }
 
-/* `exemplar`: the labels are checked and dropped, and a bare string is no metric there. */
+/* `exemplar`: the labels are only checked, and a bare string is no metric there. */
 static int parse_label(struct exposition *x, bool exemplar)
 {
     const char *name = x->p;
@@ -137,20 +137,43 @@ static bool at_exemplar(const struct exposition *x)
     return x->end - x->p >= 4 && memcmp(x->p, " # {", 4) == 0;
 }
 
-/* ` # {labels} value [timestamp]`: checked, then dropped. */
+/* ` # {labels} value [timestamp]` */
 static int parse_exemplar(struct exposition *x)
 {
-    double value = 0;
-    int64_t ts = 0;
     int r;
 
     x->p += 4;
+    x->exemplar = slice_of(x->p, (size_t)(x->end - x->p));
     r = parse_labels(x, true);
+    x->exemplar.len = (size_t)(x->p - (const char *)x->exemplar.data);
     if (r == 0)
-        r = parse_float(x, "expected value after exemplar labels", &value);
-    if (r == 0 && x->p < x->end && *x->p == ' ')
-        r = parse_seconds(x, &ts);
+        r = parse_float(x, "expected value after exemplar labels", &x->exemplar_value);
+    x->exemplar_timed = r == 0 && x->p < x->end && *x->p == ' ';
+    if (x->exemplar_timed)
+        r = parse_seconds(x, &x->exemplar_ms);
+    x->has_exemplar = r == 0;
     return r;
+}
+
+int openmetrics_exemplar(struct exposition *x, struct exposition_label *ret)
+{
+    const char *p = x->exemplar.data;
+    const char *end = p + x->exemplar.len;
+    const char *e = exposition_name_end(p, end, false);
+
+    ret->quoted = e == p;
+    if (ret->quoted)
+        e = exposition_quoted_end(p, end);
+    if (e == p || e == end)
+        return 0; /* the brace alone */
+    ret->name = slice_of(p + ret->quoted, (size_t)(e - p) - 2 * (size_t)ret->quoted);
+    p = e + 1;
+    e = exposition_quoted_end(p, end);
+    ret->value = slice_of(p + 1, (size_t)(e - p) - 2);
+    if (e < end && *e == ',')
+        e++;
+    x->exemplar = slice_of(e, (size_t)(end - e));
+    return 1;
 }
 
 static int parse_suffix(struct exposition *x)
@@ -163,7 +186,7 @@ static int parse_suffix(struct exposition *x)
         return exposition_fail_text(x, word_end(x->p, x->end, &at), "metric name not set");
     }
     r = parse_float(x, "expected value after metric", &x->value);
-    x->has_timestamp = false;
+    x->has_timestamp = x->has_exemplar = false;
     if (r == 0 && !at_exemplar(x) && x->p < x->end && *x->p == ' ') {
         r = parse_seconds(x, &x->timestamp_ms);
         x->has_timestamp = r == 0;

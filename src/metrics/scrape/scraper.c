@@ -75,7 +75,7 @@ static void fail_target(struct scraper *s, struct target *t, const char *reason)
 {
     struct scrape scrape = {.ts_ms = t->due_ms, .now_ms = t->due_ms, .error = reason};
 
-    ingest(t, s->options.db, s->options.metadata, &scrape);
+    ingest(t, &s->options.into, &scrape);
     again(s, t);
 }
 
@@ -123,7 +123,7 @@ static void finish(struct scraper *s, struct fetch *f, CURLcode code)
     curl_multi_remove_handle(s->multi, f->curl);
     t->fetch = NULL;
     if (!t->removed) {
-        r = ingest(t, s->options.db, s->options.metadata, &scrape);
+        r = ingest(t, &s->options.into, &scrape);
         if (r < 0 && scrape.now_ms - s->complained_ms > COMPLAIN_MS) { /* a full disk fails all */
             s->complained_ms = scrape.now_ms;
             log_line(LOG_ERROR, NULL, "metrics.scrape.lost", "url=%s error=%s", t->url,
@@ -179,7 +179,7 @@ static void bury(struct scraper *s, bool silent)
             fetch_free(t->fetch);
         }
         if (!silent && !has_heir(s, t))
-            ingest_end(t, s->options.db, now_ms);
+            ingest_end(t, s->options.into.db, now_ms);
         target_free(t);
     }
     s->gone.n = 0;

@@ -12,8 +12,7 @@ struct scraper;
 struct scraper_options {
     const char *file;        /* prometheus.yml; need not exist: then nothing is scraped */
     uint64_t body_bytes_max; /* of one scrape, uncompressed */
-    struct db *db;
-    struct metadata *metadata;
+    struct ingest_into into;
     struct store *store; /* of targets made in the tree */
     /* Called after a change of the configuration, from any thread; may be NULL. */
     void (*changed)(void *ctx);
