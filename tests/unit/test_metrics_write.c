@@ -417,12 +417,70 @@ static void exemplars_last(void **state)
     refs_done(&refs);
 }
 
+/* As samples; the chunks are read by a Prometheus in the end-to-end tests. */
+static void remote_read(void **state)
+{
+    struct message m = {.version = 1};
+    autobuf matcher = {0};
+    autobuf query = {0};
+    autobuf request = {0};
+    autobuf plain = {0};
+    char packed[256];
+    size_t n = sizeof packed;
+    struct slice in;
+    struct proto_field f;
+
+    (void)state;
+    put_labels(&m, &m.series, LABELS("__name__", "r", "b", "1"));
+    put_sample(&m, T, 1);
+    put_sample(&m, T + 1000, 2);
+    put_sample(&m, T + 2000, bits_double(VALUE_STALE_BITS));
+    end_series(&m);
+    put_labels(&m, &m.series, LABELS("__name__", "r", "a", "1"));
+    put_sample(&m, T, 3);
+    end_series(&m);
+    assert_int_equal(post(&m), 204);
+    proto_put_bytes(&matcher, 2, LABEL_NAME);
+    proto_put_bytes(&matcher, 3, SLICE("r"));
+    proto_put_varint(&query, 1, T);
+    proto_put_varint(&query, 2, T + 5000);
+    proto_put_bytes(&query, 3, buf_slice(&matcher));
+    proto_put_bytes(&request, 1, buf_slice(&query));
+    assert_int_equal(snappy_compress(request.data, request.len, packed, &n), SNAPPY_OK);
+    assert_int_equal(web_test_call(&t, "POST", "/api/v1/read", NULL, slice_of(packed, n)), 200);
+    assert_string_equal(web_test_header(&t, "Content-Encoding"), "snappy");
+    in = web_test_body(&t);
+    n = 4096;
+    buf_reserve(&plain, n);
+    assert_int_equal(snappy_uncompress(in.data, in.len, plain.data, &n), SNAPPY_OK);
+    in = slice_of(plain.data, n);
+    assert_int_equal(proto_next(&in, &f), 1); /* results */
+    assert_int_equal(in.len, 0);
+    in = f.bytes;
+    for (int series = 0; series < 2; series++) {
+        struct slice one;
+        int labels = 0;
+        int samples = 0;
+
+        assert_int_equal(proto_next(&in, &f), 1);
+        one = f.bytes;
+        while (proto_next(&one, &f) > 0) {
+            labels += f.number == 1;
+            samples += f.number == 2;
+        }
+        assert_int_equal(labels, 2);
+        assert_int_equal(samples, series == 0 ? 1 : 3); /* sorted by labels */
+    }
+    assert_int_equal(proto_next(&in, &f), 0);
+    assert_int_equal(web_test_call(&t, "POST", "/api/v1/read", NULL, SLICE("xyz")), 400);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_versions), cmocka_unit_test(whole_or_nothing),
         cmocka_unit_test(parts),         cmocka_unit_test(bad_messages),
-        cmocka_unit_test(exemplars_last),
+        cmocka_unit_test(remote_read),   cmocka_unit_test(exemplars_last),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

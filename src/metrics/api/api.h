@@ -54,6 +54,7 @@ int api_status_buildinfo(struct web_request *req, struct web_response *resp);
 int api_status_runtimeinfo(struct web_request *req, struct web_response *resp);
 int api_status_tsdb(struct web_request *req, struct web_response *resp);
 int api_federate(struct web_request *req, struct web_response *resp);
+int api_read(struct web_request *req, struct web_response *resp);
 int api_write(struct web_request *req, struct web_response *resp);
 
 #endif

@@ -63,6 +63,7 @@ struct db_batch {
 };
 int db_append_batch(struct db *db, const struct db_batch *batch, struct db_result *ret);
 int db_sync(struct db *db);
+bool db_has_histograms(struct db *db); /* in the head or in a run */
 
 /* What falls due: sync, runs, retention. */
 void db_maintain(struct db *db, int64_t now_ms);
