@@ -51,7 +51,7 @@ void metrics_render(void *self, struct web_request *req, int err, struct web_res
     web_reply_buf(req, resp, status, "application/json", &body);
 }
 
-/* What there is nothing to say about: no rules, no alerts, no exemplars. */
+/* What there is nothing to say about: no rules, no alerts. */
 static int answer_fixed(struct web_request *req, struct web_response *resp, const char *data)
 {
     struct answer a;
@@ -162,6 +162,18 @@ const struct route metrics_routes[] = {
      .pattern = "/api/v1/read",
      .handle = api_read,
      .body_limit_bytes = WRITE_BYTES_MAX},
+    {.methods = "POST,PUT",
+     .pattern = "/api/v1/admin/tsdb/delete_series",
+     .handle = api_delete_series,
+     .flags = ROUTE_AUDIT},
+    {.methods = "POST,PUT",
+     .pattern = "/api/v1/admin/tsdb/clean_tombstones",
+     .handle = api_clean_tombstones,
+     .flags = ROUTE_AUDIT},
+    {.methods = "POST,PUT",
+     .pattern = "/api/v1/admin/tsdb/snapshot",
+     .handle = api_snapshot,
+     .flags = ROUTE_AUDIT},
     {.methods = "*", .pattern = "/api/v1/{rest...}", .handle = not_found, .flags = ROUTE_PUBLIC},
     {.methods = "GET", .pattern = "/federate", .handle = api_federate},
     {.methods = "GET",

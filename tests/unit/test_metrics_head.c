@@ -656,6 +656,100 @@ static void test_histograms_refused(void **state)
     down(&f);
 }
 
+static void live_series(void *ctx, const struct index *ix)
+{
+    *(int *)ctx = (int)index_live(ix);
+}
+
+/* Whole series, and a part of one, from head and runs; they come back from nowhere. */
+static void test_delete(void **state)
+{
+    struct fixture f;
+    struct samples s = {0};
+    struct refs refs = {0};
+    uint32_t a;
+    uint32_t b;
+    uint32_t h;
+    int live = 0;
+
+    (void)state;
+    up(&f);
+    a = series(&f, "a", "one");
+    b = series(&f, "b", "one");
+    h = series(&f, "h", "one");
+    ramp(&f, a, T0 + 1000, T0 + 3 * BUCKET_MS, 60000);
+    ramp(&f, b, T0 + 1000, T0 + 3 * BUCKET_MS, 60000);
+    for (unsigned i = 0; i <= 960; i++)
+        put_mixed(&f, h, i);
+    db_maintain(f.db, T0);
+    refs_add(&refs, b);
+    refs_add(&refs, h);
+    assert_int_equal(db_delete(f.db, &refs, T0 + BUCKET_MS, T0 + 2 * BUCKET_MS - 1), 0);
+    for (int round = 0; round < 2; round++) {
+        expect_ramp(&f, "a", T0 + 1000, T0 + 3 * BUCKET_MS - 59000, 60000, 360);
+        assert_int_equal(get(&f, "b", T0 + BUCKET_MS, T0 + 2 * BUCKET_MS - 1, 0, &s), 0);
+        expect_ramp(&f, "b", T0 + 1000, T0 + BUCKET_MS - 59000, 60000, 120);
+        get(&f, "b", 0, INT64_MAX, 0, &s);
+        assert_int_equal(s.n, 240);
+        expect_mixed(&f, 0, 479, "after the delete");
+        restart(&f);
+    }
+    assert_int_equal(db_delete(f.db, &refs, INT64_MIN, INT64_MAX), 0);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(get(&f, "b", 0, INT64_MAX, 0, &s), 0);
+        assert_int_equal(get(&f, "h", 0, INT64_MAX, 0, &s), 0);
+        assert_false(db_has_histograms(f.db));
+        expect_ramp(&f, "a", T0 + 1000, T0 + 3 * BUCKET_MS - 59000, 60000, 360);
+        db_look(f.db, live_series, &live);
+        assert_int_equal(live, 1);
+        restart(&f);
+    }
+    assert_int_equal(put(&f, series(&f, "b", "one"), T0 + 3 * BUCKET_MS, 1, NULL), 0);
+    assert_int_equal(get(&f, "b", 0, INT64_MAX, 0, &s), 1);
+    samples_done(&s);
+    refs_done(&refs);
+    down(&f);
+}
+
+/* Cut anywhere, a delete is whole after the next start. */
+static void test_delete_faults(void **state)
+{
+    bool done = false;
+
+    (void)state;
+    for (unsigned after = 0; !done; after++) {
+        struct fixture f;
+        struct samples s = {0};
+        struct refs refs = {0};
+        bool begun;
+
+        up(&f);
+        refs_add(&refs, series(&f, "b", "one"));
+        ramp(&f, refs.items[0], T0 + 1000, T0 + 2 * BUCKET_MS, 600000);
+        ramp(&f, series(&f, "a", "one"), T0 + 1000, T0 + 2 * BUCKET_MS, 600000);
+        for (unsigned i = 0; i < 500; i += 50)
+            put_mixed(&f, series(&f, "h", "one"), i);
+        assert_int_equal(db_flush(f.db), 0);
+        store_fault(f.store, after, EIO);
+        done = db_delete(f.db, &refs, INT64_MIN, INT64_MAX) == 0;
+        store_fault(f.store, 0, 0);
+        restart(&f);
+        begun = get(&f, "b", 0, INT64_MAX, 0, &s) == 0;
+        if (!begun)
+            assert_int_equal(s.n, 24); /* it had not begun: all is there */
+        if (done)
+            assert_true(begun);
+        assert_int_equal(get(&f, "a", 0, INT64_MAX, 0, &s), 1);
+        assert_int_equal(s.n, 24);
+        assert_int_equal(get(&f, "h", 0, INT64_MAX, 0, &s), 1);
+        assert_int_equal(s.n, 10);
+        samples_done(&s);
+        refs_done(&refs);
+        down(&f);
+        assert_true(after < 100);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -665,6 +759,7 @@ int main(void)
         cmocka_unit_test(test_forgotten_series),
         cmocka_unit_test(test_faults),       cmocka_unit_test(test_large_append),
         cmocka_unit_test(test_histograms),   cmocka_unit_test(test_histograms_refused),
+        cmocka_unit_test(test_delete),       cmocka_unit_test(test_delete_faults),
         cmocka_unit_test(test_crowd),
     };
 

@@ -54,6 +54,9 @@ int api_status_buildinfo(struct web_request *req, struct web_response *resp);
 int api_status_runtimeinfo(struct web_request *req, struct web_response *resp);
 int api_status_tsdb(struct web_request *req, struct web_response *resp);
 int api_federate(struct web_request *req, struct web_response *resp);
+int api_delete_series(struct web_request *req, struct web_response *resp);
+int api_clean_tombstones(struct web_request *req, struct web_response *resp);
+int api_snapshot(struct web_request *req, struct web_response *resp);
 int api_read(struct web_request *req, struct web_response *resp);
 int api_write(struct web_request *req, struct web_response *resp);
 

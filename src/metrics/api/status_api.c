@@ -50,7 +50,7 @@ int api_status_flags(struct web_request *req, struct web_response *resp)
     json_kstr(&a.json, "storage.tsdb.retention.size",
               op_printf(req->op, "%" PRIu64 "B", c->retention_bytes));
     json_kstr(&a.json, "storage.tsdb.retention.time", days_text(req->op, c->retention_ms));
-    json_kstr(&a.json, "web.enable-admin-api", "false");
+    json_kstr(&a.json, "web.enable-admin-api", "true");
     json_kstr(&a.json, "web.enable-lifecycle", "true");
     json_kstr(&a.json, "web.enable-remote-write-receiver", "true");
     json_object_end(&a.json);

@@ -39,6 +39,8 @@ static int db_load(struct db *db)
         r = store_log_open(db->store, "metrics", &db->log);
     if (r == 0)
         r = log_replay(db);
+    if (r == 0)
+        deletes_resume(db);
     return r;
 }
 

@@ -69,6 +69,11 @@ bool db_has_histograms(struct db *db); /* in the head or in a run */
 void db_maintain(struct db *db, int64_t now_ms);
 int db_flush(struct db *db); /* all of the head, now */
 
+/* Deletes the samples of the series (ascending) with from <= time <= to from disk: when it returns
+ * 0 they are gone, and come back from no log. INT64_MIN to INT64_MAX: the series too. A delete that
+ * is cut short by a crash goes on at the next start. */
+int db_delete(struct db *db, const struct refs *refs, int64_t from_ms, int64_t to_ms);
+
 /* A look at the index; f runs under its lock. */
 void db_look(struct db *db, void (*f)(void *ctx, const struct index *ix), void *ctx);
 

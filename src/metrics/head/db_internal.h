@@ -49,6 +49,7 @@ struct db {
 
     pthread_mutex_t flushing; /* one flush at a time; taken before append */
     bool dirty;               /* appended to since the last sync; atomic */
+    bool deleting;            /* a delete was cut short; under flushing */
     int64_t retry_ms, retention_checked_ms;
 
     pthread_t thread;
@@ -83,7 +84,16 @@ int series_load(struct db *db);
 int runs_load(struct db *db);
 int flush_until(struct db *db, int64_t bucket);
 void runs_retain(struct db *db, int64_t now_ms);
+/* A name for a run of the bucket that no run has. */
+void run_name_new(const struct db *db, int64_t bucket, char part[RUN_NAME_MAX]);
+/* Under the lock; run_take only takes it off the list. */
+void run_add(struct db *db, const char *part, int64_t start_ms, bool payloads);
+void run_take(struct db *db, size_t i);
+int run_erase(struct db *db, const struct run *run); /* its rows, once it is off the list */
 /* forget.c: drops the series of which nothing is left; under db->flushing */
 void series_forget(struct db *db);
+void series_remove(struct db *db, const struct refs *refs);
+/* delete.c: ends the deletes that were cut short; under db->flushing, or alone */
+void deletes_resume(struct db *db);
 
 #endif

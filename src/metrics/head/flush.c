@@ -90,7 +90,7 @@ static void run_name(char name[RUN_NAME_MAX], int64_t bucket, unsigned number)
         snprintf(name + n, RUN_NAME_MAX - n, ".%06u", number);
 }
 
-static void run_add(struct db *db, const char *part, int64_t start_ms, bool payloads)
+void run_add(struct db *db, const char *part, int64_t start_ms, bool payloads)
 {
     size_t at = db->n_runs;
 
@@ -246,17 +246,23 @@ static bool run_exists(const struct db *db, const char *part)
     return false;
 }
 
+void run_name_new(const struct db *db, int64_t bucket, char part[RUN_NAME_MAX])
+{
+    unsigned number = 0;
+
+    do
+        run_name(part, bucket, number++);
+    while (run_exists(db, part));
+}
+
 static int write_run(struct db *db, const struct piece *pieces, size_t n, char part[RUN_NAME_MAX],
                      bool *ret_payloads)
 {
     struct run_writer w = {0};
     int64_t bucket = bucket_of(pieces[0].sealed->stream.first_ms);
-    unsigned number = 0;
     int r;
 
-    do
-        run_name(part, bucket, number++);
-    while (run_exists(db, part));
+    run_name_new(db, bucket, part);
     r = payload_run_write(db, bucket, part, ret_payloads);
     if (r < 0)
         return r;
@@ -394,22 +400,34 @@ int flush_until(struct db *db, int64_t bucket)
     return r;
 }
 
-static void run_drop(struct db *db, size_t i)
+void run_take(struct db *db, size_t i)
 {
-    struct run run = db->runs[i];
-    char payloads[RUN_NAME_MAX];
-    int r;
-
-    pthread_rwlock_wrlock(&db->lock);
     memmove(db->runs + i, db->runs + i + 1, (db->n_runs - i - 1) * sizeof *db->runs);
     db->n_runs--;
     db->flushes++;
-    pthread_rwlock_unlock(&db->lock);
-    r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(run.part));
-    if (r == 0 && run.payloads) {
-        payload_run_name(payloads, run.part);
+}
+
+int run_erase(struct db *db, const struct run *run)
+{
+    char payloads[RUN_NAME_MAX];
+    int r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(run->part));
+
+    if (r == 0 && run->payloads) {
+        payload_run_name(payloads, run->part);
         r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(payloads));
     }
+    return r;
+}
+
+static void run_drop(struct db *db, size_t i)
+{
+    struct run run = db->runs[i];
+    int r;
+
+    pthread_rwlock_wrlock(&db->lock);
+    run_take(db, i);
+    pthread_rwlock_unlock(&db->lock);
+    r = run_erase(db, &run);
     log_line(r < 0 ? LOG_ERROR : LOG_INFO, NULL, "metrics.retention", "dropped=%s result=%d",
              run.part, r);
 }
@@ -420,6 +438,8 @@ void runs_retain(struct db *db, int64_t now_ms)
     size_t before;
 
     guard(&db->flushing);
+    if (db->deleting)
+        deletes_resume(db);
     before = db->n_runs;
     while (db->options.retention_ms > 0 && db->n_runs > 0 &&
            db->runs[0].start_ms + BUCKET_MS <= now_ms - db->options.retention_ms)

@@ -68,27 +68,22 @@ static int delete_rows(struct db *db, const uint64_t *ids, size_t n_ids)
     return r;
 }
 
-/* A series that is not saved yet was made since the last flush: its first sample is on the way. */
-void series_forget(struct db *db)
+/* Takes those of the series out of the index that have nothing in the head; their rows go too. */
+void series_remove(struct db *db, const struct refs *refs)
 {
     struct refs gone = {0};
-    autofree uint64_t *ids = NULL;
-    uint32_t oldest;
+    autofree uint64_t *ids = xmalloc((refs->n + 1) * sizeof *ids);
 
-    if (!db->buckets_known && learn_buckets(db) < 0)
-        return;
     pthread_mutex_lock(&db->append);
     pthread_rwlock_wrlock(&db->lock);
-    oldest = db->n_runs > 0 ? (uint32_t)bucket_of(db->runs[0].start_ms) : UINT32_MAX;
-    for (uint32_t ref = 0; ref < db->n_saved; ref++) {
-        const struct series *s = index_series(db->index, ref);
+    for (size_t i = 0; i < refs->n; i++) {
+        const struct series *s = index_series(db->index, refs->items[i]);
 
-        if (!s->gone && s->open.count == 0 && s->sealed == NULL && s->bucket < oldest)
-            refs_add(&gone, ref);
+        if (s->gone || s->open.count > 0 || s->sealed != NULL || refs->items[i] >= db->n_saved)
+            continue;
+        ids[gone.n] = s->id;
+        refs_add(&gone, refs->items[i]);
     }
-    ids = xmalloc((gone.n + 1) * sizeof *ids);
-    for (size_t i = 0; i < gone.n; i++)
-        ids[i] = index_series(db->index, gone.items[i])->id;
     index_remove(db->index, gone.items, gone.n);
     pthread_rwlock_unlock(&db->lock);
     __atomic_add_fetch(&db->forgotten, gone.n, __ATOMIC_RELEASE);
@@ -100,4 +95,22 @@ void series_forget(struct db *db)
                  gone.n, r);
     }
     refs_done(&gone);
+}
+
+/* A series that is not saved yet was made since the last flush: its first sample is on the way. */
+void series_forget(struct db *db)
+{
+    struct refs old = {0};
+    uint32_t oldest;
+
+    if (!db->buckets_known && learn_buckets(db) < 0)
+        return;
+    pthread_rwlock_rdlock(&db->lock);
+    oldest = db->n_runs > 0 ? (uint32_t)bucket_of(db->runs[0].start_ms) : UINT32_MAX;
+    for (uint32_t ref = 0; ref < db->n_saved; ref++)
+        if (index_series(db->index, ref)->bucket < oldest)
+            refs_add(&old, ref);
+    pthread_rwlock_unlock(&db->lock);
+    series_remove(db, &old);
+    refs_done(&old);
 }
