@@ -93,6 +93,7 @@ static int set_unseal(struct config *c, const struct config_key *key, const stru
                       struct buf *why)
 {
     static const char *const forms[] = {"keyfile:", "credential:"};
+    static const char *const people[] = {"shamir", "passphrase"};
     const char *text;
     int r = yaml_string(value, &text, why);
 
@@ -103,7 +104,14 @@ static int set_unseal(struct config *c, const struct config_key *key, const stru
             replace_text(field(c, key), text);
             return 0;
         }
-    return yaml_fail(value, why, "unseal is 'keyfile:FILE' or 'credential:NAME', not '%s'", text);
+    for (size_t i = 0; i < sizeof people / sizeof *people; i++)
+        if (strcmp(text, people[i]) == 0) {
+            replace_text(field(c, key), text);
+            return 0;
+        }
+    return yaml_fail(
+        value, why,
+        "unseal is 'keyfile:FILE', 'credential:NAME', 'shamir' or 'passphrase', not '%s'", text);
 }
 
 /* A share is of the machine's memory. */

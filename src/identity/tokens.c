@@ -326,12 +326,12 @@ int token_create(struct identities *ids, struct op *op, const struct token_wish 
         .user = or_empty(wish->user),
         .meta = wish->meta,
         .created_unix_s = now_ms / 1000,
-        .creation_ttl_s = ttl,
-        .expire_unix_ms = now_ms + ttl * 1000,
+        .creation_ttl_s = wish->lasting ? 0 : ttl,
+        .expire_unix_ms = wish->lasting ? 0 : now_ms + ttl * 1000,
         .explicit_max_ttl_s = wish->explicit_max_ttl_s,
         .period_s = wish->period_s,
         .num_uses = wish->num_uses,
-        .renewable = !wish->not_renewable,
+        .renewable = !wish->not_renewable && !wish->lasting,
     };
     struct store_batch *batch;
     char key[80];

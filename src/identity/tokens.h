@@ -22,6 +22,7 @@ struct token_wish {
     int64_t period_s;             /* not 0: renewed for ever, to this each time */
     uint64_t num_uses;            /* 0: no limit */
     bool not_renewable;
+    bool lasting;                 /* never expires, and is not renewed: a root token */
     struct slice token;           /* a text of the caller's choice; empty: a random one */
 };
 

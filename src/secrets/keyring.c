@@ -18,8 +18,6 @@
 #define AAD_MAX     512
 /* Counted ahead, so that a restart costs one row and no write is ever missed. */
 #define RESERVE (UINT64_C(1) << 24)
-/* NIST SP 800-38D section 8.3 allows 2^32 random nonces a key; Vault stops at 90 % as well. */
-#define TERM_LIMIT UINT64_C(3865470566)
 
 struct keyring *keyring_new(struct store *store)
 {
@@ -87,10 +85,32 @@ void keyring_id(struct keyring *k, uint8_t ret[KEYRING_ID_BYTES])
 
 int keyring_exists(struct keyring *k)
 {
-    autobuf seal = {0};
+    autoseal seal = {0};
     int r = keyring_rows_load_seal(k, &seal);
 
     return r == 0 ? 1 : r == -ENOENT ? 0 : r;
+}
+
+int keyring_get_form(struct keyring *k, struct keyring_form *ret)
+{
+    autoseal seal = {0};
+    int r = keyring_rows_load_seal(k, &seal);
+
+    if (r == 0)
+        *ret = seal.form;
+    return r;
+}
+
+int keyring_fits(struct keyring *k, const uint8_t unseal[KEYRING_KEY_BYTES])
+{
+    uint8_t root[KEYRING_KEY_BYTES], id[KEYRING_ID_BYTES];
+    autoseal seal = {0};
+    int r = keyring_rows_load_seal(k, &seal);
+
+    if (r == 0)
+        r = keyring_rows_unwrap_root(k, &seal, unseal, root, id);
+    explicit_bzero(root, sizeof root);
+    return r;
 }
 
 /* The template that keyring_blind copies. */
@@ -101,24 +121,29 @@ static void key_names(struct keys *keys)
 }
 
 /* Puts new keys in force. Takes keys. */
-static void install(struct keyring *k, struct keys *keys, const struct term *terms, size_t n,
-                    uint64_t used, uint64_t reserved)
+static void install(struct keyring *k, struct keys *keys, const struct term_set *set, uint64_t used)
 {
     guard(&k->lock);
 
-    memcpy(k->terms, terms, n * sizeof *terms);
-    k->n_terms = n;
+    memcpy(k->terms, set->list, set->n * sizeof *set->list);
+    k->n_terms = set->n;
     k->used = used;
-    k->reserved = reserved;
+    k->reserved = set->reserved;
+    k->schedule = set->schedule;
     k->keys = keys;
 }
 
-int keyring_init(struct keyring *k, const uint8_t unseal[KEYRING_KEY_BYTES])
+int keyring_init(struct keyring *k, const uint8_t unseal[KEYRING_KEY_BYTES],
+                 const struct keyring_form *form)
 {
     struct keys *keys = lockmem_new(sizeof *keys);
     struct term first = {.number = 1, .installed_unix_ns = clock_unix_ns()};
+    struct term_set set = {&first, 1, RESERVE, KEYRING_SCHEDULE_DEFAULT};
+    struct keyring_wrap wrap = {unseal, {FORM_KEY, 1, 1, {0}, 0, 0}, true};
     int r;
 
+    if (form != NULL)
+        wrap.form = *form;
     guard(&k->change);
     r = keyring_exists(k);
     if (r == 1)
@@ -128,13 +153,13 @@ int keyring_init(struct keyring *k, const uint8_t unseal[KEYRING_KEY_BYTES])
     if (r == -EIO && RAND_bytes(keys->root, sizeof keys->root) == 1 &&
         RAND_bytes(keys->names, sizeof keys->names) == 1 &&
         RAND_bytes(keys->terms[0], KEYRING_KEY_BYTES) == 1 && RAND_bytes(k->id, sizeof k->id) == 1)
-        r = keyring_rows_store(k, keys, &first, 1, RESERVE, unseal);
+        r = keyring_rows_store(k, keys, &set, &wrap);
     if (r < 0) {
         lockmem_free(keys, sizeof *keys);
         return r;
     }
     key_names(keys);
-    install(k, keys, &first, 1, 0, RESERVE);
+    install(k, keys, &set, 0);
     return 0;
 }
 
@@ -142,23 +167,22 @@ int keyring_unseal(struct keyring *k, const uint8_t unseal[KEYRING_KEY_BYTES])
 {
     struct keys *keys = lockmem_new(sizeof *keys);
     autofree struct term *terms = xcalloc(TERMS_MAX, sizeof *terms);
-    autobuf seal = {0};
-    uint64_t reserved = 0;
-    size_t n = 0;
+    struct term_set set = {.list = terms};
+    autoseal seal = {0};
     int r;
 
     guard(&k->change);
     r = keyring_rows_load_seal(k, &seal);
     if (r == 0)
-        r = keyring_rows_unwrap_root(k, buf_slice(&seal), unseal, keys->root, k->id);
+        r = keyring_rows_unwrap_root(k, &seal, unseal, keys->root, k->id);
     if (r == 0)
-        r = keyring_rows_load_terms(k, keys, terms, &n, &reserved);
+        r = keyring_rows_load_terms(k, keys, &set);
     if (r < 0 || !keyring_is_sealed(k)) {
         lockmem_free(keys, sizeof *keys);
         return r;
     }
     key_names(keys);
-    install(k, keys, terms, n, reserved, reserved);
+    install(k, keys, &set, set.reserved);
     return 0;
 }
 
@@ -222,75 +246,125 @@ static void cipher_return(struct keyring *k, struct lent *l, bool encrypts)
     term->idle[encrypts] = l->cipher;
 }
 
-/* The last term's cipher. 1: the reserve is used up, call reserve() first. */
+/* Is the last term to be followed by another? Called with the lock. Beyond TERMS_MAX terms only
+ * what must be is done. */
+static bool is_due(const struct keyring *k)
+{
+    const struct keyring_schedule *s = &k->schedule;
+    int64_t installed = k->terms[k->n_terms - 1].installed_unix_ns;
+
+    if (k->used >= KEYRING_OPERATIONS_MAX)
+        return true;
+    if (!s->enabled || k->n_terms == TERMS_MAX)
+        return false;
+    return k->used >= s->max_operations ||
+           (s->interval_s > 0 && clock_unix_ns() - installed >= s->interval_s * 1000000000);
+}
+
+/* How far the count of the last term is written ahead: not past where it ends. */
+static uint64_t next_reserve(uint64_t reserved, const struct keyring_schedule *schedule)
+{
+    uint64_t end = schedule->enabled ? schedule->max_operations : KEYRING_OPERATIONS_MAX;
+    uint64_t step = end / 16 < RESERVE ? end / 16 : RESERVE;
+
+    if (reserved < end)
+        return reserved + step < end ? reserved + step : end;
+    return reserved + RESERVE < KEYRING_OPERATIONS_MAX ? reserved + RESERVE
+                                                       : KEYRING_OPERATIONS_MAX;
+}
+
+/* The last term's cipher. 1: the reserve is used up or the term's end has come, call reserve()
+ * first. */
 static int lend_current(struct keyring *k, struct lent *ret)
 {
     guard(&k->lock);
 
     if (k->keys == NULL)
         return -ESHUTDOWN;
-    if (k->used >= k->reserved)
+    if (k->used >= k->reserved || is_due(k))
         return 1;
     k->used++;
     return lend(k, &k->terms[k->n_terms - 1], k->n_terms - 1, true, ret);
 }
 
-/* A private copy of the keys, to store them without the lock. NULL: sealed. Returns new. */
-static struct keys *copy_keys(struct keyring *k, struct term **ret_terms, size_t *ret_n,
-                              uint64_t *ret_reserved)
+/* A private copy of the keys, to store them without the lock. NULL: sealed. Returns new; set->list
+ * is new too. */
+static struct keys *copy_keys(struct keyring *k, struct term_set *set)
 {
     struct keys *keys = lockmem_new(sizeof *keys);
-    struct term *terms = xcalloc(TERMS_MAX, sizeof *terms);
 
+    *set = (struct term_set){.list = xcalloc(TERMS_MAX, sizeof *set->list)};
     guard(&k->lock);
     if (k->keys == NULL) {
         lockmem_free(keys, sizeof *keys);
-        free(terms);
         return NULL;
     }
     memcpy(keys, k->keys, sizeof *keys);
     for (size_t i = 0; i < k->n_terms; i++)
-        terms[i] = (struct term){k->terms[i].number, k->terms[i].installed_unix_ns, {NULL, NULL}};
-    *ret_terms = terms;
-    *ret_n = k->n_terms;
-    *ret_reserved = k->reserved;
+        set->list[i] =
+            (struct term){k->terms[i].number, k->terms[i].installed_unix_ns, {NULL, NULL}};
+    set->n = k->n_terms;
+    set->reserved = k->reserved;
+    set->schedule = k->schedule;
     return keys;
 }
 
-/* Stores the keys with one more term (grow) or a larger reserve, then puts that in force. */
-static int advance(struct keyring *k, bool grow)
+static int add_term(struct keys *keys, struct term_set *set)
 {
-    autofree struct term *terms = NULL;
-    uint64_t reserved = 0;
-    struct keys *keys;
-    size_t n = 0;
+    if (set->n == TERMS_MAX)
+        return -EOVERFLOW;
+    set->list[set->n] = (struct term){
+        .number = set->list[set->n - 1].number + 1,
+        .installed_unix_ns = clock_unix_ns(),
+    };
+    return RAND_bytes(keys->terms[set->n++], KEYRING_KEY_BYTES) == 1 ? 0 : -EIO;
+}
+
+/* What changes, in the store and then in force: a term more, the next reserve, another root key,
+ * another schedule. Called with `change`. */
+enum advance { ADVANCE_RESERVE, ADVANCE_TERM, ADVANCE_ROOT, ADVANCE_SCHEDULE };
+
+static void put_in_force(struct keyring *k, enum advance what, const struct keys *keys,
+                         const struct term_set *set)
+{
+    size_t last = set->n - 1;
+
+    k->reserved = set->reserved;
+    k->schedule = set->schedule;
+    memcpy(k->keys->root, keys->root, sizeof keys->root);
+    if (what != ADVANCE_TERM)
+        return;
+    memcpy(k->keys->terms[last], keys->terms[last], KEYRING_KEY_BYTES);
+    k->terms[last] = set->list[last];
+    k->n_terms = set->n;
+    k->used = 0;
+}
+
+static int advance(struct keyring *k, enum advance what, const struct keyring_schedule *schedule,
+                   const struct keyring_wrap *wrap)
+{
+    struct term_set set;
+    struct keys *keys = copy_keys(k, &set);
+    autofree struct term *list = set.list;
     int r = 0;
 
-    keys = copy_keys(k, &terms, &n, &reserved);
     if (keys == NULL)
         return -ESHUTDOWN;
-    reserved = grow ? RESERVE : reserved + RESERVE;
-    if (grow && n == TERMS_MAX)
-        r = -EOVERFLOW;
-    if (r == 0 && grow) {
-        terms[n] =
-            (struct term){.number = terms[n - 1].number + 1, .installed_unix_ns = clock_unix_ns()};
-        r = RAND_bytes(keys->terms[n++], KEYRING_KEY_BYTES) == 1 ? 0 : -EIO;
-    }
+    if (schedule != NULL)
+        set.schedule = *schedule;
+    if (what == ADVANCE_RESERVE || what == ADVANCE_TERM)
+        set.reserved = next_reserve(what == ADVANCE_TERM ? 0 : set.reserved, &set.schedule);
+    if (what == ADVANCE_TERM)
+        r = add_term(keys, &set);
+    if (what == ADVANCE_ROOT)
+        r = RAND_bytes(keys->root, sizeof keys->root) == 1 ? 0 : -EIO;
     if (r == 0)
-        r = keyring_rows_store(k, keys, terms, n, reserved, NULL);
+        r = keyring_rows_store(k, keys, &set, wrap);
     pthread_mutex_lock(&k->lock);
     if (r == 0 && k->keys == NULL)
         r = -ESHUTDOWN;
-    if (r == 0) {
-        k->reserved = reserved;
-        if (grow) {
-            memcpy(k->keys->terms[n - 1], keys->terms[n - 1], KEYRING_KEY_BYTES);
-            k->terms[n - 1] = terms[n - 1];
-            k->n_terms = n;
-            k->used = 0;
-        }
-    }
+    if (r == 0)
+        put_in_force(k, what, keys, &set);
     pthread_mutex_unlock(&k->lock);
     lockmem_free(keys, sizeof *keys);
     return r;
@@ -300,7 +374,31 @@ int keyring_rotate(struct keyring *k)
 {
     guard(&k->change);
 
-    return advance(k, true);
+    return advance(k, ADVANCE_TERM, NULL, NULL);
+}
+
+int keyring_rekey(struct keyring *k, const uint8_t unseal[KEYRING_KEY_BYTES],
+                  const struct keyring_form *form)
+{
+    struct keyring_wrap wrap = {unseal, *form, false};
+
+    guard(&k->change);
+    return advance(k, ADVANCE_ROOT, NULL, &wrap);
+}
+
+int keyring_get_schedule(struct keyring *k, struct keyring_schedule *ret)
+{
+    guard(&k->lock);
+
+    *ret = k->schedule;
+    return k->keys != NULL ? 0 : -ESHUTDOWN;
+}
+
+int keyring_set_schedule(struct keyring *k, const struct keyring_schedule *schedule)
+{
+    guard(&k->change);
+
+    return advance(k, ADVANCE_SCHEDULE, schedule, NULL);
 }
 
 static int reserve(struct keyring *k)
@@ -309,10 +407,10 @@ static int reserve(struct keyring *k)
 
     guard(&k->change);
     pthread_mutex_lock(&k->lock);
-    needed = k->keys != NULL && k->used >= k->reserved; /* another thread may have done it */
-    full = k->used + RESERVE >= TERM_LIMIT;
+    full = k->keys != NULL && is_due(k); /* unless another thread has done it */
+    needed = full || (k->keys != NULL && k->used >= k->reserved);
     pthread_mutex_unlock(&k->lock);
-    return needed ? advance(k, full) : 0;
+    return needed ? advance(k, full ? ADVANCE_TERM : ADVANCE_RESERVE, NULL, NULL) : 0;
 }
 
 int keyring_status(struct keyring *k, struct keyring_status *ret)

@@ -9,6 +9,10 @@
 #include <sodium.h>
 
 #define TERMS_MAX 1024
+#define KEYRING_SCHEDULE_DEFAULT                                                                   \
+    {                                                                                              \
+        true, KEYRING_OPERATIONS_MAX, 0                                                            \
+    }
 
 /* Lives in lockmem as a whole. */
 struct keys {
@@ -40,6 +44,7 @@ struct keyring {
     unsigned epoch;    /* counts seals: a cipher of an older epoch is freed, not kept */
     uint64_t used;     /* encryptions with the last term */
     uint64_t reserved; /* what its row says; used < reserved, else it is written first */
+    struct keyring_schedule schedule;
     uint8_t id[KEYRING_ID_BYTES];
 };
 
@@ -50,16 +55,34 @@ int aead_wrap(struct keyring *k, const uint8_t *key, struct slice aad, struct sl
 int aead_unwrap(struct keyring *k, const uint8_t *key, struct slice aad, struct slice wrapped,
                 uint8_t *ret);
 
-/* The two rows, as they stand in the store. */
-int keyring_rows_load_seal(struct keyring *k, struct buf *ret); /* -ENOENT */
-/* Writes the terms in k->keys, `used` raised to `reserved`; with_seal: the root key too. Durable.
- */
-int keyring_rows_store(struct keyring *k, const struct keys *keys, const struct term *terms,
-                       size_t n_terms, uint64_t reserved, const uint8_t *unseal_or_null);
-/* Fills keys (its root is set) and terms. */
-int keyring_rows_load_terms(struct keyring *k, struct keys *keys, struct term *terms, size_t *ret_n,
-                            uint64_t *ret_reserved);
-int keyring_rows_unwrap_root(struct keyring *k, struct slice seal, const uint8_t *unseal,
-                             uint8_t *ret_root, uint8_t *ret_id);
+/* The rows, as they stand in the store. */
+struct keyring_seal {
+    struct buf row, form_row; /* form_row: empty for FORM_KEY */
+    struct keyring_form form;
+};
+#define autoseal __attribute__((cleanup(keyring_seal_done))) struct keyring_seal
+void keyring_seal_done(struct keyring_seal *seal);
+int keyring_rows_load_seal(struct keyring *k, struct keyring_seal *ret); /* -ENOENT */
+
+/* How the root key is to be stored with the terms. */
+struct keyring_wrap {
+    const uint8_t *unseal;
+    struct keyring_form form;
+    bool first; /* there must be none yet: else -EEXIST */
+};
+/* The terms, without their keys, and what is stored with them. */
+struct term_set {
+    struct term *list; /* room for TERMS_MAX */
+    size_t n;
+    uint64_t reserved;
+    struct keyring_schedule schedule;
+};
+/* Writes the keys and the terms; wrap (or NULL): the root key too. One batch, durable. */
+int keyring_rows_store(struct keyring *k, const struct keys *keys, const struct term_set *set,
+                       const struct keyring_wrap *wrap);
+/* Fills keys (its root is set) and the set. */
+int keyring_rows_load_terms(struct keyring *k, struct keys *keys, struct term_set *set);
+int keyring_rows_unwrap_root(struct keyring *k, const struct keyring_seal *seal,
+                             const uint8_t *unseal, uint8_t *ret_root, uint8_t *ret_id);
 
 #endif

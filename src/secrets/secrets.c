@@ -5,40 +5,17 @@
 #include "config.h"
 #include "identity/tokens.h"
 #include "secrets/lockmem.h"
+#include "secrets/seal.h"
 #include "secrets/tree_name.h"
 #include "secrets/unseal.h"
 
 #include <errno.h>
 
-/* Called with the lock. */
-static int open_keyring(struct secrets *s, struct slice text, struct buf *why)
+/* The keyring is open: so is all that was closed with it. Called with the lock. */
+static int open_all(struct secrets *s, struct op *op)
 {
-    uint8_t key[KEYRING_KEY_BYTES];
-    int r;
+    int r = mounts_load(s->mounts, op);
 
-    if (text.len == 0)
-        return unseal_open(s->keyring, s->config->unseal, why);
-    r = unseal_parse(text, key, why);
-    if (r == 0)
-        r = keyring_unseal(s->keyring, key);
-    explicit_bzero(key, sizeof key);
-    if (r < 0 && why->len == 0)
-        buf_add_str(why, r == -EBADMSG ? "the key does not fit" : strerror(-r));
-    return r;
-}
-
-int secrets_unseal(struct secrets *s, struct op *op, struct slice text)
-{
-    autobuf why = {0};
-    int r;
-
-    guard(&s->lock);
-    r = open_keyring(s, text, &why); /* also while unsealed: does the key fit? */
-    if (r < 0)
-        return op_fail(op, -r, "%s", why.data);
-    if (!secrets_is_sealed(s))
-        return 0;
-    r = mounts_load(s->mounts, op);
     if (r < 0) {
         keyring_seal(s->keyring);
         return r;
@@ -50,6 +27,19 @@ int secrets_unseal(struct secrets *s, struct op *op, struct slice text)
     return 0;
 }
 
+int secrets_unseal(struct secrets *s, struct op *op, const uint8_t key[KEYRING_KEY_BYTES])
+{
+    int r;
+
+    guard(&s->lock);
+    if (!secrets_is_sealed(s))
+        return 0;
+    r = keyring_unseal(s->keyring, key);
+    if (r < 0)
+        return op_fail(op, -r, "%s", r == -EBADMSG ? "the key does not fit" : strerror(-r));
+    return open_all(s, op);
+}
+
 void secrets_seal(struct secrets *s)
 {
     guard(&s->lock);
@@ -58,6 +48,17 @@ void secrets_seal(struct secrets *s)
     mounts_forget(s->mounts);
     keyring_seal(s->keyring);
     log_line(LOG_INFO, NULL, "secrets.sealed", "by=request");
+}
+
+void secrets_explain(struct secrets *s)
+{
+    autobuf why = {0};
+
+    guard(&s->lock);
+    if (secrets_is_sealed(s) && unseal_open(s->keyring, s->config->unseal, &why) == -ENOKEY) {
+        free(s->sealed_why);
+        s->sealed_why = xstrdup(why.data);
+    }
 }
 
 bool secrets_is_sealed(const struct secrets *s)
@@ -120,14 +121,20 @@ static void end_cubbyhole(void *ctx, const char *token_id)
  * sealed, and every door says why. */
 static void unseal_at_start(struct secrets *s)
 {
+    autobuf why = {0};
     struct op op;
     int r;
 
     op_init(&op, DOOR_INTERNAL, identity_internal(s->identities));
-    r = secrets_unseal(s, &op, slice_of(NULL, 0));
+    r = unseal_open(s->keyring, s->config->unseal, &why);
+    if (r < 0)
+        op_fail(&op, -r, "%s", why.len > 0 ? why.data : strerror(-r));
+    else
+        r = open_all(s, &op);
     if (r < 0) {
         s->sealed_why = xstrdup(op_why(&op, r));
-        log_event(LOG_ERROR, &op, "secrets.stay_sealed", "why=%s", s->sealed_why);
+        log_event(r == -ENOKEY ? LOG_WARN : LOG_ERROR, &op, "secrets.stay_sealed", "why=%s",
+                  s->sealed_why);
     }
     op_done(&op);
 }
@@ -141,6 +148,7 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     s->store = env->store;
     s->identities = env->identities;
     pthread_mutex_init(&s->lock, NULL);
+    s->seal = seal_new();
     s->keyring = keyring_new(s->store);
     s->mounts = mounts_new(s->store, s->keyring, s->config->limits.secret_value_bytes);
     unseal_at_start(s);
@@ -156,6 +164,7 @@ static void secrets_close(void *self)
     tokens_on_end(s->identities, NULL, NULL);
     mounts_free(s->mounts);
     keyring_free(s->keyring);
+    seal_free(s->seal);
     pthread_mutex_destroy(&s->lock);
     free(s->sealed_why);
     free(s);

@@ -14,15 +14,18 @@ struct secrets {
     struct identities *identities;
     struct keyring *keyring;
     struct mounts *mounts;
+    struct seal *seal;
     pthread_mutex_t lock; /* guards: sealed_why; one seal or unseal at a time */
     bool open;            /* atomic: unsealed, and the mounts are known */
     char *sealed_why;     /* why it did not unseal at start; NULL */
 };
 
-/* Opens with the configured method, or with a key given by a person (text, may be empty). 0;
- * -EINVAL it is no key; -EBADMSG it does not fit. The reason is in the op. */
-int secrets_unseal(struct secrets *s, struct op *op, struct slice text);
+/* Opens with the unseal key. 0, also if it is open; -EBADMSG it does not fit. The reason is in the
+ * op. */
+int secrets_unseal(struct secrets *s, struct op *op, const uint8_t key[KEYRING_KEY_BYTES]);
 void secrets_seal(struct secrets *s);
+/* Finds out anew why it is sealed, for who asks. */
+void secrets_explain(struct secrets *s);
 bool secrets_is_sealed(const struct secrets *s);
 /* -ESHUTDOWN with the reason in the op while sealed. */
 int secrets_check(struct secrets *s, struct op *op);

@@ -4,11 +4,11 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/scope.h"
-#include "op/op.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/rand.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -18,6 +18,10 @@
 #define SUM_LEN  8
 #define LINE_LEN (sizeof PREFIX - 1 + HEX_LEN + 1 + SUM_LEN)
 #define FILE_MAX 4096
+
+/* libsodium's "interactive": an unseal is rare, but anybody may ask for one. */
+#define PASSES     2u
+#define MEMORY_KIB 65536u
 
 static void checksum(const uint8_t *key, char ret[SUM_LEN + 1])
 {
@@ -100,23 +104,21 @@ static int read_key(const char *path, uint8_t *ret, struct buf *why)
 }
 
 /* Durable before the keyring is: a keyring whose key was lost in a power cut is lost as well. */
-static int make_key(const char *path, uint8_t *ret, struct buf *why)
+static int write_key(const char *path, const uint8_t *key, struct buf *why)
 {
     char line[LINE_LEN + 2];
     char hex[HEX_LEN + 1], sum[SUM_LEN + 1];
     autoclose int fd = -1;
     int r = 0;
 
-    if (RAND_bytes(ret, KEYRING_KEY_BYTES) != 1)
-        return -EIO;
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
         r = -errno;
         buf_printf(why, "unseal key '%s' cannot be made: %s", path, strerror(-r));
         return r;
     }
-    hex_encode(slice_of(ret, KEYRING_KEY_BYTES), hex);
-    checksum(ret, sum);
+    hex_encode(slice_of(key, KEYRING_KEY_BYTES), hex);
+    checksum(key, sum);
     snprintf(line, sizeof line, PREFIX "%s %s\n", hex, sum);
     r = file_write_all(fd, slice_of(line, LINE_LEN + 1));
     explicit_bzero(line, sizeof line);
@@ -141,22 +143,93 @@ static void warn_if_open(const char *path)
                  st.st_mode & 0777);
 }
 
+static char *next_path(const char *path)
+{
+    char *ret;
+
+    if (asprintf(&ret, "%s.new", path) < 0)
+        abort();
+    return ret;
+}
+
+/* After a crash between the two steps of a new key: whichever fits is the one. */
+static int use_next_key(struct keyring *k, const char *path, uint8_t *key, struct buf *why)
+{
+    autofree char *next = next_path(path);
+    int r = read_key(next, key, why);
+
+    if (r == 0)
+        r = keyring_unseal(k, key);
+    if (r == 0 && (rename(next, path) < 0 || file_sync_folder(path) < 0))
+        log_line(LOG_WARN, NULL, "secrets.keyfile_rename", "path=%s error=%s", path,
+                 strerror(errno));
+    return r;
+}
+
+static int make_keyring(struct keyring *k, const char *path, uint8_t *key, struct buf *why)
+{
+    int r;
+
+    if (access(path, F_OK) == 0)
+        r = read_key(path, key, why);
+    else
+        r = RAND_bytes(key, KEYRING_KEY_BYTES) == 1 ? write_key(path, key, why) : -EIO;
+    return r == 0 ? keyring_init(k, key, NULL) : r;
+}
+
+static int unseal_keyring(struct keyring *k, const char *path, uint8_t *key, struct buf *why)
+{
+    autofree char *next = next_path(path);
+    autobuf unused = {0};
+    int r = read_key(path, key, why);
+
+    if (r == 0)
+        r = keyring_unseal(k, key);
+    if (r == 0)
+        unlink(next); /* of a change that did not happen */
+    else if (access(next, F_OK) == 0 && use_next_key(k, path, key, &unused) == 0)
+        r = 0;
+    return r;
+}
+
+/* What is to be done, if it is no key that opens it. */
+static int check_form(struct keyring *k, struct buf *why)
+{
+    struct keyring_form form = {0};
+    int r = keyring_get_form(k, &form);
+
+    if (r < 0 || form.threshold == 1) {
+        if (r == 0 && form.kind == FORM_PASSPHRASE) {
+            buf_add_str(why, "a passphrase opens this store; configure 'unseal: passphrase'");
+            return -EINVAL;
+        }
+        return r;
+    }
+    buf_printf(why, "%u of %u shares open this store; configure 'unseal: shamir'", form.threshold,
+               form.shares);
+    return -EINVAL;
+}
+
 static int use_key(struct keyring *k, const char *path, bool may_make, struct buf *why)
 {
     uint8_t key[KEYRING_KEY_BYTES];
     int exists = keyring_exists(k);
-    int r;
+    int r = 0;
 
     if (exists < 0) {
         buf_add_str(why, "the keyring cannot be read from the store");
         return exists;
     }
-    if (exists == 0 && may_make && access(path, F_OK) < 0)
-        r = make_key(path, key, why);
-    else
+    if (exists)
+        r = check_form(k, why);
+    if (r == 0 && !exists && may_make)
+        r = make_keyring(k, path, key, why);
+    else if (r == 0 && !exists)
         r = read_key(path, key, why);
-    if (r == 0)
-        r = exists ? keyring_unseal(k, key) : keyring_init(k, key);
+    else if (r == 0)
+        r = unseal_keyring(k, path, key, why);
+    if (r == 0 && !exists && !may_make)
+        r = keyring_init(k, key, NULL);
     explicit_bzero(key, sizeof key);
     if (r == -EBADMSG)
         buf_printf(why, "unseal key '%s' is not the one of this store", path);
@@ -167,6 +240,79 @@ static int use_key(struct keyring *k, const char *path, bool may_make, struct bu
     return r;
 }
 
+bool unseal_by_people(const char *method)
+{
+    return strcmp(method, "shamir") == 0 || strcmp(method, "passphrase") == 0;
+}
+
+static int wait_for_people(struct keyring *k, const char *method, struct buf *why)
+{
+    struct keyring_form form;
+    int r = keyring_get_form(k, &form);
+
+    if (r == -ENOENT)
+        buf_printf(why, "they are not initialized yet: %s",
+                   strcmp(method, "shamir") == 0 ? "'bao operator init' makes the shares"
+                                                 : "'infrafs unseal' sets the passphrase");
+    else if (r < 0)
+        buf_add_str(why, "the keyring cannot be read from the store");
+    else if (form.kind == FORM_PASSPHRASE)
+        buf_add_str(why, "a passphrase opens them: 'infrafs unseal'");
+    else
+        buf_printf(why, "%u of %u shares open them: 'bao operator unseal'", form.threshold,
+                   form.shares);
+    return r < 0 && r != -ENOENT ? r : -ENOKEY;
+}
+
+void unseal_passphrase_form(struct keyring_form *ret)
+{
+    *ret = (struct keyring_form){
+        .kind = FORM_PASSPHRASE,
+        .shares = 1,
+        .threshold = 1,
+        .passes = PASSES,
+        .memory_kib = MEMORY_KIB,
+    };
+    randombytes_buf(ret->salt, sizeof ret->salt);
+}
+
+int unseal_passphrase_key(const struct keyring_form *form, struct slice passphrase,
+                          uint8_t ret[KEYRING_KEY_BYTES])
+{
+    _Static_assert(sizeof form->salt == crypto_pwhash_SALTBYTES, "Argon2id's salt");
+    if (form->passes < 1 || form->passes > 64 || form->memory_kib > 1024 * 1024)
+        return -EINVAL;
+    return crypto_pwhash(ret, KEYRING_KEY_BYTES, passphrase.data, passphrase.len, form->salt,
+                         form->passes, (size_t)form->memory_kib * 1024,
+                         crypto_pwhash_ALG_ARGON2ID13) == 0
+               ? 0
+               : -ENOMEM;
+}
+
+int unseal_keyfile_stage(struct op *op, const char *path, const uint8_t key[KEYRING_KEY_BYTES])
+{
+    autofree char *next = next_path(path);
+    autobuf why = {0};
+    int r;
+
+    if (unlink(next) < 0 && errno != ENOENT)
+        return op_fail(op, errno, "'%s': %s", next, strerror(errno));
+    r = write_key(next, key, &why);
+    return r < 0 ? op_fail(op, -r, "%s", why.data) : 0;
+}
+
+int unseal_keyfile_settle(struct op *op, const char *path, bool keep)
+{
+    autofree char *next = next_path(path);
+
+    if (!keep)
+        return unlink(next) < 0 ? -errno : 0;
+    if (rename(next, path) < 0)
+        return op_fail(op, errno, "'%s' could not be renamed to '%s': %s", next, path,
+                       strerror(errno));
+    return file_sync_folder(path);
+}
+
 int unseal_open(struct keyring *k, const char *method, struct buf *why)
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
@@ -174,8 +320,11 @@ int unseal_open(struct keyring *k, const char *method, struct buf *why)
 
     if (strncmp(method, "keyfile:", 8) == 0)
         return use_key(k, method + 8, true, why);
+    if (unseal_by_people(method))
+        return wait_for_people(k, method, why);
     if (strncmp(method, "credential:", 11) != 0) {
-        buf_printf(why, "unseal: '%s' is neither keyfile:PATH nor credential:NAME", method);
+        buf_printf(why, "unseal: '%s' is none of keyfile:PATH, credential:NAME, shamir, passphrase",
+                   method);
         return -EINVAL;
     }
     if (folder == NULL || strchr(method + 11, '/') != NULL) {

@@ -66,6 +66,9 @@ int kv2_fate(struct kv_request *q);     /* delete/, undelete/, destroy/ */
 int kv_answer_list(struct kv_request *q, bool detailed);
 void json_version_metadata(struct json *j, const struct kv_version *v, struct slice custom);
 
+/* The cluster's id, a UUID. */
+void vault_cluster_id(struct secrets *s, char ret[37]);
+
 /* Handlers of fixed routes, by file. */
 int sys_health(struct web_request *req, struct web_response *resp);
 int sys_seal_status(struct web_request *req, struct web_response *resp);
@@ -75,6 +78,13 @@ int sys_seal(struct web_request *req, struct web_response *resp);
 int sys_unseal(struct web_request *req, struct web_response *resp);
 int sys_key_status(struct web_request *req, struct web_response *resp);
 int sys_rotate(struct web_request *req, struct web_response *resp);
+int sys_rotate_config(struct web_request *req, struct web_response *resp);
+int sys_rekey_init(struct web_request *req, struct web_response *resp);
+int sys_rekey_update(struct web_request *req, struct web_response *resp);
+int sys_rekey_verify(struct web_request *req, struct web_response *resp);
+int sys_root_attempt(struct web_request *req, struct web_response *resp);
+int sys_root_cancel(struct web_request *req, struct web_response *resp);
+int sys_root_update(struct web_request *req, struct web_response *resp);
 int sys_capabilities(struct web_request *req, struct web_response *resp);
 int sys_ui_mounts(struct web_request *req, struct web_response *resp);
 int sys_ui_mount(struct web_request *req, struct web_response *resp);

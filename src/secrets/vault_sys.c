@@ -1,4 +1,4 @@
-/* vault_sys.c: sys/: health, seal, keys, and what a token may do. */
+/* vault_sys.c: sys/: health, and what a token may do. */
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/scope.h"
@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-static void cluster_id(struct secrets *s, char ret[37])
+void vault_cluster_id(struct secrets *s, char ret[37])
 {
     uint8_t id[KEYRING_ID_BYTES];
     char hex[2 * KEYRING_ID_BYTES + 1];
@@ -44,7 +44,7 @@ int sys_health(struct web_request *req, struct web_response *resp)
     else
         status =
             sealed ? health_status(req, "sealedcode", 503) : health_status(req, "activecode", 200);
-    cluster_id(s, id);
+    vault_cluster_id(s, id);
     vault_plain_begin(&a, req);
     json_kbool(&a.json, "initialized", initialized);
     json_kbool(&a.json, "sealed", sealed);
@@ -57,57 +57,6 @@ int sys_health(struct web_request *req, struct web_response *resp)
     json_kstr(&a.json, "cluster_name", "infrafs");
     json_kstr(&a.json, "cluster_id", id);
     vault_plain_end(&a, resp, status);
-    return 0;
-}
-
-int sys_seal_status(struct web_request *req, struct web_response *resp)
-{
-    struct secrets *s = req->self;
-    bool sealed = secrets_is_sealed(s);
-    int initialized = keyring_exists(s->keyring);
-    struct vault_answer a;
-    char id[37];
-
-    if (initialized < 0)
-        return initialized;
-    cluster_id(s, id);
-    vault_plain_begin(&a, req);
-    json_kstr(&a.json, "type",
-              "shamir"); /* one share: whoever unseals by hand gives the whole key */
-    json_kbool(&a.json, "initialized", initialized);
-    json_kbool(&a.json, "sealed", sealed);
-    json_ku64(&a.json, "t", 1);
-    json_ku64(&a.json, "n", 1);
-    json_ku64(&a.json, "progress", 0);
-    json_kstr(&a.json, "nonce", "");
-    json_kstr(&a.json, "version", VAULT_VERSION);
-    json_kstr(&a.json, "build_date", "2026-01-01T00:00:00Z");
-    json_kbool(&a.json, "migration", false);
-    if (!sealed) {
-        json_kstr(&a.json, "cluster_name", "infrafs");
-        json_kstr(&a.json, "cluster_id", id);
-    }
-    json_kbool(&a.json, "recovery_seal", false);
-    json_kstr(&a.json, "storage_type", "rocksdb");
-    vault_plain_end(&a, resp, 200);
-    return 0;
-}
-
-int sys_init(struct web_request *req, struct web_response *resp)
-{
-    struct secrets *s = req->self;
-    int initialized = keyring_exists(s->keyring);
-    struct vault_answer a;
-
-    if (initialized < 0)
-        return initialized;
-    if (strcmp(req->method, "GET") != 0 && strcmp(req->method, "HEAD") != 0)
-        return op_fail(req->op, EINVAL, "%s",
-                       initialized ? "Vault is already initialized"
-                                   : "the daemon initializes itself at its start, see its log");
-    vault_plain_begin(&a, req);
-    json_kbool(&a.json, "initialized", initialized);
-    vault_plain_end(&a, resp, 200);
     return 0;
 }
 
@@ -128,85 +77,6 @@ int sys_leader(struct web_request *req, struct web_response *resp)
     json_ku64(&a.json, "performance_standby_last_remote_wal", 0);
     vault_plain_end(&a, resp, 200);
     return 0;
-}
-
-int sys_seal(struct web_request *req, struct web_response *resp)
-{
-    int r = vault_begin(req);
-
-    if (r == 0)
-        r = identity_check(req->op, POLICY_UPDATE | POLICY_SUDO, "sys/seal");
-    if (r < 0)
-        return r;
-    secrets_seal(req->self);
-    vault_answer_empty(resp);
-    return 0;
-}
-
-int sys_unseal(struct web_request *req, struct web_response *resp)
-{
-    struct object body;
-    const char *key = NULL;
-    bool reset = false;
-    int r;
-
-    req->op->wiped = true;
-    r = vault_body(req, &body);
-    if (r == 0)
-        r = vault_string(req->op, &body, "key", &key);
-    if (r < 0)
-        return r;
-    value_boolean(object_value(&body, "reset"), &reset);
-    if (key == NULL && !reset)
-        return op_fail(req->op, EINVAL,
-                       "'key' must be specified in request body as JSON, or 'reset' set to true");
-    if (key != NULL)
-        r = secrets_unseal(req->self, req->op, slice_str(key));
-    if (r == -EBADMSG || r == -EINVAL) {
-        op_forgive(req->op);
-        return op_fail(req->op, EINVAL, "Unseal failed, invalid key");
-    }
-    return r < 0 ? r : sys_seal_status(req, resp);
-}
-
-int sys_key_status(struct web_request *req, struct web_response *resp)
-{
-    struct secrets *s = req->self;
-    struct keyring_status status;
-    struct vault_answer a;
-    int r = vault_begin(req);
-
-    if (r == 0)
-        r = identity_check(req->op, POLICY_READ, "sys/key-status");
-    if (r == 0)
-        r = keyring_status(s->keyring, &status);
-    if (r < 0)
-        return r;
-    vault_answer_begin(&a, req);
-    json_object(&a.json);
-    json_ku64(&a.json, "term", status.term);
-    json_ktime(&a.json, "install_time", status.installed_unix_ns);
-    json_ku64(&a.json, "encryptions", status.encryptions);
-    json_object_end(&a.json);
-    json_ku64(&a.json, "term", status.term);
-    json_ktime(&a.json, "install_time", status.installed_unix_ns);
-    json_ku64(&a.json, "encryptions", status.encryptions);
-    vault_answer_end(&a, resp, 200);
-    return 0;
-}
-
-int sys_rotate(struct web_request *req, struct web_response *resp)
-{
-    struct secrets *s = req->self;
-    int r = vault_begin(req);
-
-    if (r == 0)
-        r = identity_check(req->op, POLICY_UPDATE | POLICY_SUDO, "sys/rotate");
-    if (r == 0)
-        r = keyring_rotate(s->keyring);
-    if (r == 0)
-        vault_answer_empty(resp);
-    return r;
 }
 
 static void json_rights(struct json *j, unsigned rights, bool is_root)

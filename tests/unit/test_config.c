@@ -139,8 +139,8 @@ static void test_refusals(void **state)
          "line 1, column 32: tls needs both 'certificate' and 'key'"},
         {"listen: [{areas: [all]}]",
          "line 1, column 10: 'address' is missing, such as \"127.0.0.1:8080\""},
-        {"unseal: shamir", "line 1, column 9: unseal is 'keyfile:FILE' or 'credential:NAME', not "
-                           "'shamir'"},
+        {"unseal: pgp", "line 1, column 9: unseal is 'keyfile:FILE', 'credential:NAME', 'shamir' or "
+                        "'passphrase', not 'pgp'"},
         {"identities: [{uid: 1}]", "line 1, column 14: an identity needs either 'user' or 'policies'"},
         {"identities: [{user: a}]", "line 1, column 14: an identity names either 'uid' or 'group'"},
         {"identities: [{uid: no-such-user-x, user: a}]",

@@ -89,8 +89,8 @@ static void round_trip_and_uniqueness(void **state)
     struct buf a, b;
     char text[256];
 
-    assert_int_equal(keyring_init(w->keyring, unseal_key), 0);
-    assert_int_equal(keyring_init(w->keyring, unseal_key), -EEXIST);
+    assert_int_equal(keyring_init(w->keyring, unseal_key, NULL), 0);
+    assert_int_equal(keyring_init(w->keyring, unseal_key, NULL), -EEXIST);
     a = encrypted(w, "k", "attack at dawn");
     b = encrypted(w, "k", "attack at dawn");
     assert_int_equal(a.len, strlen("attack at dawn") + KEYRING_OVERHEAD_BYTES);
@@ -111,7 +111,7 @@ static void any_flipped_bit_is_seen(void **state)
     struct buf a;
     char text[256];
 
-    assert_int_equal(keyring_init(w->keyring, unseal_key), 0);
+    assert_int_equal(keyring_init(w->keyring, unseal_key, NULL), 0);
     a = encrypted(w, "k", "value");
     for (size_t i = 0; i < a.len; i++) {
         a.data[i] ^= 1;
@@ -131,7 +131,7 @@ static void records_cannot_move(void **state)
     struct buf a;
     char text[256];
 
-    assert_int_equal(keyring_init(w->keyring, unseal_key), 0);
+    assert_int_equal(keyring_init(w->keyring, unseal_key, NULL), 0);
     a = encrypted(w, "ab", "value");
     assert_int_equal(decrypts(w, "ac", &a, text), -EIO);
     assert_int_equal(keyring_decrypt(w->keyring, SLICE("pa"), SLICE("b"), buf_slice(&a), text),
@@ -148,7 +148,7 @@ static void rotation_keeps_old_readable(void **state)
     struct buf records[4];
     char text[256];
 
-    assert_int_equal(keyring_init(w->keyring, unseal_key), 0);
+    assert_int_equal(keyring_init(w->keyring, unseal_key, NULL), 0);
     for (unsigned i = 0; i < 4; i++) {
         records[i] = encrypted(w, "k", "value");
         assert_int_equal(keyring_rotate(w->keyring), 0);
@@ -172,7 +172,7 @@ static void wrong_key_stays_sealed(void **state)
     uint8_t wrong[KEYRING_KEY_BYTES] = {9};
     uint8_t blind[2][KEYRING_BLIND_BYTES];
 
-    assert_int_equal(keyring_init(w->keyring, unseal_key), 0);
+    assert_int_equal(keyring_init(w->keyring, unseal_key, NULL), 0);
     assert_int_equal(keyring_blind(w->keyring, part, 1, SLICE("name"), blind[0]), 0);
     keyring_seal(w->keyring);
     assert_int_equal(keyring_unseal(w->keyring, wrong), -EBADMSG);
@@ -193,10 +193,10 @@ static void faults_leave_the_old_keyring(void **state)
     char text[256];
 
     store_fault(w->store, 0, EIO);
-    assert_true(keyring_init(w->keyring, unseal_key) < 0);
+    assert_true(keyring_init(w->keyring, unseal_key, NULL) < 0);
     store_fault(w->store, 0, 0);
     assert_int_equal(keyring_exists(w->keyring), 0);
-    assert_int_equal(keyring_init(w->keyring, unseal_key), 0);
+    assert_int_equal(keyring_init(w->keyring, unseal_key, NULL), 0);
     a = encrypted(w, "k", "value");
     store_fault(w->store, 0, ENOSPC);
     assert_true(keyring_rotate(w->keyring) < 0);

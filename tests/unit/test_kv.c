@@ -31,7 +31,7 @@ static int setup(void **state)
 
     assert_int_equal(store_open("mem:", NULL, &w->store, &why), 0);
     w->keyring = keyring_new(w->store);
-    assert_int_equal(keyring_init(w->keyring, unseal_key), 0);
+    assert_int_equal(keyring_init(w->keyring, unseal_key, NULL), 0);
     w->kv = kv_new(w->store, w->keyring, mount_id, &config, 1 << 20);
     op_init(&w->op, DOOR_INTERNAL, NULL);
     *state = w;
