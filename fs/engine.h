@@ -33,6 +33,7 @@ struct folder; /* an open folder: folder.c */
 struct notifier;
 struct scratch;
 struct workers;
+struct waiting;
 
 #define FS_TIMEOUT_S   3600.0 /* of what is invalidated exactly */
 #define FS_REPLY_MAX   (1u << 20)
@@ -105,6 +106,7 @@ struct handle {
     bool touched;               /* its times were set: `touch` of a new file */
     uint64_t staged_bytes;
     struct later later;
+    struct wait *wait;          /* of a stream; see wait.c */
 };
 
 struct fs {
@@ -123,6 +125,7 @@ struct fs {
     _Atomic uint64_t changes; /* publications so far; see notify.c */
     struct notifier *notifier;
     struct workers *workers;
+    struct waiting *waiting;
     struct errors *errors;
     bool mounted;
 };
@@ -213,6 +216,15 @@ int workers_start(struct fs *fs);
 void workers_stop(struct fs *fs); /* the session has ended, or will not */
 void *worker_buffer(size_t n);    /* the thread's own, up to FS_REPLY_MAX; NULL: no memory */
 
+/* wait.c: readers of streams (`@watch`), which wait without a thread. */
+int waiting_start(struct fs *fs);
+void waiting_stop(struct fs *fs); /* answers all who wait, and who will */
+void waiting_free(struct fs *fs); /* when no handle is left */
+bool wait_is_stream(const struct handle *h);
+void wait_open(struct fs *fs, struct handle *h);   /* of a stream, once */
+void wait_close(struct handle *h);                 /* its file is closed */
+void wait_read(struct call *c, struct handle *h, size_t size, bool nonblock); /* replies, now or later */
+
 /* The handlers, by file; bound together in session.c. */
 void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n);
@@ -231,6 +243,8 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
 void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+             struct fuse_pollhandle *poll);
 void fs_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
                         struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
                         struct fuse_file_info *fi_out, size_t len, int flags);

@@ -33,6 +33,7 @@ static void caching_of(struct fuse_file_info *fi, struct handle *h)
     fi->keep_cache = cached;
     fi->direct_io = !cached;
     fi->noflush = !h->writer;
+    fi->nonseekable = wait_is_stream(h);
     fi->fh = (uint64_t)(uintptr_t)h;
     atomic_store(&h->refs, 1); /* it is complete: other threads may have it with the reply */
     HANDED_TO_KERNEL(h);
@@ -131,6 +132,8 @@ static int open_file(struct call *c, struct inode *inode, struct fuse_file_info 
     h->append = (fi->flags & O_APPEND) != 0;
     if ((flags & NODE_WRITE) != 0)
         become_writer(c->fs, h, flags, false);
+    if (wait_is_stream(h))
+        wait_open(c->fs, h);
     *ret = h;
     return 0;
 }
@@ -368,6 +371,8 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
     if (call_begin(&c, req) == 0) {
         if (check_reader(&c, h) < 0)
             fuse_reply_err(req, EACCES);
+        else if (wait_is_stream(h))
+            wait_read(&c, h, size, (fi->flags & O_NONBLOCK) != 0);
         else if (!reply_lent(&c, h, (uint64_t)off, size))
             reply_read(&c, h, (uint64_t)off, size);
         call_end(&c);

@@ -48,6 +48,7 @@ void handle_unref(struct fs *fs, struct handle *h)
     pthread_mutex_unlock(&fs->lock);
     if (h->file != NULL)
         h->file->ops->close(h->file);
+    wait_close(h);
     scratch_unref(h->scratch);
     identity_unref(h->who);
     pthread_mutex_destroy(&h->lock);

@@ -53,6 +53,7 @@ static const struct fuse_lowlevel_ops operations = {
     .flush = fs_flush,
     .fsync = fs_fsync,
     .release = fs_release,
+    .poll = fs_poll,
     .copy_file_range = fs_copy_file_range,
     .fallocate = fs_fallocate,
     .opendir = fs_opendir,
@@ -244,6 +245,8 @@ int fs_start(const struct fs_options *options, struct fs **ret, struct buf *why)
     if (r == 0)
         r = notifier_start(fs);
     if (r == 0)
+        r = waiting_start(fs);
+    if (r == 0)
         r = workers_start(fs);
     if (r == 0)
         r = wait_for_mount(fs, why);
@@ -282,6 +285,7 @@ void fs_stop(struct fs *fs)
     if (fs == NULL)
         return;
     notifier_quiet(fs);
+    waiting_stop(fs);
     unmount(fs);
     workers_stop(fs);
     notifier_stop(fs);
@@ -292,6 +296,7 @@ void fs_stop(struct fs *fs)
         fuse_session_unmount(fs->session);
         fuse_session_destroy(fs->session);
     }
+    waiting_free(fs);
     errors_free(fs->errors);
     pthread_mutex_destroy(&fs->lock);
     free((char *)(uintptr_t)fs->options.mount);

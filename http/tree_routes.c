@@ -86,6 +86,11 @@ static int get_file(struct web_request *req, struct web_response *resp, const ch
         r = op_fail(req->op, EIO, "the audit log cannot be written");
     if (r < 0)
         return r;
+    if (resp->file->ops->on_ready != NULL) {
+        resp->file->ops->close(resp->file);
+        resp->file = NULL;
+        return op_fail(req->op, ENOTSUP, "'%s' is a stream; read it in the mount", path);
+    }
     if (st->flags & NODE_SECRET)
         req->op->wiped = true;
     resp->body = WEB_FILE;

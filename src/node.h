@@ -53,7 +53,8 @@ struct node_file {
 };
 
 struct node_file_ops {
-    /* Short only at the end. */
+    /* Short only at the end. A stream (with on_ready) gives what there is whatever the offset,
+     * -EAGAIN while there is nothing; it is asked for a byte count of 0 to know which. */
     ssize_t (*read)(struct op *op, struct node_file *f, uint64_t offset, void *buf, size_t n);
     /* Optional: the same as iovecs into a mapping; -ENOTSUP falls back to read. */
     int (*lend)(struct op *op, struct node_file *f, uint64_t offset, size_t n,
@@ -65,6 +66,9 @@ struct node_file_ops {
      * Unchanged content changes nothing. May be followed by more writes. On failure nothing is
      * published, and the staged content is dropped. */
     int (*commit)(struct op *op, struct node_file *f);
+    /* Optional, of a stream: `wake` is called whenever a read that was -EAGAIN may have something,
+     * from any thread; it does not block. Not called after close has returned. */
+    void (*on_ready)(struct node_file *f, void (*wake)(void *ctx), void *ctx);
     /* Frees the handle; what was not committed is dropped. Cannot fail. */
     void (*close)(struct node_file *f);
 };

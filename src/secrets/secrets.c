@@ -47,6 +47,7 @@ void secrets_seal(struct secrets *s)
     __atomic_store_n(&s->open, false, __ATOMIC_RELEASE);
     mounts_forget(s->mounts);
     keyring_seal(s->keyring);
+    watches_wake(s->watches);
     log_line(LOG_INFO, NULL, "secrets.sealed", "by=request");
 }
 
@@ -149,6 +150,7 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     s->identities = env->identities;
     pthread_mutex_init(&s->lock, NULL);
     s->seal = seal_new();
+    s->watches = watches_new(env->feed);
     s->keyring = keyring_new(s->store);
     s->mounts = mounts_new(s->store, s->keyring, s->config->limits.secret_value_bytes);
     unseal_at_start(s);
@@ -162,6 +164,7 @@ static void secrets_close(void *self)
     struct secrets *s = self;
 
     tokens_on_end(s->identities, NULL, NULL);
+    watches_free(s->watches);
     mounts_free(s->mounts);
     keyring_free(s->keyring);
     seal_free(s->seal);

@@ -15,6 +15,7 @@ struct secrets {
     struct keyring *keyring;
     struct mounts *mounts;
     struct seal *seal;
+    struct watches *watches;
     pthread_mutex_t lock; /* guards: sealed_why; one seal or unseal at a time */
     bool open;            /* atomic: unsealed, and the mounts are known */
     char *sealed_why;     /* why it did not unseal at start; NULL */
@@ -29,6 +30,11 @@ void secrets_explain(struct secrets *s);
 bool secrets_is_sealed(const struct secrets *s);
 /* -ESHUTDOWN with the reason in the op while sealed. */
 int secrets_check(struct secrets *s, struct op *op);
+
+/* tree_watch.c: who reads @watch. Hears of changes from the feed (may be NULL: from nobody). */
+struct watches *watches_new(struct feed *feed);
+void watches_free(struct watches *w); /* no watch is open any more */
+void watches_wake(struct watches *w); /* all look again: at a seal */
 
 /* The mount behind the tree. Returns a reference. NULL: it is not there. */
 struct mount *secrets_tree_mount(struct secrets *s);

@@ -65,6 +65,11 @@ static int stat_place(struct op *op, struct place *p, struct node_stat *ret)
                     p->kind == PLACE_VERSION ? p->version.created_ns : p->secret.updated_ns, false,
                     ret);
         return 0;
+    case PLACE_WATCH:
+        stat_bytes(op, 0, 0, ret);
+        ret->flags |= NODE_COMPUTED | NODE_VOLATILE;
+        ret->mode = 0400;
+        return 0;
     case PLACE_FIELD:
     case PLACE_OLD_FIELD:
         stat_bytes(op, value_bytes(op, &p->content, p->member).len, p->version.created_ns, ret);
@@ -236,6 +241,9 @@ static int tree_do_open(struct op *op, void *self, const char *path, unsigned fl
         r = -ENOENT;
     else if (p.kind == PLACE_ABSENT || p.kind == PLACE_FIELD || p.kind == PLACE_OLD_FIELD)
         r = field_open(op, &p, flags, ret);
+    else if (p.kind == PLACE_WATCH)
+        r = (flags & NODE_WRITE) == 0 ? watch_open(op, &p, ret)
+                                      : op_fail(op, EROFS, "'%s' is computed, not stored", path);
     else
         r = alias_open(op, &p, flags, ret);
     place_done(&p);

@@ -8,6 +8,8 @@
 int field_open(struct op *op, struct place *p, unsigned flags, struct node_file **ret);
 /* @env, @json, @yaml, @meta. */
 int alias_open(struct op *op, struct place *p, unsigned flags, struct node_file **ret);
+/* @watch: a stream of lines, "VERSION live|deleted TIME", one after each change of the secret. */
+int watch_open(struct op *op, struct place *p, struct node_file **ret);
 /* What an alias reads as, in the op. */
 int alias_render(struct op *op, struct place *p, struct slice *ret);
 /* What was written to @json, @env or @yaml, as the content of the secret: its current one, if any,

@@ -132,6 +132,7 @@ static int find_special(struct op *op, struct place *p, const char *name)
                  {"@json", PLACE_JSON},
                  {"@yaml", PLACE_YAML},
                  {"@meta", PLACE_META},
+                 {"@watch", PLACE_WATCH},
                  {"@versions", PLACE_VERSIONS}};
     int r;
 
@@ -144,6 +145,8 @@ static int find_special(struct op *op, struct place *p, const char *name)
         if (strcmp(name, names[i].name) != 0)
             continue;
         p->kind = names[i].kind;
+        if (p->kind == PLACE_WATCH) /* also of a secret that is yet to come */
+            return 0;
         if (p->kind == PLACE_META || p->kind == PLACE_VERSIONS)
             return kv_find(op, p->mount->kv, p->path, &p->secret);
         r = place_load(op, p);

@@ -15,6 +15,7 @@ enum place_kind {
     PLACE_JSON,
     PLACE_YAML,
     PLACE_META,
+    PLACE_WATCH,     /* @watch: a line at each change */
     PLACE_VERSIONS,  /* @versions */
     PLACE_VERSION,   /* @versions/3 */
     PLACE_OLD_FIELD, /* @versions/3/key */

@@ -5,6 +5,7 @@
 #include "base/scope.h"
 #include "config.h"
 #include "domain.h"
+#include "feed.h"
 #include "identity/identity.h"
 #include "secrets/secrets.h"
 #include "web_test.h"
@@ -19,6 +20,7 @@ struct world {
     struct config *config;
     struct store *store;
     struct identities *identities;
+    struct feed *feed;
     struct secrets *s;
     struct identity sudo;            /* makes tokens, with sudo */
     struct identity root, team, app; /* everything; secret/; only what is below secret/…/app */
@@ -40,7 +42,12 @@ static inline struct policy_set *world_policy(const char *text)
 
 static inline void world_open_domain(struct world *w)
 {
-    struct domain_env env = {.config = w->config, .store = w->store, .identities = w->identities};
+    struct domain_env env = {
+        .config = w->config,
+        .store = w->store,
+        .identities = w->identities,
+        .feed = w->feed,
+    };
     autobuf why = {0};
     void *self;
 
@@ -83,6 +90,7 @@ static inline struct world *world_new(void)
     w->sudo.policies =
         world_policy("path \"auth/token/create\" { capabilities = [\"update\", \"sudo\"] }");
     w->anonymous = identity_anonymous(w->identities);
+    w->feed = feed_new();
     world_open_domain(w);
     return w;
 }
@@ -96,6 +104,7 @@ static inline int world_remove(const char *path, const struct stat *st, int type
 static inline void world_free(struct world *w)
 {
     secrets_domain.close(w->s);
+    feed_free(w->feed);
     policy_set_unref(w->root.policies);
     policy_set_unref(w->team.policies);
     policy_set_unref(w->app.policies);

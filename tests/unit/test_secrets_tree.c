@@ -583,6 +583,87 @@ static void faults(void **state)
     }
 }
 
+static void count_wake(void *ctx)
+{
+    ++*(unsigned *)ctx;
+}
+
+static ssize_t next_line(struct fixture *f, struct node_file *file, char *line, size_t step)
+{
+    ssize_t n, len = 0;
+
+    do {
+        n = file->ops->read(op(f), file, 0, line + len, step);
+        len += n > 0 ? n : 0;
+    } while (n > 0 && line[len - 1] != '\n');
+    line[len] = 0;
+    return n < 0 ? n : len;
+}
+
+static void published(struct fixture *f, int r)
+{
+    assert_int_equal(r, 0);
+    feed_publish(f->w->feed, &f->op, false);
+}
+
+static void watch_tells_of_each_change(void **state)
+{
+    struct fixture *f = *state;
+    struct node_file *file, *later;
+    unsigned woken = 0;
+    char line[100];
+
+    mkdir_(f, "app");
+    mkdir_(f, "other");
+    assert_int_equal(secrets_tree.open(op(f), f->w->s, "app/@watch", NODE_READ, &file), 0);
+    file->ops->on_ready(file, count_wake, &woken);
+    assert_int_equal(next_line(f, file, line, 64), -EAGAIN);
+    published(f, put(f, "other/key", "1"));
+    assert_int_equal(woken, 0); /* of another secret */
+    published(f, put(f, "app/key", "1"));
+    assert_int_not_equal(woken, 0);
+    assert_int_equal(file->ops->read(op(f), file, 0, NULL, 0), 0); /* there is something */
+    assert_true(next_line(f, file, line, 64) > 0);
+    assert_int_equal(strncmp(line, "1 live 20", 9), 0);
+    assert_int_equal(next_line(f, file, line, 64), -EAGAIN);
+    published(f, put(f, "app/key", "2"));
+    published(f, put(f, "app/key", "3"));
+    assert_true(next_line(f, file, line, 1) > 0); /* as a shell reads; the last of two */
+    assert_int_equal(strncmp(line, "3 live 20", 9), 0);
+    assert_int_equal(line[strlen(line) - 1], '\n');
+    published(f, unlink_(f, "app/key"));
+    published(f, rmdir_(f, "app"));
+    assert_true(next_line(f, file, line, 64) > 0);
+    assert_non_null(strstr(line, " deleted "));
+    assert_int_equal(secrets_tree.open(op(f), f->w->s, "other/@watch", NODE_READ, &later), 0);
+    woken = 0;
+    secrets_seal(f->w->s);
+    assert_int_equal(woken, 1);
+    assert_int_equal(next_line(f, file, line, 64), -EACCES);
+    file->ops->close(file);
+    later->ops->close(later);
+    assert_int_equal(secrets_tree.open(op(f), f->w->s, "other/@watch", NODE_READ, &file), -EACCES);
+}
+
+static void watch_needs_the_right_to_read(void **state)
+{
+    struct fixture *f = *state;
+    struct node_file *file;
+    char line[100];
+
+    mkdir_(f, "shared");
+    put(f, "shared/key", "1");
+    mkdir_(f, "private");
+    put(f, "private/key", "1");
+    f->who = &f->w->app;
+    assert_int_equal(secrets_tree.open(op(f), f->w->s, "private/@watch", NODE_READ, &file), -ENOENT);
+    assert_int_equal(secrets_tree.open(op(f), f->w->s, "shared/@watch", NODE_WRITE, &file), -EROFS);
+    assert_int_equal(secrets_tree.open(op(f), f->w->s, "shared/@watch", NODE_READ, &file), 0);
+    f->who = f->w->anonymous; /* a descriptor that was passed on */
+    assert_int_equal(next_line(f, file, line, 64), -EACCES);
+    file->ops->close(file);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -603,6 +684,8 @@ int main(void)
         TEST(limits),
         TEST(changes_are_told),
         TEST(faults),
+        TEST(watch_tells_of_each_change),
+        TEST(watch_needs_the_right_to_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
