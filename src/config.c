@@ -25,6 +25,7 @@ void config_free(struct config *c)
         return;
     config_free_listen(c);
     config_free_identities(c);
+    config_free_grants(c);
     free(c->file);
     free(c->data);
     free(c->mount);
@@ -33,6 +34,7 @@ void config_free(struct config *c)
     free(c->prometheus);
     free(c->unseal);
     free(c->audit_file);
+    free(c->credentials_socket);
     free(c->run_as);
     free(c);
 }
@@ -44,7 +46,8 @@ static int set_from_text(struct config *c, const struct config_key *key, const c
     scope_cleanup(scope_yaml) struct yaml *list = NULL;
     autofree char *copy = xstrdup(text);
     struct yaml scalar = {.kind = YAML_SCALAR, .text = copy, .text_len = strlen(copy)};
-    bool is_list = key->type == CONFIG_IDENTITIES || (key->type == CONFIG_LISTEN && text[0] == '[');
+    bool is_list = key->type == CONFIG_IDENTITIES || key->type == CONFIG_GRANTS ||
+                    (key->type == CONFIG_LISTEN && text[0] == '[');
 
     if (!is_list)
         return config_set(c, key, &scalar, why);

@@ -29,6 +29,13 @@ struct config_identity {
     char **policies;        /* NULL-terminated; or NULL */
 };
 
+/* A secret that a systemd unit gets as a credential. */
+struct config_grant {
+    char *unit;       /* "shop.service"; `*` stands for anything */
+    char *credential; /* its name there; `*` likewise */
+    char *secret;     /* a file below the services of the tree; {credential} is replaced */
+};
+
 /* What a client may make us do or hold. One table; every limit has a test that goes one over. */
 struct config_limits {
     uint64_t header_bytes;         /* 32 KiB: request line and headers */
@@ -63,6 +70,9 @@ struct config {
     char *audit_file;       /* DATA/audit.log; "" with audit: off */
     uint64_t audit_rotate_bytes;  /* 100 MiB */
     unsigned audit_keep;    /* 10 */
+    char *credentials_socket; /* where systemd asks for credentials; "": nowhere */
+    struct config_grant *grants;
+    size_t n_grants;
     char *run_as;           /* user to become after mount and ports are open; NULL: stay */
     bool packages_overwrite;      /* false, and stays so: releases are immutable */
     int64_t gc_grace_ms;    /* images.gc_grace, 1 h */

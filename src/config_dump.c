@@ -98,6 +98,9 @@ static void print_value(struct buf *out, const struct config *c, const struct co
     case CONFIG_IDENTITIES:
         print_identities(out, c);
         return;
+    case CONFIG_GRANTS:
+        config_print_grants(out, c);
+        return;
     case CONFIG_MEMORY:
     case CONFIG_SIZE:
         print_size(out, *(const uint64_t *)at);

@@ -16,7 +16,7 @@
 #define MIB (1ull << 20)
 #define HOUR 3600000ull
 
-const char *const config_sections[] = {"audit", "images", "metrics", "limits", NULL};
+const char *const config_sections[] = {"audit", "credentials", "images", "metrics", "limits", NULL};
 
 const struct config_key config_keys[] = {
     {NULL, "data", CONFIG_TEXT, AT(data), "/var/lib/infrafs", 0, 0},
@@ -31,6 +31,8 @@ const struct config_key config_keys[] = {
     {"audit", "file", CONFIG_PATH, AT(audit_file), "DATA/audit.log", 0, 0},
     {"audit", "rotate", CONFIG_SIZE, AT(audit_rotate_bytes), "100MiB", 64 * KIB, 0},
     {"audit", "keep", CONFIG_UNSIGNED, AT(audit_keep), "10", 1, 1000},
+    {"credentials", "socket", CONFIG_PATH, AT(credentials_socket), "", 0, 0},
+    {"credentials", "serve", CONFIG_GRANTS, 0, NULL, 0, 0},
     {"images", "gc_grace", CONFIG_DURATION, AT(gc_grace_ms), "1h", 0, 0},
     {"metrics", "retention", CONFIG_DURATION, AT(retention_ms), "15d", 0, 0},
     {"metrics", "retention_size", CONFIG_SIZE, AT(retention_bytes), "0", 0, 0},
@@ -189,6 +191,8 @@ int config_set(struct config *c, const struct config_key *key, const struct yaml
         return config_set_listen(c, value, why);
     case CONFIG_IDENTITIES:
         return config_set_identities(c, value, why);
+    case CONFIG_GRANTS:
+        return config_set_grants(c, value, why);
     default:
         return set_number(c, key, value, why);
     }

@@ -18,6 +18,7 @@ enum config_type {
     CONFIG_DURATION,   /* int64_t, milliseconds */
     CONFIG_LISTEN,
     CONFIG_IDENTITIES,
+    CONFIG_GRANTS,
 };
 
 struct config_key {
@@ -38,12 +39,15 @@ int config_set(struct config *c, const struct config_key *key, const struct yaml
 
 void config_free_listen(struct config *c);
 void config_free_identities(struct config *c);
+void config_free_grants(struct config *c);
 /* "host:port" or "[v6]:port" with a port up to 65535? */
 bool config_address_valid(const char *address);
 
 /* The lists: config_lists.c. */
 int config_set_listen(struct config *c, const struct yaml *value, struct buf *why);
 int config_set_identities(struct config *c, const struct yaml *value, struct buf *why);
+int config_set_grants(struct config *c, const struct yaml *value, struct buf *why);
+void config_print_grants(struct buf *out, const struct config *c); /* config_grants.c */
 
 struct config_area_name {
     const char *name;

@@ -4,6 +4,7 @@
 #include "base/scope.h"
 #include "config.h"
 #include "identity/tokens.h"
+#include "secrets/units.h"
 #include "secrets/lockmem.h"
 #include "secrets/seal.h"
 #include "secrets/tree_name.h"
@@ -140,11 +141,26 @@ static void unseal_at_start(struct secrets *s)
     op_done(&op);
 }
 
+static void secrets_close(void *self)
+{
+    struct secrets *s = self;
+
+    units_stop(s->units);
+    tokens_on_end(s->identities, NULL, NULL);
+    watches_free(s->watches);
+    mounts_free(s->mounts);
+    keyring_free(s->keyring);
+    seal_free(s->seal);
+    pthread_mutex_destroy(&s->lock);
+    free(s->sealed_why);
+    free(s);
+}
+
 static int secrets_open(const struct domain_env *env, void **ret_self, struct buf *why)
 {
     struct secrets *s = xcalloc(1, sizeof *s);
+    int r;
 
-    (void)why;
     s->config = env->config;
     s->store = env->store;
     s->identities = env->identities;
@@ -155,22 +171,12 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     s->mounts = mounts_new(s->store, s->keyring, s->config->limits.secret_value_bytes);
     unseal_at_start(s);
     tokens_on_end(s->identities, end_cubbyhole, s);
-    *ret_self = s;
-    return 0;
-}
-
-static void secrets_close(void *self)
-{
-    struct secrets *s = self;
-
-    tokens_on_end(s->identities, NULL, NULL);
-    watches_free(s->watches);
-    mounts_free(s->mounts);
-    keyring_free(s->keyring);
-    seal_free(s->seal);
-    pthread_mutex_destroy(&s->lock);
-    free(s->sealed_why);
-    free(s);
+    r = units_start(s, env->audit, &s->units, why);
+    if (r < 0)
+        secrets_close(s);
+    else
+        *ret_self = s;
+    return r;
 }
 
 static void secrets_status(void *self, struct buf *out)

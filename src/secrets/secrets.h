@@ -16,6 +16,7 @@ struct secrets {
     struct mounts *mounts;
     struct seal *seal;
     struct watches *watches;
+    struct units *units;
     pthread_mutex_t lock; /* guards: sealed_why; one seal or unseal at a time */
     bool open;            /* atomic: unsealed, and the mounts are known */
     char *sealed_why;     /* why it did not unseal at start; NULL */
