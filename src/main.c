@@ -192,6 +192,7 @@ static void stop(struct server *s)
 static void reload(struct server *s)
 {
     users_reload(s->identities);
+    audit_reopen(s->audit);
     for (size_t i = 0; i < s->daemon.n_domains; i++) {
         struct op op;
         int r = 0;

@@ -114,6 +114,19 @@ static void look_at_path(struct audit *a)
         open_file(a);
 }
 
+void audit_reopen(struct audit *a)
+{
+    int r;
+
+    if (a == NULL || a->fd < 0)
+        return;
+    pthread_mutex_lock(&a->lock);
+    r = open_file(a);
+    pthread_mutex_unlock(&a->lock);
+    if (r < 0)
+        log_line(LOG_ERROR, NULL, "audit.reopen", "file=%s error=%s", a->path, strerror(-r));
+}
+
 static int append(struct audit *a, struct slice line)
 {
     ssize_t n;

@@ -11,6 +11,8 @@ struct config;
 
 int audit_open(const struct config *config, struct audit **ret, struct buf *why);
 void audit_close(struct audit *a);
+/* Opens the file at the path again (somebody moved it away). NULL does nothing. */
+void audit_reopen(struct audit *a);
 
 /* Writes the line: time, id, door, who, accessor, remote or uid and pid, what, path, result, why.
  * `what` is a verb ("read", "write", "delete", "list", "login") or an HTTP method; `result` 0, a

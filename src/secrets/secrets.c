@@ -4,10 +4,10 @@
 #include "base/scope.h"
 #include "config.h"
 #include "identity/tokens.h"
-#include "secrets/units.h"
 #include "secrets/lockmem.h"
 #include "secrets/seal.h"
 #include "secrets/tree_name.h"
+#include "secrets/units.h"
 #include "secrets/unseal.h"
 
 #include <errno.h>
@@ -164,6 +164,7 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     s->config = env->config;
     s->store = env->store;
     s->identities = env->identities;
+    s->audit = env->audit;
     pthread_mutex_init(&s->lock, NULL);
     s->seal = seal_new();
     s->watches = watches_new(env->feed);
@@ -171,7 +172,7 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     s->mounts = mounts_new(s->store, s->keyring, s->config->limits.secret_value_bytes);
     unseal_at_start(s);
     tokens_on_end(s->identities, end_cubbyhole, s);
-    r = units_start(s, env->audit, &s->units, why);
+    r = units_start(s, &s->units, why);
     if (r < 0)
         secrets_close(s);
     else

@@ -12,6 +12,7 @@ struct secrets {
     const struct config *config;
     struct store *store;
     struct identities *identities;
+    struct audit *audit;
     struct keyring *keyring;
     struct mounts *mounts;
     struct seal *seal;

@@ -26,7 +26,6 @@
 
 struct units {
     struct secrets *s;
-    struct audit *audit;
     char *path;
     int fd, stop; /* stop: an eventfd */
     pthread_t thread;
@@ -167,7 +166,7 @@ static int serve_named(struct units *c, struct op *op, struct slice unit, struct
         r = op_fail(op, EACCES, "no entry of credentials.serve is for it");
     else
         r = read_secret(c->s, op, path, ret);
-    if (audit_write(c->audit, op, "credential", path != NULL ? path : shown, r) < 0 && r == 0)
+    if (audit_write(c->s->audit, op, "credential", path != NULL ? path : shown, r) < 0 && r == 0)
         r = op_fail(op, EIO, "the audit log cannot be written");
     if (r < 0)
         log_event(LOG_WARN, op, "secrets.credential_refused", "credential=%s why=%s", shown,
@@ -258,7 +257,7 @@ static int listen_at(const char *path, struct buf *why)
     return r;
 }
 
-int units_start(struct secrets *s, struct audit *audit, struct units **ret, struct buf *why)
+int units_start(struct secrets *s, struct units **ret, struct buf *why)
 {
     const char *path = s->config->credentials_socket;
     struct units *c;
@@ -272,7 +271,6 @@ int units_start(struct secrets *s, struct audit *audit, struct units **ret, stru
         return fd;
     c = xcalloc(1, sizeof *c);
     c->s = s;
-    c->audit = audit;
     c->path = xstrdup(path);
     c->fd = fd;
     c->stop = eventfd(0, EFD_CLOEXEC);

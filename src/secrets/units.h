@@ -14,7 +14,7 @@
 struct units;
 
 /* Listens as configured. *ret is NULL if nothing is configured. -errno with the reason in why. */
-int units_start(struct secrets *s, struct audit *audit, struct units **ret, struct buf *why);
+int units_start(struct secrets *s, struct units **ret, struct buf *why);
 void units_stop(struct units *c); /* NULL is fine */
 
 /* Cuts a peer's address (the bytes of sun_path, with the NUL) into unit and credential, which
