@@ -1,30 +1,20 @@
 /* client.c: the commands that ask a running daemon, over HTTP. */
+#include "command/client.h"
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "base/file.h"
 #include "base/scope.h"
-#include "command/line.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
-#define VALUE_MAX (64u << 20)
+#define VALUE_MAX  (64u << 20)
+#define ANSWER_MAX (256u << 20)
 
 DEFINE_SCOPE(config, struct config, config_free)
-
-struct client {
-    CURL *curl;
-    struct curl_slist *headers;
-    char *address; /* without a slash at the end */
-    char *mount;   /* where the daemon's tree is mounted here, or NULL */
-    bool print;    /* a good answer goes to standard output as it comes */
-    struct buf answer;
-    struct buf token;
-};
 
 static const char *first_of(const char *a, const char *b, const char *c, const char *d)
 {
@@ -57,7 +47,7 @@ static void find_token(struct client *c, const struct config *config)
         read_token_file(c, getenv("HOME"), ".vault-token");
 }
 
-static int client_open(const struct command_line *line, struct client *c)
+int client_open(const struct command_line *line, struct client *c)
 {
     int code = EX_CONFIG;
     scope_cleanup(scope_config) struct config *config = command_config(line, &code);
@@ -89,7 +79,7 @@ static int client_open(const struct command_line *line, struct client *c)
     return 0;
 }
 
-static void client_close(struct client *c)
+void client_close(struct client *c)
 {
     for (struct curl_slist *h = c->headers; h != NULL; h = h->next)
         explicit_bzero(h->data, strlen(h->data));
@@ -102,6 +92,16 @@ static void client_close(struct client *c)
     free(c->mount);
 }
 
+/* What http/ says of a folder's listing. */
+static size_t receive_header(char *bytes, size_t size, size_t n, void *ctx)
+{
+    struct client *c = ctx;
+
+    if (size * n >= 14 && strncasecmp(bytes, "X-Node: folder", 14) == 0)
+        c->is_folder = true;
+    return size * n;
+}
+
 static size_t receive(char *bytes, size_t size, size_t n, void *ctx)
 {
     struct client *c = ctx;
@@ -110,8 +110,9 @@ static size_t receive(char *bytes, size_t size, size_t n, void *ctx)
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
     if (c->print && status < 400)
         return fwrite(bytes, size, n, stdout);
-    if (c->answer.len < (1u << 20))
-        buf_add(&c->answer, bytes, size * n);
+    if (c->answer.len + size * n > ANSWER_MAX)
+        return status < 400 ? 0 : size * n; /* a cut answer is none; a cut reason is one */
+    buf_add(&c->answer, bytes, size * n);
     return size * n;
 }
 
@@ -133,34 +134,33 @@ static int status_code(long status)
     }
 }
 
-/* One request; `body` NULL: GET. An exit code; the reason was printed. */
-static int ask(struct client *c, const char *path, const struct slice *body)
+/* All that does not depend on the method. */
+static void begin(struct client *c, const char *path, char error[CURL_ERROR_SIZE])
 {
     autobuf url = {0};
-    char error[CURL_ERROR_SIZE] = "";
-    long status = 0;
-    CURLcode r;
 
     buf_add_str(&url, c->address);
     percent_encode(&url, slice_str(path), "/@:+,=~");
+    curl_easy_reset(c->curl); /* connections stay */
     curl_easy_setopt(c->curl, CURLOPT_URL, url.data);
     curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, c->headers);
     curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, error);
     curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, receive);
     curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, c);
+    curl_easy_setopt(c->curl, CURLOPT_HEADERFUNCTION, receive_header);
+    curl_easy_setopt(c->curl, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, 10L);
-    if (body != NULL) {
-        curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->len);
-        curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body->len > 0 ? body->data : "");
-        curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, "PUT");
-    } else {
-        curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, NULL);
-        curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
-    }
     buf_clear(&c->answer);
-    r = curl_easy_perform(c->curl);
+    c->is_folder = false;
+}
+
+static int perform(struct client *c, const char *error)
+{
+    CURLcode r = curl_easy_perform(c->curl);
+    long status = 0;
+
     if (r != CURLE_OK)
         return command_fail(EX_UNAVAILABLE, "%s: %s; is 'infrafs serve' running?", c->address,
                             error[0] != 0 ? error : curl_easy_strerror(r));
@@ -173,8 +173,56 @@ static int ask(struct client *c, const char *path, const struct slice *body)
                         c->answer.len > 0 ? c->answer.data : "refused", status);
 }
 
-/* "/tree/" and the path, which may be written with the mount in front. Returns new. */
-static char *tree_path(const struct client *c, const char *path)
+int client_ask(struct client *c, const char *method, const char *path, const struct slice *body)
+{
+    char error[CURL_ERROR_SIZE] = "";
+
+    begin(c, path, error);
+    if (body != NULL) {
+        curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->len);
+        curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, body->len > 0 ? body->data : "");
+    } else {
+        curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
+    }
+    curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
+    return perform(c, error);
+}
+
+int client_put(struct client *c, const char *path, FILE *file)
+{
+    char error[CURL_ERROR_SIZE] = "";
+    off_t size;
+
+    if (fseeko(file, 0, SEEK_END) != 0 || (size = ftello(file)) < 0 ||
+        fseeko(file, 0, SEEK_SET) != 0)
+        return command_fail(EX_IOERR, "%s: %s", path, strerror(errno));
+    begin(c, path, error);
+    curl_easy_setopt(c->curl, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(c->curl, CURLOPT_READDATA, file);
+    curl_easy_setopt(c->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)size);
+    return perform(c, error);
+}
+
+bool client_exists(struct client *c, const char *path)
+{
+    char error[CURL_ERROR_SIZE] = "";
+    long status = 0;
+
+    begin(c, path, error);
+    curl_easy_setopt(c->curl, CURLOPT_NOBODY, 1L);
+    if (curl_easy_perform(c->curl) != CURLE_OK)
+        return false;
+    curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+    return status == 200;
+}
+
+/* Reads a file of the tree, or writes it. */
+static int ask(struct client *c, const char *path, const struct slice *body)
+{
+    return client_ask(c, body != NULL ? "PUT" : "GET", path, body);
+}
+
+char *client_tree_path(const struct client *c, const char *path)
 {
     size_t n = c->mount != NULL ? strlen(c->mount) : 0;
     char *result;
@@ -194,7 +242,7 @@ int run_get(const struct command_line *line)
     int code = client_open(line, &c);
 
     if (code == 0) {
-        autofree char *path = tree_path(&c, line->operands[0]);
+        autofree char *path = client_tree_path(&c, line->operands[0]);
 
         code = ask(&c, path, NULL);
     }
@@ -229,7 +277,7 @@ int run_set(const struct command_line *line)
     if (code == 0)
         code = client_open(line, &c);
     if (code == 0) {
-        autofree char *path = tree_path(&c, line->operands[0]);
+        autofree char *path = client_tree_path(&c, line->operands[0]);
         struct slice body = buf_slice(&value);
 
         code = ask(&c, path, &body);

@@ -76,6 +76,9 @@ int run_config_dump(const struct command_line *line);
 int run_status(const struct command_line *line);
 int run_get(const struct command_line *line);
 int run_set(const struct command_line *line);
+int run_unseal(const struct command_line *line);
+int run_find(const struct command_line *line);
+int run_edit(const struct command_line *line);
 int run_gc(const struct command_line *line);
 
 #endif

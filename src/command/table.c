@@ -38,6 +38,20 @@ static const struct command_option set_options[] = {
     OPTION_DATA,
     END,
 };
+static const struct command_option find_options[] = {
+    {"values", 'V', NULL, "look into values too"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
+static const struct command_option unseal_options[] = {
+    {"key-stdin", 0, NULL, "read it from standard input"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
 static const struct command_option gc_options[] = {
     {"dry-run", 'n', NULL, "count what would be freed, and free nothing"},
     OPTION_ADDRESS,
@@ -86,6 +100,20 @@ const struct command command_table[] = {
      "The value is read from standard input to its end, byte for byte, unless --value gives it. It "
      "is durable and visible through every door when the command returns.\n\n" TOKEN_TEXT,
      set_options, 1, 1, run_set},
+    {"edit", "PATH", "edit a secret, or one of its fields, with $EDITOR",
+     "PATH is as for 'get'. A folder is a whole secret, shown as YAML. The editor has a file in "
+     "memory (/dev/shm), which is overwritten afterwards; what it leaves is one new version. If "
+     "it is refused, the reason is printed and it can be edited again.\n\n" TOKEN_TEXT,
+     client_options, 1, 1, run_edit},
+    {"find", "WORD", "look for secrets by name",
+     "Prints the paths of folders and fields whose name holds WORD, letters in any case; with "
+     "--values also fields whose value holds it, marked so. Only what the token may read is "
+     "looked at. Exit code 1 if there is none.\n\n" TOKEN_TEXT,
+     find_options, 1, 1, run_find},
+    {"unseal", "", "open the secrets of a sealed daemon",
+     "Asks for the passphrase, or for one share of the unseal key, and hands it to the daemon; as "
+     "'bao operator unseal' does. With 'unseal: passphrase' the first call sets the passphrase.",
+     unseal_options, 0, 0, run_unseal},
     {"config check", "[FILE]", "check a configuration and say what is wrong",
      "Without FILE the configuration that 'serve' would use is checked, the environment included.",
      config_options, 0, 1, run_config_check},

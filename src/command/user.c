@@ -3,18 +3,15 @@
 #include "base/file.h"
 #include "base/scope.h"
 #include "command/line.h"
+#include "command/prompt.h"
 #include "identity/identity.h"
 #include "identity/userfile.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <termios.h>
-
-#define PASSWORD_LIMIT 4096
 
 DEFINE_SCOPE(config, struct config, config_free)
 
@@ -49,79 +46,13 @@ static char *user_file(const struct command_line *line, int *ret_code)
     return config != NULL ? xstrdup(config->users) : NULL;
 }
 
-/* One line from the terminal, not shown. */
-static int ask(int tty, const char *prompt, struct buf *ret)
-{
-    struct termios before, silent;
-    char c;
-    int r = 0;
-
-    if (tcgetattr(tty, &before) < 0)
-        return -errno;
-    silent = before;
-    silent.c_lflag &= (tcflag_t) ~(ECHO | ECHOE | ECHOK);
-    silent.c_lflag |= ECHONL;
-    tcsetattr(tty, TCSAFLUSH, &silent);
-    if (write(tty, prompt, strlen(prompt)) < 0)
-        r = -errno;
-    buf_reserve(ret, PASSWORD_LIMIT);
-    while (r == 0) {
-        ssize_t n = read(tty, &c, 1);
-
-        if (n <= 0) {
-            r = n < 0 ? -errno : -ECANCELED;
-            break;
-        }
-        if (c == '\n' || ret->len == PASSWORD_LIMIT)
-            break;
-        buf_add_char(ret, c);
-    }
-    tcsetattr(tty, TCSAFLUSH, &before);
-    return r;
-}
-
-static int ask_twice(struct buf *ret)
-{
-    autoclose int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
-    struct buf again = {0};
-    int r;
-
-    if (tty < 0)
-        return command_fail(EX_USAGE, "there is no terminal to ask at; use --password-stdin");
-    r = ask(tty, "Password: ", ret);
-    if (r == 0)
-        r = ask(tty, "The same again: ", &again);
-    if (r < 0)
-        r = command_fail(EX_NOINPUT, "the password was not read: %s", strerror(-r));
-    else if (!slice_eq(buf_slice(ret), buf_slice(&again)))
-        r = command_fail(EX_DATAERR, "the two passwords differ");
-    buf_wipe(&again);
-    return r;
-}
-
-static int read_stdin(struct buf *ret)
-{
-    char bytes[512];
-    ssize_t n;
-
-    buf_reserve(ret, PASSWORD_LIMIT + sizeof bytes);
-    while ((n = read(STDIN_FILENO, bytes, sizeof bytes)) > 0 && ret->len <= PASSWORD_LIMIT)
-        buf_add(ret, bytes, (size_t)n);
-    explicit_bzero(bytes, sizeof bytes);
-    if (n < 0)
-        return command_fail(EX_NOINPUT, "standard input: %s", strerror(errno));
-    if (ret->len > 0 && ret->data[ret->len - 1] == '\n')
-        ret->len--;
-    if (ret->len > 0 && ret->data[ret->len - 1] == '\r')
-        ret->len--;
-    return 0;
-}
-
 static int read_hash(const struct command_line *line, char **ret)
 {
     struct buf password = {0};
     int code =
-        line_option(line, "password-stdin") != NULL ? read_stdin(&password) : ask_twice(&password);
+        line_option(line, "password-stdin") != NULL
+                   ? prompt_stdin(&password)
+                   : prompt_twice("Password: ", &password);
     int r;
 
     if (code == 0) {

@@ -2,6 +2,7 @@
 #include "secrets/vault_seal.h"
 #include "base/codec.h"
 #include "base/scope.h"
+#include "config.h"
 #include "secrets/seal.h"
 #include "secrets/vault.h"
 
@@ -35,7 +36,9 @@ int sys_seal_status(struct web_request *req, struct web_response *resp)
     }
     json_kbool(&a.json, "recovery_seal", false);
     json_kstr(&a.json, "storage_type", "rocksdb");
-    json_kbool(&a.json, "passphrase", status.form.kind == FORM_PASSPHRASE);
+    json_kbool(&a.json, "passphrase",
+               status.initialized ? status.form.kind == FORM_PASSPHRASE
+                                  : strcmp(s->config->unseal, "passphrase") == 0);
     vault_plain_end(&a, resp, 200);
     return 0;
 }

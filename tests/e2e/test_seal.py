@@ -1,0 +1,356 @@
+"""Keys that people or machines bring: OpenBao's CLI as an operator uses it; systemd's socket; what is left in memory."""
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+
+import hvac
+import pytest
+import requests
+
+from conftest import need, program, run, running, wait_for
+from test_hvac import count_in_memory
+
+
+def cli(daemon, token=""):
+    program = need("bao")
+    home = tempfile.mkdtemp(prefix="infrafs-bao-")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_"))}
+    environment.update({"BAO_ADDR": daemon.url, "HOME": home, "BAO_FORMAT": "json", "BAO_MAX_RETRIES": "0"})
+    if token:
+        environment["BAO_TOKEN"] = token
+
+    def call(*arguments, ok=True):
+        r = run(program, *arguments, ok=ok, env=environment)
+        r.json = json.loads(r.text) if r.text.strip().startswith(("{", "[")) else None
+        return r
+
+    return call
+
+
+def test_operator_with_shares():
+    with running(config="unseal: shamir\n") as d:
+        bao = cli(d)
+        assert d.vault("GET", "sys/health").status_code == 501
+        made = bao("operator", "init", "-key-shares=3", "-key-threshold=2").json
+        shares, root = made["unseal_keys_hex"], made["root_token"]
+        assert len(shares) == 3 and made["unseal_threshold"] == 2
+        assert bao("operator", "init", ok=False).returncode == 2
+        status = bao("status", ok=False)
+        assert status.returncode == 2 and '"sealed": true' in status.text
+        with pytest.raises(PermissionError):
+            (d.mount / "app").mkdir()
+        assert bao("operator", "unseal", shares[0]).json["progress"] == 1
+        assert bao("operator", "unseal", "-reset").json["progress"] == 0
+        bao("operator", "unseal", made["unseal_keys_b64"][2])
+        assert bao("operator", "unseal", shares[0]).json["sealed"] is False
+        bao = cli(d, root)
+        assert bao("token", "lookup").json["data"]["expire_time"] is None
+        bao("kv", "put", "secret/app", "k=v")
+
+        # another set of shares, shown once more before it counts
+        begun = bao("operator", "rotate-keys", "-init", "-key-shares=5", "-key-threshold=3", "-verify").json
+        bao("operator", "rotate-keys", f"-nonce={begun['nonce']}", shares[1])
+        new = bao("operator", "rotate-keys", f"-nonce={begun['nonce']}", shares[2]).json
+        new = new.get("data", new)
+        for share in new["keys"][:3]:
+            bao("operator", "rotate-keys", "-verify", f"-nonce={new['verification_nonce']}", share)
+        begun = bao("operator", "rekey", "-init", "-key-shares=2", "-key-threshold=2").json
+        assert bao("operator", "rekey", "-status").json["required"] == 3
+        for share in new["keys"][1:4]:
+            last = bao("operator", "rekey", f"-nonce={begun['nonce']}", share).json
+        bao("operator", "rotate")
+        bao("operator", "seal")
+        d.restart()
+        bao = cli(d)
+        assert bao("operator", "unseal", new["keys"][0]).json["sealed"]
+        assert bao("operator", "unseal", new["keys"][1], ok=False).returncode != 0  # of a set that was exchanged
+        for share in last["keys"]:
+            bao("operator", "unseal", share)
+        assert d.vault("GET", "secret/data/app", root).json()["data"]["data"] == {"k": "v"}
+
+        # a root token for who holds the shares
+        bao = cli(d, root)
+        begun = bao("operator", "generate-root", "-init").json
+        bao("operator", "generate-root", f"-nonce={begun['nonce']}", last["keys"][0])
+        done = bao("operator", "generate-root", f"-nonce={begun['nonce']}", last["keys"][1]).json
+        token = bao("operator", "generate-root", f"-decode={done['encoded_token']}", f"-otp={begun['otp']}").text
+        token = re.search(r"s\.\w{24}", token).group(0)
+        assert d.vault("GET", "secret/data/app", token).status_code == 200
+
+
+def test_hvac_with_shares():
+    with running(mount=False, config="unseal: shamir\n") as d:
+        client = hvac.Client(url=d.url)
+        assert not client.sys.is_initialized()
+        made = client.sys.initialize(3, 2)
+        client.token = made["root_token"]
+        assert client.sys.is_sealed()
+        client.sys.submit_unseal_keys(made["keys"][:2])
+        assert not client.sys.is_sealed()
+        nonce = client.sys.start_rekey(secret_shares=1, secret_threshold=1)["nonce"]
+        keys = client.sys.rekey_multi(made["keys"][1:], nonce=nonce)["keys"]
+        client.sys.rotate_encryption_key()
+        client.sys.seal()
+        assert client.sys.submit_unseal_key(keys[0])["sealed"] is False
+        assert client.sys.list_enabled_audit_devices()["data"]["file/"]["type"] == "file"
+        with pytest.raises(hvac.exceptions.InvalidRequest) as e:
+            client.sys.enable_audit_device("file", path="x", options={"file_path": "/tmp/x"})
+        assert "cannot enable audit device via API; use declarative, config-based audit device management instead" in str(e.value)
+        assert client.sys.calculate_hash("file", "hunter2")["data"]["hash"].startswith("hmac-sha256:")
+
+
+def test_keyfile_is_exchanged_wherever_it_is_killed():
+    with running(mount=False) as d:
+        file = d.data / "unseal.key"
+        old = file.read_text()
+        d.vault("POST", "secret/data/x", json={"data": {"k": "v"}}).raise_for_status()
+        nonce = d.vault("PUT", "sys/rekey/init", json={"secret_shares": 1, "secret_threshold": 1}).json()["nonce"]
+        r = d.vault("PUT", "sys/rekey/update", json={"key": old.strip(), "nonce": nonce}).json()
+        new = file.read_text()
+        assert r["complete"] and r["keys"][0] in new and new != old
+        d.kill9()
+        (d.data / "unseal.key.new").write_text(new)  # as killed between the store's write and the rename
+        file.write_text(old)
+        d.start()
+        assert d.vault("GET", "secret/data/x").status_code == 200
+        assert file.read_text() == new and not (d.data / "unseal.key.new").exists()
+        d.kill9()
+        (d.data / "unseal.key.new").write_text(old)  # as killed before the store's write
+        d.start()
+        assert d.vault("GET", "secret/data/x").status_code == 200
+
+
+def test_doors_while_sealed():
+    """Every verb of every door says the same of what is sealed, whether it exists or not."""
+    with running() as d:
+        (d.mount / "app").mkdir()
+        (d.mount / "app" / "k").write_text("v")
+        d.vault("PUT", "sys/seal").raise_for_status()
+        answers = set()
+        for path in ("secret/data/app", "secret/data/none", "secret/metadata/app", "cubbyhole/x", "sys/mounts", "sys/policies/acl", "no/such/mount"):
+            for method in ("GET", "LIST", "PUT", "POST", "DELETE", "PATCH"):
+                r = d.vault(method, path, json={"data": {}})
+                if r.status_code != 405:
+                    answers.add((r.status_code, r.text))
+        assert answers == {(503, '{"errors":["Vault is sealed"]}\n')}
+        for call in (lambda: os.stat(d.mount / "app"), lambda: open(d.mount / "app" / "k"), lambda: open(d.mount / "none" / "k"),
+                     lambda: os.mkdir(d.mount / "new"), lambda: os.rename(d.mount / "app", d.mount / "b"), lambda: os.listdir(d.mount / "app")):
+            with pytest.raises(PermissionError):
+                call()
+        assert "sealed" in (d.mount / ".infra" / "errors").read_text()
+        assert "app" not in os.listdir(d.mount)
+
+
+def test_nothing_is_left_in_memory(released):
+    """No plaintext, no token and no share once it is sealed; and none in the log, the audit log or the store."""
+    with running(config="unseal: shamir\n") as d:
+        made = requests.put(f"{d.url}/v1/sys/init", json={"secret_shares": 2, "secret_threshold": 2}).json()
+        try:
+            open(f"/proc/{d.process.pid}/mem", "rb").close()
+        except PermissionError:
+            pytest.skip("the memory of another process cannot be read here")
+        if re.search("/[at]san/", os.path.realpath(f"/proc/{d.process.pid}/exe")):
+            pytest.skip("a sanitizer keeps copies of its own")
+        for share in made["keys"]:
+            requests.put(f"{d.url}/v1/sys/unseal", json={"key": share}).raise_for_status()
+        word, root = "memory-" + "witness", made["root_token"]
+        child = d.vault("POST", "auth/token/create", root, json={"policies": ["root"]}).json()["auth"]["client_token"]
+        (d.mount / "f").mkdir()
+        (d.mount / "f" / "k").write_text(word)
+        for _ in range(3):
+            d.vault("GET", "secret/data/f", child).raise_for_status()
+            d.vault("GET", "secret/data/f", root).raise_for_status()
+            (d.mount / "f" / "@env").read_text()
+            (d.mount / "f" / "@yaml").read_text()
+        d.vault("PUT", "sys/find", root, json={"word": word, "values": True}).raise_for_status()
+        watcher = subprocess.Popen(["cat", d.mount / "f" / "@watch"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        d.vault("PUT", "sys/seal", root).raise_for_status()
+        watcher.kill()
+        watcher.wait()
+        shares = [s for key in made["keys"] for s in (key.encode(), bytes.fromhex(key)[:32])]
+        for secret in (word.encode(), root.encode(), child.encode(), *shares):
+            assert count_in_memory(d.process.pid, secret) == 0, secret
+        d.stop()
+        for file in [*d.data.rglob("*"), d.log]:
+            if file.is_file():
+                content = file.read_bytes()
+                for secret in (word.encode(), root.encode(), child.encode(), *shares):
+                    assert secret not in content, f"{secret} in {file}"
+
+
+def test_units_get_credentials():
+    def ask(path, unit, credential):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(f"\0{os.urandom(8).hex()}/unit/{unit}/{credential}")
+            s.connect(str(path))
+            s.settimeout(30)
+            return b"".join(iter(lambda: s.recv(1 << 16), b""))
+
+    base = tempfile.mkdtemp(prefix="infrafs-units-")
+    path = f"{base}/sub/credentials.sock"
+    config = f"credentials:\n  socket: {path}\n  serve:\n    - {{unit: 'shop@*.service', credential: '*', secret: 'shop/{{credential}}'}}\n"
+    with running(config=config) as d:
+        assert os.stat(path).st_mode & 0o777 == 0o600
+        (d.mount / "shop").mkdir()
+        (d.mount / "shop" / "db").write_bytes(b"s3cret\x00\xff")
+        assert ask(path, "shop@1.service", "db") == b"s3cret\x00\xff"
+        assert len(ask(path, "other.service", "db")) > 1 << 20  # more than systemd takes: the unit does not start
+        assert len(ask(path, "shop@1.service", "none")) > 1 << 20
+        lines = [json.loads(line) for line in (d.data / "audit.log").read_text().splitlines()]
+        assert [(line["who"], line["result"]) for line in lines if line["what"] == "credential"] == [
+            ("unit:shop@1.service", 0), ("unit:other.service", -13), ("unit:shop@1.service", -2)]
+        key = (d.data / "unseal.key").read_text().strip()
+        d.vault("PUT", "sys/seal").raise_for_status()
+        got = []
+        thread = threading.Thread(target=lambda: got.append(ask(path, "shop@1.service", "db")))
+        thread.start()
+        requests.put(f"{d.url}/v1/sys/unseal", json={"key": key}).raise_for_status()  # it was waiting for this
+        thread.join(30)
+        assert got == [b"s3cret\x00\xff"]
+    assert not os.path.exists(path)
+
+
+def test_watch_blocks_polls_and_is_interrupted():
+    with running() as d:
+        folder = d.mount / "app"
+        folder.mkdir()
+        (folder / "k").write_text("1")
+        reader = subprocess.Popen(["bash", "-c", 'read -r version state time < "$1"; echo "$version $state"', "-", folder / "@watch"],
+                                  stdout=subprocess.PIPE, text=True)
+        fd = os.open(folder / "@watch", os.O_RDONLY | os.O_NONBLOCK)
+        with pytest.raises(BlockingIOError):
+            os.read(fd, 100)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        assert poll.poll(0) == []
+        audit = d.data / "audit.log"
+        wait_for(lambda: audit.read_text().count("app/@watch") >= 2, what="both to have opened it")
+        d.vault("POST", "secret/data/app", json={"data": {"k": "2"}}).raise_for_status()
+        assert poll.poll(10000) == [(fd, select.POLLIN)]
+        assert os.read(fd, 100).startswith(b"2 live 20")
+        assert poll.poll(0) == []
+        assert reader.communicate(timeout=10)[0] == "2 live\n"
+        waiting = subprocess.Popen(["cat", folder / "@watch"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: audit.read_text().count("app/@watch") >= 3, what="cat to have opened it")
+        waiting.send_signal(signal.SIGTERM)
+        assert waiting.wait(10) == -signal.SIGTERM
+        assert requests.get(f"{d.url}/tree/app/@watch", headers={"X-Vault-Token": d.root_token}).status_code == 405
+        waiting = subprocess.Popen(["cat", folder / "@watch"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: audit.read_text().count("app/@watch") >= 5, what="cat to have opened it")
+        d.stop()  # does not wait for who waits
+        assert waiting.wait(10) != 0
+        os.close(fd)
+
+
+def test_audit_log_is_moved_away_and_opened_again():
+    with running(mount=False) as d:
+        log = d.data / "audit.log"
+        d.vault("GET", "secret/data/first")
+        log.rename(d.data / "audit.old")
+        d.process.send_signal(signal.SIGHUP)
+        wait_for(log.exists, what="the new log")
+        d.vault("GET", "secret/data/second")
+        assert "second" in log.read_text() and "second" not in (d.data / "audit.old").read_text()
+
+
+def test_full_audit_disk(tmp_path):
+    """Secrets are not handed out without a line; it recovers by itself."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    run("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", tmp_path)
+    try:
+        with running(config=f"audit: {{file: {tmp_path}/audit.log}}\n") as d:
+            (d.mount / "app").mkdir()
+            (d.mount / "app" / "k").write_text("v")
+            filler = tmp_path / "filler"
+            with pytest.raises(OSError), open(filler, "wb", 0) as f:
+                while True:
+                    f.write(b"x" * 512)
+            codes = {d.vault("GET", "secret/data/app").status_code for _ in range(20)}  # the last page may have room
+            assert codes <= {200, 500} and 500 in codes
+            r = d.vault("GET", "secret/data/app")
+            assert r.status_code == 500 and r.json() == {"errors": ["the audit log cannot be written"]}
+            with pytest.raises(OSError) as e:
+                for _ in range(20):
+                    (d.mount / "app" / "k").read_text()
+            assert e.value.errno == 5
+            filler.unlink()
+            assert d.vault("GET", "secret/data/app").status_code == 200
+            assert (d.mount / "app" / "k").read_text() == "v"
+            assert all(json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines())
+    finally:
+        run("umount", "-l", tmp_path)
+
+
+def test_find(daemon, name):
+    folder = daemon.mount / name
+    (folder / "prod").mkdir(parents=True)
+    (folder / "prod" / "Db-Password").write_text("very-unlikely-word")
+    (folder / "prod" / "other").write_text("x")
+
+    def find(word, token=None, **more):
+        r = daemon.vault("PUT", "sys/find", token, json={"word": word, **more})
+        assert r.status_code == 200, r.text
+        return [(m["path"], m["where"]) for m in r.json()["data"]["matches"] if m["path"].startswith(name)]
+
+    assert find("db-pass") == [(f"{name}/prod/Db-Password", "name")]
+    assert find("unlikely-word") == []
+    assert find("UNLIKELY-word", values=True) == [(f"{name}/prod/Db-Password", "value")]
+    assert find("prod")[0] == (f"{name}/prod", "name")
+    daemon.vault("PUT", f"sys/policies/acl/{name}", json={"policy": f'path "secret/metadata/{name}/*" {{ capabilities = ["list"] }}'}).raise_for_status()
+    token = daemon.vault("POST", "auth/token/create", json={"policies": [name]}).json()["auth"]["client_token"]
+    assert find("unlikely-word", token, values=True) == []  # may list, not read
+    assert daemon.vault("PUT", "sys/find", "bad", json={"word": "x"}).status_code == 403
+    assert daemon.vault("PUT", "sys/find", json={"word": ""}).status_code == 400
+    assert "unlikely" not in (daemon.data / "audit.log").read_text()
+
+
+def test_passphrase_at_the_command_line():
+    with running(config="unseal: passphrase\n") as d:
+        def unseal(text):
+            return run(program(), "unseal", "--key-stdin", "--address", d.url, "--data", d.data, input=text.encode(), ok=False)
+
+        assert "8 to 1024 bytes" in unseal("short").text
+        assert unseal("correct horse").text.endswith("unsealed\n")
+        (d.mount / "app").mkdir()
+        (d.mount / "app" / "k").write_text("v")
+        d.restart()
+        with pytest.raises(PermissionError):
+            (d.mount / "app" / "k").read_text()
+        assert "invalid key" in unseal("wrong horse").text
+        wait_for(lambda: unseal("correct horse").returncode == 0, what="the second after a wrong one")
+        assert (d.mount / "app" / "k").read_text() == "v"
+
+
+def test_edit_and_find_at_the_command_line(daemon, name, tmp_path):
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nstat -c %a:%n \"$1\" > " + str(tmp_path / "seen") + "\nsed -i \"s/$FROM/$TO/\" \"$1\"\n")
+    editor.chmod(0o755)
+
+    def command(*words, change="", ok=True):
+        environment = {**os.environ, "EDITOR": str(editor), "FROM": change.partition(">")[0] or "nothing-such", "TO": change.partition(">")[2]}
+        return run(program(), *words, "--address", daemon.url, "--data", daemon.data, env=environment, ok=ok, stdin=subprocess.DEVNULL)
+
+    folder = daemon.mount / name
+    folder.mkdir()
+    (folder / "key").write_text("old")
+    command("edit", f"{name}/key", change="old>new")
+    assert (folder / "key").read_text() == "new"
+    mode, _, path = (tmp_path / "seen").read_text().strip().partition(":")
+    assert mode == "600" and path.startswith("/dev/shm/") and not os.path.exists(path)
+    assert command("edit", name, change="new>newer").text == ""
+    assert (folder / "key").read_text() == "newer"
+    assert command("edit", f"{name}/key").text == "unchanged\n"
+    refused = command("edit", f"{name}/@yaml", change="^>[", ok=False)
+    assert refused.returncode == 65 and "line" in refused.text
+    assert (folder / "key").read_text() == "newer"
+    assert daemon.vault("GET", f"secret/metadata/{name}").json()["data"]["current_version"] == 3
+    assert command("find", name).text == f"{name}\n"
+    assert command("find", "--values", "newer").text == f"{name}/key\t(value)\n"
+    assert command("find", "no-such-word-anywhere", ok=False).returncode == 1
