@@ -13,7 +13,7 @@
 #include <utlist.h>
 
 #define PARKED_MAX 4096u /* readers of one mount */
-#define STREAM_MAX  4096u
+#define STREAM_MAX 4096u
 
 struct parked {
     struct parked *next;
@@ -38,7 +38,9 @@ struct waiting {
     pthread_cond_t work;
     struct wait *queue;
     unsigned n_parked;
-    bool stop, ended;
+    bool stop; /* nobody is parked any more */
+    bool quit; /* the thread ends when its queue is empty */
+    bool ended;
 };
 
 bool wait_is_stream(const struct handle *h)
@@ -179,7 +181,8 @@ static void serve_wait(struct waiting *waiting, struct wait *w)
     poll = take(w->poll);
     stop = waiting->stop;
     pthread_mutex_unlock(&waiting->lock);
-    LL_FOREACH_SAFE(all, p, next) {
+    LL_FOREACH_SAFE(all, p, next)
+    {
         bool done = try_one(waiting, w->handle, p, stop);
 
         pthread_mutex_lock(&waiting->lock);
@@ -215,7 +218,7 @@ static void *waiting_main(void *arg)
     for (;;) {
         struct wait *w = waiting->queue;
 
-        waiting->ended = w == NULL && waiting->stop;
+        waiting->ended = w == NULL && waiting->quit;
         if (waiting->ended)
             break;
         if (w == NULL) {
@@ -262,6 +265,7 @@ void waiting_stop(struct fs *fs)
             wake(h->wait);
     pthread_mutex_unlock(&fs->lock);
     pthread_mutex_lock(&waiting->lock);
+    waiting->quit = true; /* all who wait are in the queue by now */
     pthread_cond_signal(&waiting->work);
     pthread_mutex_unlock(&waiting->lock);
     pthread_join(waiting->thread, NULL);
