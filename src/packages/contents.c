@@ -127,6 +127,8 @@ static int find(struct op *op, struct packages *pk, const struct place *p, struc
     if (r == 0)
         r = identity_check(op, POLICY_READ, "packages/%s", f->project);
     if (r == 0)
+        r = project_offers_files(op, pk, f->project);
+    if (r == 0)
         r = open_archive(op, pk, f, &a);
     if (r < 0)
         return r;

@@ -21,7 +21,8 @@ static int has_files(struct op *op, struct packages *pk, const char *project,
     struct package_file f;
     struct store_scan *scan;
     struct slice key, value;
-    int r = store_scan(pk->store, project_partition(project, text), SLICE(""), SLICE(""), 0, &scan);
+    int r = store_scan(pk->store, project_partition(project, text), SLICE(FIRST_FILE), SLICE(""), 0,
+                       &scan);
 
     if (r < 0)
         return r;

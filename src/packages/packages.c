@@ -61,7 +61,8 @@ int package_each(struct op *op, struct packages *pk, const char *project,
     if (r < 0)
         return r;
     project = op_strdup(op, project);
-    r = store_scan(pk->store, project_partition(project, text), SLICE(""), SLICE(""), 0, &scan);
+    r = store_scan(pk->store, project_partition(project, text), SLICE(FIRST_FILE), SLICE(""), 0,
+                   &scan);
     if (r < 0)
         return op_fail(op, -r, "reading project '%s' failed", project);
     while ((r = store_scan_next(scan, &key, &value)) == 1) {

@@ -14,6 +14,12 @@ struct packages;
 
 extern const struct domain packages_domain;
 
+/* What is served beside a file, in a blob of its own. */
+struct package_part {
+    uint64_t size_bytes; /* 0: there is none */
+    struct digest digest;
+};
+
 /* All text is in the op. */
 struct package_file {
     const char *project;         /* normalised */
@@ -29,9 +35,10 @@ struct package_file {
     int64_t uploaded_unix_ns;
     struct digest digest; /* SHA-256, the blob's */
     uint8_t blake2b[32], md5[16];
-    uint64_t metadata_bytes; /* 0: no core metadata is served */
-    struct digest metadata;  /* of the blob that holds it */
-    struct slice row;        /* as it is stored: the guard of a change */
+    struct package_part metadata;   /* core metadata, as it is in the file */
+    struct package_part signature;  /* OpenPGP, armored, as it was uploaded */
+    struct package_part provenance; /* PEP 740 */
+    struct slice row;               /* as it is stored: the guard of a change */
 };
 
 /* One file of a project (normalised). -ENOENT. */
@@ -63,6 +70,32 @@ int package_delete(struct op *op, struct packages *pk, const char *project, cons
 int package_yank(struct op *op, struct packages *pk, const char *project, const char *file,
                  const char *reason);
 
+/* How a project stands (PEP 792). */
+enum project_state {
+    PROJECT_ACTIVE,
+    PROJECT_ARCHIVED,    /* takes no new files */
+    PROJECT_QUARANTINED, /* takes none, and offers none */
+    PROJECT_DEPRECATED,
+    PROJECT_STATES,
+};
+extern const char *const project_state_names[PROJECT_STATES + 1]; /* "active", …; ends with NULL */
+
+struct project_status {
+    enum project_state state;
+    const char *reason; /* ""; in the op */
+};
+int project_status_get(struct op *op, struct packages *pk, const char *project,
+                       struct project_status *ret);
+/* Needs the update right. -ENOENT: no such project. */
+int project_status_set(struct op *op, struct packages *pk, const char *project,
+                       const struct project_status *status);
+/* "archived", "archived: no longer built". -EINVAL. */
+int project_status_parse(struct op *op, struct slice text, struct project_status *ret);
+/* May new files come in? -EACCES. */
+int project_takes_files(struct op *op, struct packages *pk, const char *project);
+/* May its files be had? -EACCES. */
+int project_offers_files(struct op *op, struct packages *pk, const char *project);
+
 /* A file that is being published: written from its start to its end, checked, then visible whole.
  */
 struct package_draft;
@@ -73,6 +106,8 @@ struct package_claims {
     const char *filetype; /* "bdist_wheel" or "sdist" */
     const char *pyversion;
     const char *sha256, *blake2b, *md5; /* hex, any case */
+    struct slice signature;             /* empty: none */
+    struct slice attestations;          /* a JSON list (PEP 740); empty: none */
 };
 
 /* Checks the name and the create right on its project. Returns new. */

@@ -13,6 +13,7 @@
 
 #define XATTR_YANKED "user.pypi.yanked"
 #define XATTR_SHA256 "user.pypi.sha256"
+#define XATTR_STATUS "user.pypi.status" /* of a project: "archived", "archived: reason" */
 
 static void stat_folder(struct op *op, struct packages *pk, const char *writable_in,
                         struct node_stat *ret)
@@ -43,7 +44,7 @@ static void stat_metadata(const struct package_file *f, struct node_stat *ret)
 {
     stat_file(f, ret);
     ret->mode = 0444;
-    ret->size_bytes = f->metadata_bytes;
+    ret->size_bytes = f->metadata.size_bytes;
 }
 
 /* The bytes of a computed file. */
@@ -108,7 +109,8 @@ static int tree_stat_node(struct op *op, void *self, const char *path, struct no
             stat_file(&f, ret);
         else
             stat_metadata(&f, ret);
-        return p.kind == PLACE_FILE || f.metadata_bytes > 0 ? 0 : package_place_absent(op, path);
+        return p.kind == PLACE_FILE || f.metadata.size_bytes > 0 ? 0
+                                                                 : package_place_absent(op, path);
     case PLACE_CONTENTS:
         return contents_stat(op, pk, &p, ret);
     case PLACE_TRASH:
@@ -145,7 +147,7 @@ static int emit_file(void *ctx, const struct package_file *f)
     struct listing *l = ctx;
     struct node_stat st;
 
-    if (l->metadata && f->metadata_bytes == 0)
+    if (l->metadata && f->metadata.size_bytes == 0)
         return 0;
     if (l->metadata)
         stat_metadata(f, &st);
@@ -162,8 +164,10 @@ static int emit_files_of(void *ctx, const char *project, const char *display, bo
     (void)display;
     if (!has_files || !project_visible(l->op, project))
         return 0;
-    r = package_each(l->op, l->pk, project, emit_file, l);
-    if (r == -ENOENT) { /* it went away meanwhile */
+    r = project_offers_files(l->op, l->pk, project);
+    if (r == 0)
+        r = package_each(l->op, l->pk, project, emit_file, l);
+    if (r == -ENOENT || r == -EACCES) { /* it went away meanwhile, or is quarantined */
         op_forgive(l->op);
         return 0;
     }
@@ -206,9 +210,12 @@ static int open_reader(struct op *op, struct packages *pk, const struct place *p
         r = identity_check(op, POLICY_READ, "packages/%s", f.project);
     if (r < 0)
         return r;
-    if (p->kind == PLACE_METADATA_FILE && f.metadata_bytes == 0)
+    if (p->kind == PLACE_METADATA_FILE && f.metadata.size_bytes == 0)
         return package_place_absent(op, p->file);
-    r = blob_open(pk->store, p->kind == PLACE_FILE ? &f.digest : &f.metadata, &blob);
+    r = project_offers_files(op, pk, f.project);
+    if (r < 0)
+        return r;
+    r = blob_open(pk->store, p->kind == PLACE_FILE ? &f.digest : &f.metadata.digest, &blob);
     if (r < 0)
         return op_fail(op, EIO, "the content of '%s' cannot be read", p->file);
     return node_blob_open(blob, NODE_IMMUTABLE, ret);
@@ -380,6 +387,34 @@ static int tree_setattr_node(struct op *op, void *self, const char *path, const 
     return tree_stat_node(op, self, path, &st);
 }
 
+static int get_status(struct op *op, struct packages *pk, const char *project, struct slice *ret)
+{
+    struct project_status status;
+    int r = project_status_get(op, pk, project, &status);
+
+    if (r < 0)
+        return r;
+    if (status.state == PROJECT_ACTIVE && status.reason[0] == 0)
+        return -ENODATA;
+    *ret = slice_str(op_printf(op, "%s%s%s", project_state_names[status.state],
+                               status.reason[0] != 0 ? ": " : "", status.reason));
+    return 0;
+}
+
+/* NULL value: active again. */
+static int set_status(struct op *op, struct packages *pk, const char *project, struct slice value)
+{
+    struct project_status status = {PROJECT_ACTIVE, ""};
+    struct slice before;
+    int r = 0;
+
+    if (value.data != NULL)
+        r = project_status_parse(op, value, &status);
+    else
+        r = get_status(op, pk, project, &before);
+    return r < 0 ? r : project_status_set(op, pk, project, &status);
+}
+
 static int tree_getxattr_node(struct op *op, void *self, const char *path, const char *name,
                               struct slice *ret)
 {
@@ -390,6 +425,8 @@ static int tree_getxattr_node(struct op *op, void *self, const char *path, const
 
     if (r < 0)
         return r;
+    if (p.kind == PLACE_PROJECT && strcmp(name, XATTR_STATUS) == 0)
+        return get_status(op, self, p.project, ret);
     if (p.kind != PLACE_FILE)
         return -ENODATA;
     r = package_place_find(op, self, &p, &f);
@@ -414,8 +451,12 @@ static int tree_setxattr_node(struct op *op, void *self, const char *path, const
 
     if (r < 0)
         return r;
+    if (p.kind == PLACE_PROJECT && strcmp(name, XATTR_STATUS) == 0)
+        return set_status(op, self, p.project, value);
     if (p.kind != PLACE_FILE || strcmp(name, XATTR_YANKED) != 0)
-        return op_fail(op, ENOTSUP, "only " XATTR_YANKED " of a release file can be set");
+        return op_fail(op, ENOTSUP,
+                       "only " XATTR_YANKED " of a release file and " XATTR_STATUS
+                       " of a project can be set");
     if (value.data != NULL)
         reason = op_strndup(op, value.data, value.len);
     if (reason != NULL && strlen(reason) != value.len)
@@ -430,11 +471,14 @@ static int tree_listxattr_node(struct op *op, void *self, const char *path, node
                                void *ctx)
 {
     struct package_file f;
+    struct slice status;
     struct place p;
     int r = package_place_parse(op, path, &p);
 
+    if (r == 0 && p.kind == PLACE_PROJECT && get_status(op, self, p.project, &status) == 0)
+        r = emit(ctx, XATTR_STATUS, NULL);
     if (r < 0 || p.kind != PLACE_FILE)
-        return r;
+        return r < 0 ? r : 0;
     r = package_place_find(op, self, &p, &f);
     if (r == 0)
         r = emit(ctx, XATTR_SHA256, NULL);

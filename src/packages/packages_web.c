@@ -150,36 +150,101 @@ static const char *media_type(enum package_kind kind)
     return kind == PACKAGE_SDIST_TAR ? "application/gzip" : "application/zip";
 }
 
-/* The file, or with the suffix ".metadata" its core metadata (PEP 658). */
-static int get_file(struct web_request *req, struct web_response *resp)
+/* The file that a name asks for, if the caller may have it. */
+static int find_file(struct web_request *req, const char *file, struct package_file *ret)
 {
-    static const char suffix[] = ".metadata";
-    const char *name = web_param(req, "file");
-    size_t len = strlen(name), n = sizeof suffix - 1;
-    bool metadata = len > n && strcmp(name + len - n, suffix) == 0;
-    const char *file = metadata ? op_strndup(req->op, name, len - n) : name;
-    struct packages *pk = req->self;
-    struct package_file f;
-    struct blob *blob;
     int r;
 
     /* Who is not known hears that first, whether there is such a file or not. */
     if (!policy_set_touches(req->op->who->policies, SLICE("packages/")))
         return identity_check(req->op, POLICY_READ, "packages/");
-    r = package_find(req->op, pk, file, &f);
+    r = package_find(req->op, req->self, file, ret);
     if (r == 0)
-        r = identity_check(req->op, POLICY_READ, "packages/%s", f.project);
+        r = identity_check(req->op, POLICY_READ, "packages/%s", ret->project);
+    return r < 0 ? r : project_offers_files(req->op, req->self, ret->project);
+}
+
+static int reply_blob(struct web_request *req, struct web_response *resp,
+                      const struct digest *digest, const char *type)
+{
+    struct blob *blob;
+    int r = blob_open(((struct packages *)req->self)->store, digest, &blob);
+
     if (r < 0)
-        return r;
-    if (metadata && f.metadata_bytes == 0)
-        return op_fail(req->op, ENOENT, "there is no core metadata of '%s'", file);
-    r = blob_open(pk->store, metadata ? &f.metadata : &f.digest, &blob);
-    if (r < 0)
-        return op_fail(req->op, r == -ENOENT ? EIO : -r, "the content of '%s' cannot be read",
-                       file);
-    web_reply_blob(resp, blob, metadata ? "text/plain; charset=utf-8" : media_type(f.kind), req);
+        return op_fail(req->op, r == -ENOENT ? EIO : -r, "the content cannot be read");
+    web_reply_blob(resp, blob, type, req);
     web_set_header(req, resp, "Cache-Control", "private, max-age=31536000, immutable");
     return 0;
+}
+
+/* What is served beside a file, under its name and a suffix. */
+enum beside { BESIDE_NOTHING, BESIDE_METADATA, BESIDE_SIGNATURE };
+static const struct {
+    const char *suffix, *what, *type;
+} besides[] = {
+    [BESIDE_METADATA] = {".metadata", "core metadata", "text/plain; charset=utf-8"}, /* PEP 658 */
+    [BESIDE_SIGNATURE] = {".asc", "signature", "application/pgp-signature"},         /* PEP 503 */
+};
+
+static enum beside beside_of(const char *name, size_t *ret_len)
+{
+    size_t len = strlen(name);
+
+    for (enum beside b = BESIDE_METADATA; b < array_size(besides); b++) {
+        size_t n = strlen(besides[b].suffix);
+
+        if (len > n && strcmp(name + len - n, besides[b].suffix) == 0) {
+            *ret_len = len - n;
+            return b;
+        }
+    }
+    *ret_len = len;
+    return BESIDE_NOTHING;
+}
+
+static int get_file(struct web_request *req, struct web_response *resp)
+{
+    const char *name = web_param(req, "file");
+    size_t len;
+    enum beside beside = beside_of(name, &len);
+    const char *file = op_strndup(req->op, name, len);
+    const struct package_part *part;
+    struct package_file f;
+    int r = find_file(req, file, &f);
+
+    if (r < 0)
+        return r;
+    if (beside == BESIDE_NOTHING)
+        return reply_blob(req, resp, &f.digest, media_type(f.kind));
+    part = beside == BESIDE_METADATA ? &f.metadata : &f.signature;
+    if (part->size_bytes == 0)
+        return op_fail(req->op, ENOENT, "there is no %s of '%s'", besides[beside].what, file);
+    return reply_blob(req, resp, &part->digest, besides[beside].type);
+}
+
+/* PEP 740; the path is that of PyPI's Integrity API. */
+static int get_provenance(struct web_request *req, struct web_response *resp)
+{
+    static const char *const types[] = {"application/vnd.pypi.integrity.v1+json",
+                                        "application/json", NULL};
+    const char *file = web_param(req, "file"), *type = web_negotiate(req, types);
+    char normal[PROJECT_NAME_MAX + 1] = "";
+    struct package_file f;
+    int r = find_file(req, file, &f);
+
+    if (r < 0)
+        return r;
+    if (project_name_valid(slice_str(web_param(req, "project"))))
+        project_name_normalise(slice_str(web_param(req, "project")), normal);
+    if (strcmp(normal, f.project) != 0 ||
+        !version_same(slice_str(web_param(req, "version")), slice_str(f.version)))
+        return op_fail(req->op, ENOENT, "'%s' is not a file of %.100s %.100s", file,
+                       web_param(req, "project"), web_param(req, "version"));
+    if (f.provenance.size_bytes == 0)
+        return op_fail(req->op, ENOENT, "there is no provenance of '%s'", file);
+    if (type == NULL)
+        return op_fail(req->op, EPROTONOSUPPORT, "provenance is served as %s", types[0]);
+    return reply_blob(req, resp, &f.provenance.digest, type);
 }
 
 void packages_render(void *self, struct web_request *req, int err, struct web_response *resp)
@@ -222,6 +287,25 @@ const struct route packages_routes[] = {
      .handle = redirect_project,
      .flags = ROUTE_INLINE},
     {.methods = "GET", .pattern = "/packages/{file}", .handle = get_file, .flags = ROUTE_INLINE},
+    {.methods = "GET",
+     .pattern = "/integrity/{project}/{version}/{file}/provenance",
+     .handle = get_provenance,
+     .flags = ROUTE_INLINE},
+    {.methods = "PATCH",
+     .pattern = "/packages/{file}",
+     .handle = api_patch_file,
+     .flags = ROUTE_AUDIT,
+     .body_limit_bytes = API_BODY_MAX},
+    {.methods = "DELETE",
+     .pattern = "/packages/{file}",
+     .handle = api_delete_file,
+     .flags = ROUTE_AUDIT,
+     .body_limit_bytes = API_BODY_MAX},
+    {.methods = "PATCH",
+     .pattern = "/simple/{project}/",
+     .handle = api_patch_project,
+     .flags = ROUTE_AUDIT,
+     .body_limit_bytes = API_BODY_MAX},
     UPLOAD("/"),
     UPLOAD("/legacy"),
     UPLOAD("/legacy/"),

@@ -8,6 +8,12 @@ extern const struct route packages_routes[];
 
 void packages_render(void *self, struct web_request *req, int err, struct web_response *resp);
 
+/* Changes (packages_api.c). */
+#define API_BODY_MAX (64u << 10)
+int api_patch_file(struct web_request *req, struct web_response *resp);
+int api_delete_file(struct web_request *req, struct web_response *resp);
+int api_patch_project(struct web_request *req, struct web_response *resp);
+
 /* The upload's route (upload.c). */
 int upload_begin(struct web_request *req);
 int upload_data(struct web_request *req, const void *bytes, size_t n);

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "identity/identity.h"
 #include "packages/sdist.h"
+#include "packages/sidecar.h"
 #include "packages/state.h"
 #include "packages/wheel.h"
 
@@ -43,6 +44,8 @@ int package_draft_new(struct op *op, struct packages *pk, const char *file,
     if (r < 0)
         return op_fail(op, -r, "%s", why.data);
     r = identity_check(op, POLICY_CREATE, "packages/%s", parsed.normal);
+    if (r == 0)
+        r = project_takes_files(op, pk, parsed.normal);
     if (r < 0)
         return r;
     d = xcalloc(1, sizeof *d);
@@ -135,7 +138,8 @@ static int check_content(struct op *op, struct package_draft *d, struct buf *tex
         return op_fail(op, -r, "'%s' is refused: %s", d->name,
                        why.len > 0 ? why.data : strerror(-r));
     /* An sdist's name may have been read another way since the draft was begun. */
-    return identity_check(op, POLICY_CREATE, "packages/%s", d->parsed.normal);
+    r = identity_check(op, POLICY_CREATE, "packages/%s", d->parsed.normal);
+    return r < 0 ? r : project_takes_files(op, d->pk, d->parsed.normal);
 }
 
 static int check_hex(struct op *op, const char *field, const char *claimed, const uint8_t *bytes,
@@ -212,11 +216,42 @@ static int put_metadata(struct op *op, struct package_draft *d, struct slice tex
 
     if (d->parsed.kind != PACKAGE_WHEEL)
         return 0;
-    r = put_text(d->pk->store, text, &f->metadata);
+    r = put_text(d->pk->store, text, &f->metadata.digest);
     if (r < 0)
         return op_fail(op, -r, "storing the metadata of '%s' failed: %s", d->name, strerror(-r));
-    f->metadata_bytes = text.len;
+    f->metadata.size_bytes = text.len;
     return 0;
+}
+
+static int check_sidecars(struct op *op, const struct package_claims *claims,
+                          const struct package_file *f, struct buf *provenance)
+{
+    struct attested of = {f->name, &f->digest, f->uploader};
+    autobuf why = {0};
+    int r = 0;
+
+    if (claims->signature.len > 0)
+        r = signature_check(claims->signature, &why);
+    if (r == 0 && claims->attestations.len > 0)
+        r = provenance_make(claims->attestations, &of, provenance, &why);
+    return r < 0 ? op_fail(op, -r, "'%s' is refused: %s", f->name,
+                           why.len > 0 ? why.data : strerror(-r))
+                 : 0;
+}
+
+static int put_sidecars(struct op *op, struct package_draft *d, const struct package_claims *claims,
+                        struct slice provenance, struct package_file *f)
+{
+    int r = 0;
+
+    if (claims->signature.len > 0)
+        r = put_text(d->pk->store, claims->signature, &f->signature.digest);
+    f->signature.size_bytes = claims->signature.len;
+    if (r == 0 && provenance.len > 0)
+        r = put_text(d->pk->store, provenance, &f->provenance.digest);
+    f->provenance.size_bytes = provenance.len;
+    return r < 0 ? op_fail(op, -r, "storing what came with '%s' failed: %s", d->name, strerror(-r))
+                 : 0;
 }
 
 static const char *new_id(struct op *op)
@@ -334,7 +369,7 @@ int package_draft_publish(struct op *op, struct package_draft *d,
     struct packages *pk = d->pk;
     struct metadata m;
     struct package_file f;
-    autobuf text = {0};
+    autobuf text = {0}, provenance = {0};
     int r;
 
     if (claims == NULL)
@@ -347,7 +382,11 @@ int package_draft_publish(struct op *op, struct package_draft *d,
     if (r == 0)
         r = seal(op, d, claims->sha256, &f.digest);
     if (r == 0)
+        r = check_sidecars(op, claims, &f, &provenance);
+    if (r == 0)
         r = put_metadata(op, d, buf_slice(&text), &f);
+    if (r == 0)
+        r = put_sidecars(op, d, claims, buf_slice(&provenance), &f);
     if (r == 0)
         r = publish(op, pk, &f);
     blob_stage_drop(take(d->stage));

@@ -17,6 +17,7 @@
 #define PERIOD_S  60
 #define OWNER_MAX (PARTITION_MAX + PACKAGE_FILENAME_MAX + 40)
 #define ID_LENGTH 16
+#define BLOBS_MAX 4
 
 static struct slice row_key(int64_t deadline_unix_ms, const char *id, uint8_t key[8 + ID_LENGTH])
 {
@@ -61,26 +62,46 @@ static struct slice owner_of(const struct package_file *f, char text[OWNER_MAX])
     return slice_of(text, (size_t)(end - text));
 }
 
+/* The digests of a file's blobs, up to BLOBS_MAX of them. */
+static size_t blobs_of(const struct package_file *f, const struct digest *ret[BLOBS_MAX])
+{
+    const struct package_part *const parts[] = {&f->metadata, &f->signature, &f->provenance};
+    size_t n = 0;
+
+    ret[n++] = &f->digest;
+    for (size_t i = 0; i < array_size(parts); i++)
+        if (parts[i]->size_bytes > 0)
+            ret[n++] = &parts[i]->digest;
+    return n;
+}
+
 int reclaim_hold(struct packages *pk, const struct package_file *f)
 {
+    const struct digest *blobs[BLOBS_MAX];
+    size_t n = blobs_of(f, blobs);
     char text[OWNER_MAX];
     struct slice owner = owner_of(f, text);
-    int r = blob_hold(pk->store, &f->digest, owner);
+    int r = 0;
 
-    if (r == 0 && f->metadata_bytes > 0)
-        r = blob_hold(pk->store, &f->metadata, owner);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = blob_hold(pk->store, blobs[i], owner);
     return r;
 }
 
 static int release(struct packages *pk, const struct package_file *f)
 {
+    const struct digest *blobs[BLOBS_MAX];
+    size_t n = blobs_of(f, blobs);
     char text[OWNER_MAX];
     struct slice owner = owner_of(f, text);
-    int r = blob_release(pk->store, &f->digest, owner);
 
-    if ((r == 0 || r == -ENOENT) && f->metadata_bytes > 0)
-        r = blob_release(pk->store, &f->metadata, owner);
-    return r == -ENOENT ? 0 : r;
+    for (size_t i = 0; i < n; i++) {
+        int r = blob_release(pk->store, blobs[i], owner);
+
+        if (r < 0 && r != -ENOENT)
+            return r;
+    }
+    return 0;
 }
 
 void reclaim_release(struct packages *pk, const struct package_file *f)

@@ -21,6 +21,10 @@ enum tag {
     TAG_YANKED,
     TAG_ID,
     TAG_DISPLAY,
+    TAG_SIGNATURE,
+    TAG_SIGNATURE_BYTES,
+    TAG_PROVENANCE,
+    TAG_PROVENANCE_BYTES,
 };
 
 static void put(struct buf *out, enum tag tag, struct slice bytes)
@@ -38,6 +42,15 @@ static void put_number(struct buf *out, enum tag tag, uint64_t v)
     put(out, tag, buf_slice(&bytes));
 }
 
+static void put_part(struct buf *out, enum tag digest, enum tag bytes,
+                     const struct package_part *part)
+{
+    if (part->size_bytes == 0)
+        return;
+    put(out, digest, slice_of(part->digest.bytes, 32));
+    put_number(out, bytes, part->size_bytes);
+}
+
 void record_encode(const struct package_file *f, struct buf *out)
 {
     put(out, TAG_VERSION, slice_str(f->version));
@@ -51,10 +64,9 @@ void record_encode(const struct package_file *f, struct buf *out)
     put(out, TAG_UPLOADER, slice_str(f->uploader));
     put(out, TAG_ID, slice_str(f->id));
     put(out, TAG_DISPLAY, slice_str(f->display));
-    if (f->metadata_bytes > 0) {
-        put(out, TAG_METADATA, slice_of(f->metadata.bytes, 32));
-        put_number(out, TAG_METADATA_BYTES, f->metadata_bytes);
-    }
+    put_part(out, TAG_METADATA, TAG_METADATA_BYTES, &f->metadata);
+    put_part(out, TAG_SIGNATURE, TAG_SIGNATURE_BYTES, &f->signature);
+    put_part(out, TAG_PROVENANCE, TAG_PROVENANCE_BYTES, &f->provenance);
     if (f->yanked != NULL)
         put(out, TAG_YANKED, slice_str(f->yanked));
 }
@@ -111,9 +123,17 @@ static int get_field(struct op *op, uint64_t tag, struct slice in, struct packag
     case TAG_REQUIRES_PYTHON:
         return get_text(op, in, &f->requires_python);
     case TAG_METADATA:
-        return get_digest(in, &f->metadata);
+        return get_digest(in, &f->metadata.digest);
     case TAG_METADATA_BYTES:
-        return get_number(in, &f->metadata_bytes);
+        return get_number(in, &f->metadata.size_bytes);
+    case TAG_SIGNATURE:
+        return get_digest(in, &f->signature.digest);
+    case TAG_SIGNATURE_BYTES:
+        return get_number(in, &f->signature.size_bytes);
+    case TAG_PROVENANCE:
+        return get_digest(in, &f->provenance.digest);
+    case TAG_PROVENANCE_BYTES:
+        return get_number(in, &f->provenance.size_bytes);
     case TAG_UPLOADER:
         return get_text(op, in, &f->uploader);
     case TAG_YANKED:

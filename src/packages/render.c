@@ -13,8 +13,11 @@
 
 #define API_VERSION "1.4"
 
-/* The files of a project, in the order in which they are shown. */
+/* The files of a project, in the order in which they are shown, and how it stands. */
 struct listing {
+    const char *project;
+    struct project_status status;
+    bool any_signed;
     struct listed {
         struct package_file file;
         struct version version;
@@ -47,6 +50,16 @@ static void hex(struct buf *out, const struct digest *d)
     buf_add_str(out, text);
 }
 
+/* Where the provenance is: relative, as all links here. */
+static void add_provenance(struct buf *out, const struct package_file *f)
+{
+    buf_printf(out, "../../integrity/%s/", f->project);
+    percent_encode(out, slice_str(f->version), "");
+    buf_add_char(out, '/');
+    percent_encode(out, slice_str(f->name), "");
+    buf_add_str(out, "/provenance");
+}
+
 /* Relative to /simple/<project>/, so that it survives any proxy in front. */
 static void add_url(struct buf *out, const char *file)
 {
@@ -70,6 +83,7 @@ static int collect(void *ctx, const struct package_file *file)
     if (version_parse(slice_str(file->version), &l->items[l->n].version) < 0)
         return -EIO;
     l->items[l->n++].file = *file;
+    l->any_signed |= file->signature.size_bytes > 0;
     return 0;
 }
 
@@ -81,16 +95,30 @@ static int by_version(const void *a, const void *b)
     return r != 0 ? r : strcmp(x->file.name, y->file.name);
 }
 
-static void html_head(struct buf *out, const char *title)
+static void html_status(struct buf *out, const struct project_status *status)
+{
+    if (status->state == PROJECT_ACTIVE && status->reason[0] == 0)
+        return;
+    buf_printf(out, "    <meta name=\"pypi:project-status\" content=\"%s\">\n",
+               project_state_names[status->state]);
+    if (status->reason[0] == 0)
+        return;
+    buf_add_str(out, "    <meta name=\"pypi:project-status-reason\" content=\"");
+    html_escape(out, status->reason);
+    buf_add_str(out, "\">\n");
+}
+
+static void html_head(struct buf *out, const char *title, const struct project_status *status)
 {
     buf_add_str(out, "<!DOCTYPE html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n"
-                     "    <meta name=\"pypi:repository-version\" content=\"" API_VERSION "\">\n"
-                     "    <title>");
+                     "    <meta name=\"pypi:repository-version\" content=\"" API_VERSION "\">\n");
+    html_status(out, status);
+    buf_add_str(out, "    <title>");
     html_escape(out, title);
     buf_add_str(out, "</title>\n  </head>\n  <body>\n");
 }
 
-static void html_file(struct buf *out, const struct package_file *f)
+static void html_file(struct buf *out, const struct package_file *f, bool any_signed)
 {
     buf_add_str(out, "    <a href=\"");
     add_url(out, f->name);
@@ -102,11 +130,18 @@ static void html_file(struct buf *out, const struct package_file *f)
         html_escape(out, f->requires_python);
         buf_add_char(out, '"');
     }
-    if (f->metadata_bytes > 0) {
+    if (f->metadata.size_bytes > 0) {
         buf_add_str(out, " data-core-metadata=\"sha256=");
-        hex(out, &f->metadata);
+        hex(out, &f->metadata.digest);
         buf_add_str(out, "\" data-dist-info-metadata=\"sha256="); /* pip before 23.3 */
-        hex(out, &f->metadata);
+        hex(out, &f->metadata.digest);
+        buf_add_char(out, '"');
+    }
+    if (any_signed) /* PEP 503: on each link or on none */
+        buf_printf(out, " data-gpg-sig=\"%s\"", f->signature.size_bytes > 0 ? "true" : "false");
+    if (f->provenance.size_bytes > 0) {
+        buf_add_str(out, " data-provenance=\"");
+        add_provenance(out, f);
         buf_add_char(out, '"');
     }
     if (f->yanked != NULL) {
@@ -119,17 +154,17 @@ static void html_file(struct buf *out, const struct package_file *f)
     buf_add_str(out, "</a><br>\n");
 }
 
-static void html_project(struct buf *out, const char *project, const struct listing *l)
+static void html_project(struct buf *out, const struct listing *l)
 {
     autobuf title = {0};
 
-    buf_printf(&title, "Links for %s", project);
-    html_head(out, title.data);
+    buf_printf(&title, "Links for %s", l->project);
+    html_head(out, title.data, &l->status);
     buf_add_str(out, "    <h1>");
     html_escape(out, title.data);
     buf_add_str(out, "</h1>\n");
     for (size_t i = 0; i < l->n; i++)
-        html_file(out, &l->items[i].file);
+        html_file(out, &l->items[i].file, l->any_signed);
     buf_add_str(out, "  </body>\n</html>\n");
 }
 
@@ -152,10 +187,10 @@ static void json_hash(struct json *j, const char *key, const struct digest *d)
     json_object_end(j);
 }
 
-static void json_file(struct json *j, const struct package_file *f)
+static void json_file(struct json *j, const struct package_file *f, bool any_signed)
 {
     char time[CLOCK_TEXT_MAX];
-    autobuf url = {0};
+    autobuf url = {0}, provenance = {0};
 
     add_url(&url, f->name);
     json_object(j);
@@ -166,8 +201,8 @@ static void json_file(struct json *j, const struct package_file *f)
         json_kstr(j, "requires-python", f->requires_python);
     json_ku64(j, "size", f->size_bytes);
     json_kstr(j, "upload-time", clock_print_ns(f->uploaded_unix_ns, 6, time));
-    if (f->metadata_bytes > 0)
-        json_hash(j, "core-metadata", &f->metadata);
+    if (f->metadata.size_bytes > 0)
+        json_hash(j, "core-metadata", &f->metadata.digest);
     else
         json_kbool(j, "core-metadata", false);
     /* An empty reason is not allowed in JSON (PEP 691). */
@@ -175,6 +210,12 @@ static void json_file(struct json *j, const struct package_file *f)
         json_kstr(j, "yanked", f->yanked);
     else
         json_kbool(j, "yanked", f->yanked != NULL);
+    if (any_signed)
+        json_kbool(j, "gpg-sig", f->signature.size_bytes > 0);
+    if (f->provenance.size_bytes > 0)
+        add_provenance(&provenance, f);
+    if (f->provenance.size_bytes > 0)
+        json_kslice(j, "provenance", buf_slice(&provenance));
     json_object_end(j);
 }
 
@@ -188,23 +229,25 @@ static void json_versions(struct json *j, const struct listing *l)
     json_array_end(j);
 }
 
-static void json_project(struct buf *out, const char *project, const struct listing *l)
+static void json_project(struct buf *out, const struct listing *l)
 {
     struct json j;
 
     json_init(&j, out);
     json_object(&j);
     json_meta(&j);
-    json_kstr(&j, "name", project);
+    json_kstr(&j, "name", l->project);
     json_versions(&j, l);
     json_key(&j, "files");
     json_array(&j);
     for (size_t i = 0; i < l->n; i++)
-        json_file(&j, &l->items[i].file);
+        json_file(&j, &l->items[i].file, l->any_signed);
     json_array_end(&j);
     json_key(&j, "project-status");
     json_object(&j);
-    json_kstr(&j, "status", "active");
+    json_kstr(&j, "status", project_state_names[l->status.state]);
+    if (l->status.reason[0] != 0)
+        json_kstr(&j, "reason", l->status.reason);
     json_object_end(&j);
     json_object_end(&j);
 }
@@ -212,17 +255,21 @@ static void json_project(struct buf *out, const char *project, const struct list
 int render_project(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
                    struct buf *out)
 {
-    struct listing l = {0};
-    int r = package_each(op, pk, project, collect, &l);
+    struct listing l = {.project = project};
+    int r = project_status_get(op, pk, project, &l.status);
 
+    if (r == 0)
+        r = package_each(op, pk, project, collect, &l);
     if (r == 0 && l.n == 0)
         r = op_fail(op, ENOENT, "there is no project '%s'", project);
+    if (l.status.state == PROJECT_QUARANTINED)
+        l.n = 0; /* shown, and nothing offered */
     if (r == 0) {
         qsort(l.items, l.n, sizeof *l.items, by_version);
         if (kind == PAGE_V1_JSON)
-            json_project(out, project, &l);
+            json_project(out, &l);
         else
-            html_project(out, project, &l);
+            html_project(out, &l);
     }
     free(l.items);
     return r;
@@ -268,7 +315,7 @@ int render_root(struct op *op, struct packages *pk, enum page_kind kind, bool fi
         json_key(&root.json, "projects");
         json_array(&root.json);
     } else {
-        html_head(out, "Simple index");
+        html_head(out, "Simple index", &(struct project_status){PROJECT_ACTIVE, ""});
     }
     r = project_each(op, pk, add_project, &root);
     if (kind == PAGE_V1_JSON) {

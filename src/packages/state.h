@@ -3,6 +3,7 @@
  * Partitions and keys (see README.md):
  *   packages             <project>            display name; is it only a folder
  *   packages/<project>   <file>               one record (record.c)
+ *                        .status              how it stands (status.c)
  *   packages/.reclaim    <deadline><id>       blobs to let go of then, unless a file has that id */
 #ifndef PACKAGES_STATE_H
 #define PACKAGES_STATE_H
@@ -14,6 +15,10 @@
 #define INDEX_PARTITION   "packages"
 #define RECLAIM_PARTITION "packages/.reclaim"
 #define PARTITION_MAX     (sizeof "packages/" + PROJECT_NAME_MAX)
+/* In a project's partition: its status sorts before its files, whose names begin with a digit or a
+ * letter. */
+#define STATUS_KEY ".status"
+#define FIRST_FILE "0"
 
 struct contents;
 struct pages;

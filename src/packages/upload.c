@@ -7,6 +7,7 @@
 #include "config.h"
 #include "identity/identity.h"
 #include "packages/packages_web.h"
+#include "packages/sidecar.h"
 #include "packages/state.h"
 
 #include <errno.h>
@@ -25,12 +26,15 @@ enum field {
     FIELD_SHA256,
     FIELD_BLAKE2B,
     FIELD_MD5,
+    FIELD_SIGNATURE,
+    FIELD_ATTESTATIONS,
     FIELDS,
 };
 
 static const struct {
     const char *name;
     size_t limit_bytes;
+    bool lines; /* a text of several lines; the others are one, and go into answers and logs */
 } fields[FIELDS] = {
     [FIELD_ACTION] = {":action", 64},
     [FIELD_PROTOCOL] = {"protocol_version", 16},
@@ -42,6 +46,8 @@ static const struct {
     [FIELD_SHA256] = {"sha256_digest", 64},
     [FIELD_BLAKE2B] = {"blake2_256_digest", 64},
     [FIELD_MD5] = {"md5_digest", 32},
+    [FIELD_SIGNATURE] = {"gpg_signature", SIGNATURE_BYTES_MAX, true},
+    [FIELD_ATTESTATIONS] = {"attestations", ATTESTATIONS_BYTES_MAX, true},
 };
 
 enum part_kind { PART_DROPPED, PART_FIELD, PART_CONTENT };
@@ -51,7 +57,8 @@ struct upload {
     struct packages *pk;
     struct multipart *multipart;
     struct package_draft *draft;
-    const char *value[FIELDS]; /* in the op; NULL: not there */
+    const char *file, *signature_file; /* in the op; NULL: not there */
+    const char *value[FIELDS];         /* likewise */
     uint64_t text_bytes;       /* of all parts but the content */
     /* The part that is arriving. */
     enum part_kind part;
@@ -67,6 +74,7 @@ static int begin_content(struct upload *u, const struct multipart_part *part)
         return op_fail(u->op, EINVAL, "the field 'content' is there twice");
     if (!part->has_filename || part->filename[0] == 0)
         return op_fail(u->op, EINVAL, "the field 'content' has no file name");
+    u->file = op_strdup(u->op, part->filename);
     return package_draft_new(u->op, u->pk, part->filename, &u->draft);
 }
 
@@ -86,6 +94,8 @@ static int on_part(void *ctx, const struct multipart_part *part)
             return op_fail(u->op, EINVAL, "the field '%s' is there twice", fields[i].name);
         u->part = PART_FIELD;
         u->field = (enum field)i;
+        if (i == FIELD_SIGNATURE)
+            u->signature_file = op_strdup(u->op, part->has_filename ? part->filename : "");
     }
     return 0;
 }
@@ -112,13 +122,14 @@ static int on_data(void *ctx, const void *bytes, size_t n)
     return 0;
 }
 
-/* UTF-8 without control characters: these fields are names, and go into answers and logs. */
-static bool is_plain_text(struct slice text)
+/* UTF-8 without control characters other than the ends of lines, where there may be lines. */
+static bool is_plain_text(struct slice text, bool lines)
 {
     const unsigned char *c = text.data;
 
     for (size_t i = 0; i < text.len; i++)
-        if (c[i] < 0x20 || c[i] == 0x7f)
+        if ((c[i] < 0x20 || c[i] == 0x7f) &&
+            !(lines && (c[i] == '\n' || c[i] == '\r' || c[i] == '\t')))
             return false;
     return text.len == 0 || utf8_valid(text);
 }
@@ -129,7 +140,7 @@ static int on_end(void *ctx)
 
     if (u->part != PART_FIELD)
         return 0;
-    if (!is_plain_text(buf_slice(&u->text)))
+    if (!is_plain_text(buf_slice(&u->text), fields[u->field].lines))
         return op_fail(u->op, EINVAL, "the field '%s' is not plain UTF-8 text",
                        fields[u->field].name);
     u->value[u->field] = op_strndup(u->op, u->text.data, u->text.len);
@@ -228,6 +239,19 @@ static int check_filetype(struct upload *u)
     return 0;
 }
 
+/* The signature belongs to the content: it is named as that, with ".asc" behind. */
+static int check_signature(struct upload *u)
+{
+    size_t len = strlen(u->file);
+
+    if (said(u, FIELD_SIGNATURE) == NULL)
+        return 0;
+    if (strncmp(u->signature_file, u->file, len) == 0 &&
+        strcmp(u->signature_file + len, ".asc") == 0)
+        return 0;
+    return op_fail(u->op, EINVAL, "the file name of 'gpg_signature' is not '%s.asc'", u->file);
+}
+
 static int check_fields(struct upload *u)
 {
     static const enum field needed[] = {FIELD_NAME, FIELD_VERSION, FIELD_FILETYPE, FIELD_PYVERSION,
@@ -252,7 +276,7 @@ static int check_fields(struct upload *u)
                        "md5_digest");
     if (u->draft == NULL)
         return op_fail(u->op, EINVAL, "the field 'content' is missing");
-    return 0;
+    return check_signature(u);
 }
 
 static int publish(struct upload *u)
@@ -265,6 +289,8 @@ static int publish(struct upload *u)
         .sha256 = said(u, FIELD_SHA256),
         .blake2b = said(u, FIELD_BLAKE2B),
         .md5 = said(u, FIELD_MD5),
+        .signature = slice_str(said(u, FIELD_SIGNATURE)),
+        .attestations = slice_str(said(u, FIELD_ATTESTATIONS)),
     };
     int r = check_fields(u);
 

@@ -76,7 +76,7 @@ static void test_publish(void **state)
     assert_string_equal(f.version, "1.0");
     assert_string_equal(f.requires_python, ">=3.8");
     assert_string_equal(f.uploader, "alice");
-    assert_true(f.metadata_bytes > 0 && f.uploaded_unix_ns > 0 && f.yanked == NULL);
+    assert_true(f.metadata.size_bytes > 0 && f.uploaded_unix_ns > 0 && f.yanked == NULL);
     assert_int_equal(project_get(&op, w.pk, "foo-bar", &display, &files), 0);
     assert_string_equal(display, "Foo_Bar");
     assert_true(files);
@@ -85,7 +85,7 @@ static void test_publish(void **state)
     assert_int_equal(world_publish(&w, &w.team, "foo-bar-1.0.0.tar.gz", buf_slice(&sdist), &why),
                      0);
     assert_int_equal(get("foo-bar-1.0.0.tar.gz", &f, &op), 0);
-    assert_int_equal(f.metadata_bytes, 0);
+    assert_int_equal(f.metadata.size_bytes, 0);
     op_done(&op);
     assert_int_equal(projects(), 1);
 }
@@ -322,7 +322,7 @@ static void test_delete(void **state)
     assert_int_equal(packages_reclaim(w.pk, LATER, &n), 0);
     assert_int_equal(n, 1);
     assert_int_equal(owners(&f.digest), 0);
-    assert_int_equal(owners(&f.metadata), 0);
+    assert_int_equal(owners(&f.metadata.digest), 0);
     assert_int_equal(package_delete(&op, w.pk, "foo", "foo-2.0-py3-none-any.whl"), 0);
     op_done(&op);
     assert_int_equal(projects(), 0);
@@ -494,9 +494,10 @@ static void test_record(void **state)
                              .kind = PACKAGE_WHEEL,
                              .size_bytes = 1ull << 40,
                              .uploaded_unix_ns = 123456789012345678,
-                             .metadata_bytes = 7,
                              .digest = {DIGEST_SHA256, {1}},
-                             .metadata = {DIGEST_SHA256, {2}}};
+                             .metadata = {7, {DIGEST_SHA256, {2}}},
+                             .signature = {8, {DIGEST_SHA256, {3}}},
+                             .provenance = {9, {DIGEST_SHA256, {4}}}};
     struct package_file back;
     autobuf row = {0};
     struct op op;
@@ -509,7 +510,10 @@ static void test_record(void **state)
     assert_string_equal(back.version, "1.0");
     assert_string_equal(back.yanked, "");
     assert_true(back.size_bytes == f.size_bytes && back.uploaded_unix_ns == f.uploaded_unix_ns);
-    assert_true(digest_eq(&back.metadata, &f.metadata));
+    assert_true(digest_eq(&back.metadata.digest, &f.metadata.digest));
+    assert_true(back.signature.size_bytes == 8 && back.provenance.size_bytes == 9);
+    assert_true(digest_eq(&back.signature.digest, &f.signature.digest));
+    assert_true(digest_eq(&back.provenance.digest, &f.provenance.digest));
     for (size_t i = 0; i < array_size(bad); i++)
         assert_int_equal(record_decode(&op, "p", "n", slice_str(bad[i]), &back), -EIO);
     op_done(&op);
