@@ -141,12 +141,35 @@ static void respond_bytes(struct request *r)
     answer_respond(r, mhd_response_lent(bytes), etag);
 }
 
+static void job_wait(struct request *r)
+{
+    r->resp.wait(r->resp.generate_ctx);
+    request_resume(r);
+}
+
+/* The order is that of http_stop: counted first, then looked whether it is still served. */
+static bool wait_for_stream(struct request *r)
+{
+    __atomic_add_fetch(&r->http->parked, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&r->http->refusing, __ATOMIC_SEQ_CST)) {
+        __atomic_sub_fetch(&r->http->parked, 1, __ATOMIC_RELEASE);
+        return false;
+    }
+    request_to_worker(r, r->http->workers, job_wait);
+    __atomic_sub_fetch(&r->http->parked, 1, __ATOMIC_RELEASE);
+    return true;
+}
+
 static ssize_t read_stream(void *cls, uint64_t position, char *buf, size_t max)
 {
-    struct web_response *resp = cls;
-    ssize_t n = resp->generate(resp->generate_ctx, buf, max);
+    struct request *r = cls;
+    ssize_t n;
 
     (void)position;
+    (void)__atomic_load_n(&r->handed, __ATOMIC_ACQUIRE);
+    n = r->resp.generate(r->resp.generate_ctx, buf, max);
+    if (n == -EAGAIN && r->resp.wait != NULL && wait_for_stream(r))
+        return 0;
     if (n == 0)
         return MHD_CONTENT_READER_END_OF_STREAM;
     return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : n;
@@ -192,7 +215,9 @@ void answer_build(struct request *r)
     case WEB_STREAM:
         answer_respond(
             r,
-            MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 64u << 10, read_stream, resp, NULL),
+            MHD_create_response_from_callback(
+                resp->stream_bytes > 0 ? resp->stream_bytes : MHD_SIZE_UNKNOWN, 64u << 10,
+                read_stream, r, NULL),
             resp->etag);
         break;
     case WEB_NOTHING:

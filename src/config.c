@@ -36,6 +36,10 @@ void config_free(struct config *c)
     free(c->audit_file);
     free(c->credentials_socket);
     free(c->run_as);
+    free(c->packages_mirror);
+    config_free_names(&c->packages_mirror_allow);
+    free(c->packages_mirror_credentials);
+    free(c->packages_mirror_ca);
     free(c);
 }
 

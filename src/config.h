@@ -75,6 +75,11 @@ struct config {
     size_t n_grants;
     char *run_as;           /* user to become after mount and ports are open; NULL: stay */
     bool packages_overwrite;      /* false, and stays so: releases are immutable */
+    char *packages_mirror;        /* packages.mirror: the simple index behind ours; NULL: none */
+    char **packages_mirror_allow; /* names and patterns of what may come from it, NULL-terminated */
+    int64_t packages_mirror_refresh_ms; /* 10 m: after that it is asked again */
+    char *packages_mirror_credentials;  /* a file, "user:password"; "": none */
+    char *packages_mirror_ca;           /* a file of certificates; "": the system's */
     int64_t gc_grace_ms;    /* images.gc_grace, 1 h */
     int64_t retention_ms;   /* metrics.retention, 15 d; 0: for ever */
     uint64_t retention_bytes; /* metrics.retention_size, 0: no limit */

@@ -87,6 +87,16 @@ static void print_identities(struct buf *out, const struct config *c)
     }
 }
 
+static void print_names(struct buf *out, char **names)
+{
+    buf_add_char(out, '[');
+    for (size_t i = 0; names != NULL && names[i] != NULL; i++) {
+        buf_add_str(out, i > 0 ? ", " : "");
+        print_text(out, names[i]);
+    }
+    buf_add_char(out, ']');
+}
+
 static void print_value(struct buf *out, const struct config *c, const struct config_key *key)
 {
     const void *at = (const char *)c + key->offset;
@@ -100,6 +110,9 @@ static void print_value(struct buf *out, const struct config *c, const struct co
         return;
     case CONFIG_GRANTS:
         config_print_grants(out, c);
+        return;
+    case CONFIG_NAMES:
+        print_names(out, *(char **const *)at);
         return;
     case CONFIG_MEMORY:
     case CONFIG_SIZE:
@@ -121,7 +134,8 @@ static void print_value(struct buf *out, const struct config *c, const struct co
 
 static bool is_unset(const struct config *c, const struct config_key *key)
 {
-    return key->type == CONFIG_TEXT && *(char *const *)((const char *)c + key->offset) == NULL;
+    return (key->type == CONFIG_TEXT || key->type == CONFIG_URL) &&
+           *(char *const *)((const char *)c + key->offset) == NULL;
 }
 
 void config_dump(const struct config *c, struct buf *out)

@@ -203,6 +203,49 @@ int config_set_listen(struct config *c, const struct yaml *value, struct buf *wh
     return r;
 }
 
+void config_free_names(char ***names)
+{
+    for (char **name = *names; name != NULL && *name != NULL; name++)
+        free(*name);
+    free(*names);
+    *names = NULL;
+}
+
+static void add_name(char ***names, size_t *n, const char *name)
+{
+    *names = xrealloc(*names, (*n + 2) * sizeof **names);
+    (*names)[(*n)++] = xstrdup(name);
+    (*names)[*n] = NULL;
+}
+
+int config_set_names(char ***names, const struct yaml *value, struct buf *why)
+{
+    const char *text;
+    autofree char *copy = NULL;
+    char *rest, *word;
+    size_t n = 0;
+    int r = 0;
+
+    config_free_names(names);
+    if (value->kind == YAML_MAP)
+        return yaml_fail(value, why, "expected a list of names");
+    for (size_t i = 0; value->kind == YAML_LIST && i < value->n_items; i++) {
+        r = yaml_string(value->items[i], &text, why);
+        if (r < 0)
+            return r;
+        add_name(names, &n, text);
+    }
+    if (value->kind == YAML_LIST)
+        return 0;
+    r = yaml_string(value, &text, why);
+    if (r < 0)
+        return r;
+    copy = xstrdup(text);
+    for (word = strtok_r(copy, ", ", &rest); word != NULL; word = strtok_r(NULL, ", ", &rest))
+        add_name(names, &n, word);
+    return 0;
+}
+
 static int find_user(const char *name, uint32_t *ret)
 {
     char memory[16384];

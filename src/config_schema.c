@@ -16,7 +16,8 @@
 #define MIB (1ull << 20)
 #define HOUR 3600000ull
 
-const char *const config_sections[] = {"audit", "credentials", "images", "metrics", "limits", NULL};
+const char *const config_sections[] = {"audit",  "credentials", "packages", "images",
+                                       "metrics", "limits",     NULL};
 
 const struct config_key config_keys[] = {
     {NULL, "data", CONFIG_TEXT, AT(data), "/var/lib/infrafs", 0, 0},
@@ -33,6 +34,11 @@ const struct config_key config_keys[] = {
     {"audit", "keep", CONFIG_UNSIGNED, AT(audit_keep), "10", 1, 1000},
     {"credentials", "socket", CONFIG_PATH, AT(credentials_socket), "", 0, 0},
     {"credentials", "serve", CONFIG_GRANTS, 0, NULL, 0, 0},
+    {"packages", "mirror", CONFIG_URL, AT(packages_mirror), NULL, 0, 0},
+    {"packages", "mirror_allow", CONFIG_NAMES, AT(packages_mirror_allow), NULL, 0, 0},
+    {"packages", "mirror_refresh", CONFIG_DURATION, AT(packages_mirror_refresh_ms), "10m", 0, 0},
+    {"packages", "mirror_credentials", CONFIG_PATH, AT(packages_mirror_credentials), "", 0, 0},
+    {"packages", "mirror_ca", CONFIG_PATH, AT(packages_mirror_ca), "", 0, 0},
     {"images", "gc_grace", CONFIG_DURATION, AT(gc_grace_ms), "1h", 0, 0},
     {"metrics", "retention", CONFIG_DURATION, AT(retention_ms), "15d", 0, 0},
     {"metrics", "retention_size", CONFIG_SIZE, AT(retention_bytes), "0", 0, 0},
@@ -77,6 +83,28 @@ static int set_text(struct config *c, const struct config_key *key, const struct
         return r;
     if (text[0] == 0 && key->type != CONFIG_PATH) /* audit.file: "" is off */
         return yaml_fail(value, why, "'%s' must not be empty", key->name);
+    replace_text(field(c, key), text);
+    return 0;
+}
+
+/* A password in it would be shown by `config dump`, and end in logs. */
+static int set_url(struct config *c, const struct config_key *key, const struct yaml *value,
+                   struct buf *why)
+{
+    const char *text, *host;
+    int r = yaml_string(value, &text, why);
+
+    if (r < 0)
+        return r;
+    host = strstr(text, "://");
+    if (strncasecmp(text, "http://", 7) != 0 && strncasecmp(text, "https://", 8) != 0)
+        return yaml_fail(value, why, "'%s' does not begin with https:// or http://", key->name);
+    host += 3;
+    if (strcspn(host, "/?#") == 0 || strpbrk(host, " \t\"<>?#") != NULL)
+        return yaml_fail(value, why, "'%s' is not a URL of a host and a path", key->name);
+    if (memchr(host, '@', strcspn(host, "/")) != NULL)
+        return yaml_fail(value, why, "'%s' holds a password; use '%s_credentials'", key->name,
+                         key->name);
     replace_text(field(c, key), text);
     return 0;
 }
@@ -181,6 +209,10 @@ int config_set(struct config *c, const struct config_key *key, const struct yaml
     case CONFIG_TEXT:
     case CONFIG_PATH:
         return set_text(c, key, value, why);
+    case CONFIG_URL:
+        return set_url(c, key, value, why);
+    case CONFIG_NAMES:
+        return config_set_names(field(c, key), value, why);
     case CONFIG_MOUNT:
         return set_mount(c, key, value, why);
     case CONFIG_UNSEAL:

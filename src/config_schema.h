@@ -9,6 +9,8 @@
 enum config_type {
     CONFIG_TEXT,
     CONFIG_PATH,       /* a text in which a leading DATA, or one after "word:", is the data folder */
+    CONFIG_URL,        /* http or https, without a password */
+    CONFIG_NAMES,      /* a list of words; in one text, with blanks or commas between them */
     CONFIG_MOUNT,      /* a path, or none */
     CONFIG_UNSEAL,
     CONFIG_MEMORY,     /* a size, or a share of the machine's: 25% */
@@ -43,8 +45,10 @@ void config_free_grants(struct config *c);
 /* "host:port" or "[v6]:port" with a port up to 65535? */
 bool config_address_valid(const char *address);
 
-/* The lists: config_lists.c. */
+/* The lists: config_lists.c. Names are NULL-terminated, NULL if there are none. */
 int config_set_listen(struct config *c, const struct yaml *value, struct buf *why);
+int config_set_names(char ***names, const struct yaml *value, struct buf *why);
+void config_free_names(char ***names);
 int config_set_identities(struct config *c, const struct yaml *value, struct buf *why);
 int config_set_grants(struct config *c, const struct yaml *value, struct buf *why);
 void config_print_grants(struct buf *out, const struct config *c); /* config_grants.c */

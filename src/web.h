@@ -134,8 +134,11 @@ struct web_response {
     struct blob *blob;       /* WEB_BLOB: taken. http/ serves Range and If-Range on it */
     struct node_file *file;  /* WEB_FILE: taken; likewise */
     /* WEB_STREAM: fills buf, up to max; bytes, 0 at the end, -errno cuts the answer short. Runs in
-     * the server's thread and must not block long. */
+     * the server's thread and must not block long. -EAGAIN: nothing yet; then `wait` is called in a
+     * worker, which returns when there may be more, or after a second, and generate again. */
     ssize_t (*generate)(void *ctx, char *buf, size_t max);
+    void (*wait)(void *ctx);
+    uint64_t stream_bytes;   /* how many there will be; 0: not known */
     void (*generate_free)(void *ctx);
     void *generate_ctx;
     /* For WEB_BYTES, WEB_BLOB, WEB_FILE: If-None-Match is answered with 304. With quotes. */

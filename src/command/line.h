@@ -80,5 +80,10 @@ int run_unseal(const struct command_line *line);
 int run_find(const struct command_line *line);
 int run_edit(const struct command_line *line);
 int run_gc(const struct command_line *line);
+int run_yank(const struct command_line *line);
+int run_unyank(const struct command_line *line);
+int run_import_pypi(const struct command_line *line);
+int run_export_pypi(const struct command_line *line);
+int run_project_status(const struct command_line *line);
 
 #endif

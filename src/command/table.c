@@ -59,6 +59,13 @@ static const struct command_option gc_options[] = {
     OPTION_DATA,
     END,
 };
+static const struct command_option yank_options[] = {
+    {"reason", 'r', "TEXT", "why, shown to who installs it"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
 static const struct command_option help_options[] = {
     {"man", 0, NULL, "print the manual page, for man -l -"},
     {"completion", 0, NULL, "print the completion for bash"},
@@ -123,6 +130,26 @@ const struct command command_table[] = {
      "The daemon does this by itself every few minutes, after a grace (images.gc_grace); it is "
      "safe beside uploads.\n\n" TOKEN_TEXT,
      gc_options, 0, 0, run_gc},
+    {"yank", "PACKAGE", "mark a release as not to be chosen any more",
+     "PACKAGE is a file, 'shop-1.0-py3-none-any.whl', or a release, 'shop==1.0'. Installers pass "
+     "over it unless exactly it is asked for (PEP 592); it stays where it is.\n\n" TOKEN_TEXT,
+     yank_options, 1, 1, run_yank},
+    {"unyank", "PACKAGE", "take the mark of 'yank' away", TOKEN_TEXT, client_options, 1, 1,
+     run_unyank},
+    {"project status", "PROJECT STATUS", "say how a project of packages stands",
+     "STATUS is active, archived (it takes no new files), quarantined (it takes none and offers "
+     "none) or deprecated; the index tells it (PEP 792).\n\n" TOKEN_TEXT,
+     yank_options, 2, 2, run_project_status},
+    {"import pypi", "SOURCE", "take over the packages of another server",
+     "SOURCE is a folder of wheels and sdists, such as that of a pypiserver, or the URL of a simple "
+     "index, 'https://pypi.example/simple/' (its password from ~/.netrc). Each file is checked as "
+     "an upload is; what is there already is passed over, so that it can be run again. Files that "
+     "are yanked there are yanked here.\n\n" TOKEN_TEXT,
+     client_options, 1, 1, run_import_pypi},
+    {"export pypi", "DIR", "write all packages into a folder",
+     "Flat, as 'pip install --no-index -f DIR' and pypiserver read it. Files that are there already "
+     "are passed over.\n\n" TOKEN_TEXT,
+     client_options, 1, 1, run_export_pypi},
     {"help", "[COMMAND]", "explain a command", NULL, help_options, 0, 2, run_help},
     {"version", "", "print the version", NULL, no_options, 0, 0, run_version},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "identity/identity.h"
 #include "packages/contents.h"
+#include "packages/mirror.h"
 #include "packages/packages_tree.h"
 #include "packages/packages_web.h"
 #include "packages/pages.h"
@@ -136,8 +137,10 @@ int package_delete(struct op *op, struct packages *pk, const char *project, cons
         return r;
     changed_file(op, project, file);
     __atomic_fetch_add(&pk->deleted, 1, __ATOMIC_RELAXED);
-    /* Through the mount the folder stays, so that `rm -r` finds it when it comes to rmdir. */
-    index_follow(op, pk, project, op->door == DOOR_MOUNT);
+    /* Through the mount the folder stays, so that `rm -r` finds it when it comes to rmdir. Beside a
+     * mirror it stays in any case: the team's name must not become that of somebody else's files.
+     */
+    index_follow(op, pk, project, op->door == DOOR_MOUNT || pk->mirror != NULL);
     return 0;
 }
 
@@ -170,6 +173,7 @@ static void close_packages(void *self)
     struct packages *pk = self;
 
     reclaim_stop(pk);
+    mirror_free(pk->mirror);
     pages_free(pk->pages);
     contents_free(pk->contents);
     pthread_mutex_destroy(&pk->trash_lock);
@@ -189,11 +193,14 @@ static int open_packages(const struct domain_env *env, void **ret_self, struct b
     pthread_mutex_init(&pk->lock, NULL);
     r = pages_new(pk, &pk->pages);
     if (r == 0)
+        r = mirror_new(pk, &pk->mirror, why);
+    if (r == 0)
         r = index_mend(pk);
     if (r == 0)
         r = reclaim_start(pk);
     if (r < 0) {
-        buf_printf(why, "packages: %s", strerror(-r));
+        if (why->len == 0)
+            buf_printf(why, "packages: %s", strerror(-r));
         close_packages(pk);
         return r;
     }
@@ -239,6 +246,7 @@ static void metrics(void *self, struct buf *out)
                count_projects(pk), __atomic_load_n(&pk->published, __ATOMIC_RELAXED),
                __atomic_load_n(&pk->refused, __ATOMIC_RELAXED),
                __atomic_load_n(&pk->deleted, __ATOMIC_RELAXED));
+    mirror_metrics(pk->mirror, out);
 }
 
 static void status(void *self, struct buf *out)

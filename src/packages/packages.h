@@ -30,6 +30,7 @@ struct package_file {
     const char *uploader;
     const char *yanked; /* the reason, "" for none given; NULL: not yanked */
     const char *id;     /* of this publication; owns the blobs */
+    const char *url;    /* where the mirror has it from; NULL: it is the team's */
     enum package_kind kind;
     uint64_t size_bytes;
     int64_t uploaded_unix_ns;

@@ -27,7 +27,7 @@ static int parse_body(struct web_request *req, const char *const *members, json_
 
     if (!json_is_object(body))
         return op_fail(req->op, EINVAL, "the body is not a JSON object");
-    json_object_foreach (body, key, value) {
+    json_object_foreach(body, key, value) {
         size_t i = 0;
 
         while (members[i] != NULL && strcmp(members[i], key) != 0)
@@ -55,8 +55,7 @@ static int parse_yanked(struct op *op, const json_t *value, const char **ret)
 
 static int reply_changed(struct web_request *req, struct web_response *resp, unsigned n)
 {
-    web_reply_str(req, resp, 200, "application/json",
-                  op_printf(req->op, "{\"changed\": %u}\n", n));
+    web_reply_str(req, resp, 200, "application/json", op_printf(req->op, "{\"changed\": %u}\n", n));
     return 0;
 }
 
@@ -177,8 +176,8 @@ int api_patch_project(struct web_request *req, struct web_response *resp)
         r = parse_body(req, members, &body);
     if (r == 0 && json_object_size(body) == 0)
         r = op_fail(req->op, EINVAL, "the body names nothing to change");
-    if (r == 0 && (json_object_get(body, "versions") != NULL ||
-                   json_object_get(body, "yanked") != NULL))
+    if (r == 0 &&
+        (json_object_get(body, "versions") != NULL || json_object_get(body, "yanked") != NULL))
         r = patch_versions(req, project, body, &n);
     if (r == 0 && json_object_get(body, "project-status") != NULL) {
         r = patch_status(req, project, json_object_get(body, "project-status"));

@@ -2,6 +2,7 @@
 
 #include "base/scope.h"
 #include "identity/identity.h"
+#include "packages/mirror.h"
 #include "packages/packages.h"
 #include "packages/pages.h"
 #include "packages/render.h"
@@ -115,6 +116,23 @@ static int read_project(struct web_request *req, const char **ret)
     return identity_check(req->op, POLICY_READ, "packages/%s", normal);
 }
 
+/* The team's own page; of a name that is not the team's, perhaps one from the mirror. */
+static int find_page(struct web_request *req, const char *project, enum page_kind kind,
+                     struct web_page **ret)
+{
+    struct packages *pk = req->self;
+    int r;
+
+    if (pk->mirror != NULL && pages_peek_mirrored(pk, project, kind, ret) == 0)
+        return 0;
+    r = pages_get(req->op, pk, project, kind, req->may_wait, ret);
+    if (r != -ENOENT || !mirror_covers(req->op, pk, project))
+        return r;
+    op_forgive(req->op);
+    return pages_mirrored(req->op, pk, project, kind, web_header_all(req, "Via"), req->may_wait,
+                          ret);
+}
+
 static int get_project(struct web_request *req, struct web_response *resp)
 {
     enum page_kind kind;
@@ -129,7 +147,7 @@ static int get_project(struct web_request *req, struct web_response *resp)
         return redirect(req, resp, op_printf(req->op, "../%s/", project));
     r = choose_kind(req, &kind);
     if (r == 0)
-        r = pages_get(req->op, req->self, project, kind, req->may_wait, &page);
+        r = find_page(req, project, kind, &page);
     if (r < 0)
         return r;
     web_reply_page(resp, page);
@@ -153,15 +171,22 @@ static const char *media_type(enum package_kind kind)
 /* The file that a name asks for, if the caller may have it. */
 static int find_file(struct web_request *req, const char *file, struct package_file *ret)
 {
+    struct packages *pk = req->self;
     int r;
 
     /* Who is not known hears that first, whether there is such a file or not. */
     if (!policy_set_touches(req->op->who->policies, SLICE("packages/")))
         return identity_check(req->op, POLICY_READ, "packages/");
     r = package_find(req->op, req->self, file, ret);
+    if (r == -ENOENT && pk->mirror != NULL) {
+        if (!req->may_wait)
+            return -EINPROGRESS;
+        op_forgive(req->op);
+        return mirror_find(req->op, pk, file, web_header_all(req, "Via"), ret);
+    }
     if (r == 0)
         r = identity_check(req->op, POLICY_READ, "packages/%s", ret->project);
-    return r < 0 ? r : project_offers_files(req->op, req->self, ret->project);
+    return r < 0 ? r : project_offers_files(req->op, pk, ret->project);
 }
 
 static int reply_blob(struct web_request *req, struct web_response *resp,
@@ -173,6 +198,41 @@ static int reply_blob(struct web_request *req, struct web_response *resp,
     if (r < 0)
         return op_fail(req->op, r == -ENOENT ? EIO : -r, "the content cannot be read");
     web_reply_blob(resp, blob, type, req);
+    web_set_header(req, resp, "Cache-Control", "private, max-age=31536000, immutable");
+    return 0;
+}
+
+static bool is_stored(struct web_request *req, const struct digest *digest)
+{
+    struct blob_stat st;
+
+    return blob_stat(((struct packages *)req->self)->store, digest, &st) == 0;
+}
+
+/* A file of the mirror: what is kept, or what is arriving. A part of it waits for the whole. */
+static int reply_mirrored(struct web_request *req, struct web_response *resp,
+                          const struct package_file *f)
+{
+    struct download *d = NULL;
+    char etag[DIGEST_TEXT_MAX];
+    int r;
+
+    if (!is_stored(req, &f->digest)) {
+        r = mirror_content(req->op, req->self, f, web_header_all(req, "Via"),
+                           web_header(req, "Range") != NULL, &d);
+        if (r < 0)
+            return r;
+    }
+    if (d == NULL)
+        return reply_blob(req, resp, &f->digest, media_type(f->kind));
+    resp->body = WEB_STREAM;
+    resp->generate = download_read;
+    resp->wait = download_wait;
+    resp->generate_free = download_close;
+    resp->generate_ctx = d;
+    resp->stream_bytes = f->size_bytes;
+    resp->etag = op_printf(req->op, "\"%s\"", digest_print(&f->digest, etag));
+    web_set_header(req, resp, "Content-Type", media_type(f->kind));
     web_set_header(req, resp, "Cache-Control", "private, max-age=31536000, immutable");
     return 0;
 }
@@ -215,10 +275,16 @@ static int get_file(struct web_request *req, struct web_response *resp)
     if (r < 0)
         return r;
     if (beside == BESIDE_NOTHING)
-        return reply_blob(req, resp, &f.digest, media_type(f.kind));
+        return f.url != NULL ? reply_mirrored(req, resp, &f)
+                             : reply_blob(req, resp, &f.digest, media_type(f.kind));
     part = beside == BESIDE_METADATA ? &f.metadata : &f.signature;
     if (part->size_bytes == 0)
         return op_fail(req->op, ENOENT, "there is no %s of '%s'", besides[beside].what, file);
+    if (f.url != NULL && !is_stored(req, &part->digest)) {
+        r = mirror_metadata(req->op, req->self, &f, web_header_all(req, "Via"));
+        if (r < 0)
+            return r;
+    }
     return reply_blob(req, resp, &part->digest, besides[beside].type);
 }
 
@@ -258,6 +324,8 @@ void packages_render(void *self, struct web_request *req, int err, struct web_re
         status = 406;
     else if (err == -EDQUOT)
         status = 507;
+    else if (err == -EHOSTUNREACH)
+        status = 502;
     /* twine, pdm and poetry know the words with 400; uv takes 409 for a failure too. */
     else if (upload && (err == -EEXIST || err == -EBADMSG))
         status = 400;

@@ -1,13 +1,16 @@
 #include "packages/pages.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/codec.h"
 #include "base/digest.h"
 #include "base/scope.h"
+#include "packages/mirror.h"
 #include "packages/render.h"
 #include "packages/state.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <uthash.h>
 
 #define STRIPES 256
@@ -19,13 +22,19 @@ const char *const page_types[PAGE_KINDS + 1] = {
     NULL,
 };
 
+/* A project's own page has its name as key, one from the mirror MIRRORED and the name. */
+#define MIRRORED "."
+#define KEY_MAX  (PROJECT_NAME_MAX + sizeof MIRRORED)
+
 struct entry {
-    char project[PROJECT_NAME_MAX + 1];
+    char key[KEY_MAX];
+    int64_t until_ms; /* on the monotonic clock; 0: until it changes */
     struct web_page *page[PAGE_KINDS];
     UT_hash_handle hh; /* the table's own order is that of use: the first was used longest ago */
 };
 
 struct pages {
+    struct packages *pk;
     pthread_mutex_t lock; /* guards: entries, bytes, changes */
     struct entry *entries;
     size_t bytes;
@@ -35,12 +44,12 @@ struct pages {
     struct store_watch *watch;
 };
 
-static size_t stripe_of(const char *project)
+static size_t stripe_of(const char *key)
 {
     size_t h = 5381;
 
-    for (; *project != 0; project++)
-        h = h * 33 + (unsigned char)*project;
+    for (; *key != 0; key++)
+        h = h * 33 + (unsigned char)*key;
     return h % STRIPES;
 }
 
@@ -62,24 +71,52 @@ static void drop(struct pages *p, struct entry *e)
     free(e);
 }
 
-static void changed(void *ctx, struct slice part)
+/* Call with the lock held. */
+static void change_key(struct pages *p, const char *key)
 {
-    struct pages *p = ctx;
-    char project[PROJECT_NAME_MAX + 1] = "";
     struct entry *e;
 
-    if (part.len > strlen(INDEX_PARTITION) + 1) {
-        struct slice name = slice_skip(part, strlen(INDEX_PARTITION) + 1);
-
-        if (name.len > PROJECT_NAME_MAX || *(const char *)name.data == '.')
-            return;
-        memcpy(project, name.data, name.len);
-    }
-    guard(&p->lock);
-    p->changes[stripe_of(project)]++;
-    HASH_FIND_STR(p->entries, project, e);
+    p->changes[stripe_of(key)]++;
+    HASH_FIND_STR(p->entries, key, e);
     if (e != NULL)
         drop(p, e);
+}
+
+/* A name may have become the team's. Call with the lock held. */
+static void change_mirrored(struct pages *p)
+{
+    struct entry *e, *next;
+
+    for (size_t i = 0; i < STRIPES; i++)
+        p->changes[i]++;
+    HASH_ITER(hh, p->entries, e, next)
+        if (e->key[0] == MIRRORED[0])
+            drop(p, e);
+}
+
+static void changed(void *ctx, struct slice part)
+{
+    static const struct slice mirror = {MIRROR_PREFIX, sizeof MIRROR_PREFIX - 1};
+    struct slice name = slice_skip(part, strlen(INDEX_PARTITION));
+    struct pages *p = ctx;
+    bool mirrored;
+    char key[KEY_MAX] = MIRRORED;
+
+    if (name.len > 0)
+        name = slice_skip(name, 1);
+    mirrored = slice_starts(name, mirror);
+    if (mirrored)
+        name = slice_skip(name, mirror.len);
+    if (name.len > PROJECT_NAME_MAX || (name.len > 0 && *(const char *)name.data == '.'))
+        return;
+    memcpy(key + strlen(MIRRORED), name.data, name.len);
+    guard(&p->lock);
+    if (!mirrored)
+        change_key(p, key + strlen(MIRRORED));
+    if (name.len > 0)
+        change_key(p, key);
+    else if (p->pk->mirror != NULL)
+        change_mirrored(p);
 }
 
 int pages_new(struct packages *pk, struct pages **ret)
@@ -87,6 +124,7 @@ int pages_new(struct packages *pk, struct pages **ret)
     struct pages *p = xcalloc(1, sizeof *p);
     int r;
 
+    p->pk = pk;
     pthread_mutex_init(&p->lock, NULL);
     r = store_watch(pk->store, SLICE(INDEX_PARTITION), changed, p, &p->watch);
     if (r < 0) {
@@ -109,36 +147,55 @@ void pages_free(struct pages *p)
     free(p);
 }
 
-int pages_peek(struct packages *pk, const char *project, enum page_kind kind, struct web_page **ret)
+int pages_peek(struct packages *pk, const char *key, enum page_kind kind, struct web_page **ret)
 {
     struct pages *p = pk->pages;
     struct entry *e;
 
     guard(&p->lock);
-    HASH_FIND_STR(p->entries, project, e);
+    HASH_FIND_STR(p->entries, key, e);
+    if (e != NULL && e->until_ms > 0 && e->until_ms <= clock_monotonic_ms()) {
+        drop(p, e);
+        e = NULL;
+    }
     if (e == NULL || e->page[kind] == NULL)
         return -EAGAIN;
     if (e->hh.next != NULL) { /* used last: to the end */
         HASH_DEL(p->entries, e);
-        HASH_ADD_STR(p->entries, project, e);
+        HASH_ADD_STR(p->entries, key, e);
     }
     *ret = web_page_ref(e->page[kind]);
     return 0;
 }
 
-static void keep(struct pages *p, const char *project, enum page_kind kind, struct web_page *page,
-                 uint64_t changes)
+static void mirrored_key(const char *project, char key[KEY_MAX])
+{
+    snprintf(key, KEY_MAX, MIRRORED "%s", project);
+}
+
+int pages_peek_mirrored(struct packages *pk, const char *project, enum page_kind kind,
+                        struct web_page **ret)
+{
+    char key[KEY_MAX];
+
+    mirrored_key(project, key);
+    return pages_peek(pk, key, kind, ret);
+}
+
+static void keep(struct pages *p, const char *key, enum page_kind kind, struct web_page *page,
+                 uint64_t changes, int64_t until_ms)
 {
     struct entry *e;
 
     guard(&p->lock);
-    if (p->changes[stripe_of(project)] != changes || weight(page) > PAGE_BYTES_MAX / 2)
+    if (p->changes[stripe_of(key)] != changes || weight(page) > PAGE_BYTES_MAX / 2)
         return;
-    HASH_FIND_STR(p->entries, project, e);
+    HASH_FIND_STR(p->entries, key, e);
     if (e == NULL) {
         e = xcalloc(1, sizeof *e);
-        memcpy(e->project, project, strlen(project) + 1);
-        HASH_ADD_STR(p->entries, project, e);
+        memcpy(e->key, key, strlen(key) + 1);
+        e->until_ms = until_ms;
+        HASH_ADD_STR(p->entries, key, e);
         p->bytes += sizeof *e;
     }
     if (e->page[kind] != NULL)
@@ -165,6 +222,12 @@ static struct web_page *make_page(struct slice bytes, enum page_kind kind)
     return web_page_new(bytes, page_types[kind], etag, true);
 }
 
+static uint64_t changes_of(struct pages *p, const char *key)
+{
+    guard(&p->lock);
+    return p->changes[stripe_of(key)];
+}
+
 int pages_get(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
               bool may_wait, struct web_page **ret)
 {
@@ -177,16 +240,43 @@ int pages_get(struct op *op, struct packages *pk, const char *project, enum page
         return 0;
     if (!may_wait)
         return -EINPROGRESS;
-    pthread_mutex_lock(&p->lock);
-    changes = p->changes[stripe_of(project)];
-    pthread_mutex_unlock(&p->lock);
+    changes = changes_of(p, project);
     if (project[0] == 0)
         r = render_root(op, pk, kind, false, &text);
     else
-        r = render_project(op, pk, project, kind, &text);
+        r = render_project(op, pk, project, false, kind, &text);
     if (r < 0)
         return r;
     *ret = make_page(buf_slice(&text), kind);
-    keep(p, project, kind, *ret, changes);
+    keep(p, project, kind, *ret, changes, 0);
+    return 0;
+}
+
+int pages_mirrored(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
+                   const char *via, bool may_wait, struct web_page **ret)
+{
+    struct pages *p = pk->pages;
+    autobuf text = {0};
+    char key[KEY_MAX];
+    uint64_t changes;
+    int64_t until_ms;
+    int r = pages_peek_mirrored(pk, project, kind, ret);
+
+    if (r == 0)
+        return 0;
+    if (!may_wait)
+        return -EINPROGRESS;
+    r = mirror_refresh(op, pk, project, via, &until_ms);
+    if (r < 0)
+        return r;
+    mirrored_key(project, key);
+    changes = changes_of(p, key);
+    if (!mirror_covers(op, pk, project)) /* it became the team's meanwhile */
+        return op_fail(op, EBUSY, "project '%s' is being published; try again", project);
+    r = render_project(op, pk, project, true, kind, &text);
+    if (r < 0)
+        return r;
+    *ret = make_page(buf_slice(&text), kind);
+    keep(p, key, kind, *ret, changes, until_ms);
     return 0;
 }

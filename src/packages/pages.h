@@ -22,8 +22,14 @@ void pages_free(struct pages *p); /* NULL is fine */
  * caller may not wait for that. */
 int pages_get(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
               bool may_wait, struct web_page **ret);
-/* The same, if it is in memory: else -EAGAIN. */
+/* The page of a project that comes from the mirror; the caller has seen that it may. May ask the
+ * index behind; -EINPROGRESS as above, else as mirror_refresh. */
+int pages_mirrored(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
+                   const char *via, bool may_wait, struct web_page **ret);
+/* The same, if it is in memory, and fresh: else -EAGAIN. */
 int pages_peek(struct packages *pk, const char *project, enum page_kind kind,
                struct web_page **ret);
+int pages_peek_mirrored(struct packages *pk, const char *project, enum page_kind kind,
+                        struct web_page **ret);
 
 #endif

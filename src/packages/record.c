@@ -25,6 +25,7 @@ enum tag {
     TAG_SIGNATURE_BYTES,
     TAG_PROVENANCE,
     TAG_PROVENANCE_BYTES,
+    TAG_URL,
 };
 
 static void put(struct buf *out, enum tag tag, struct slice bytes)
@@ -67,6 +68,8 @@ void record_encode(const struct package_file *f, struct buf *out)
     put_part(out, TAG_METADATA, TAG_METADATA_BYTES, &f->metadata);
     put_part(out, TAG_SIGNATURE, TAG_SIGNATURE_BYTES, &f->signature);
     put_part(out, TAG_PROVENANCE, TAG_PROVENANCE_BYTES, &f->provenance);
+    if (f->url != NULL)
+        put(out, TAG_URL, slice_str(f->url));
     if (f->yanked != NULL)
         put(out, TAG_YANKED, slice_str(f->yanked));
 }
@@ -134,6 +137,8 @@ static int get_field(struct op *op, uint64_t tag, struct slice in, struct packag
         return get_digest(in, &f->provenance.digest);
     case TAG_PROVENANCE_BYTES:
         return get_number(in, &f->provenance.size_bytes);
+    case TAG_URL:
+        return get_text(op, in, &f->url);
     case TAG_UPLOADER:
         return get_text(op, in, &f->uploader);
     case TAG_YANKED:

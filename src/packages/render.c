@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/scope.h"
 #include "identity/identity.h"
+#include "packages/mirror.h"
 #include "packages/state.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 struct listing {
     const char *project;
     struct project_status status;
-    bool any_signed;
+    bool any_signed, any_unsized;
     struct listed {
         struct package_file file;
         struct version version;
@@ -84,6 +85,7 @@ static int collect(void *ctx, const struct package_file *file)
         return -EIO;
     l->items[l->n++].file = *file;
     l->any_signed |= file->signature.size_bytes > 0;
+    l->any_unsized |= file->size_bytes == 0;
     return 0;
 }
 
@@ -168,11 +170,11 @@ static void html_project(struct buf *out, const struct listing *l)
     buf_add_str(out, "  </body>\n</html>\n");
 }
 
-static void json_meta(struct json *j)
+static void json_meta(struct json *j, const char *version)
 {
     json_key(j, "meta");
     json_object(j);
-    json_kstr(j, "api-version", API_VERSION);
+    json_kstr(j, "api-version", version);
     json_object_end(j);
 }
 
@@ -199,8 +201,10 @@ static void json_file(struct json *j, const struct package_file *f, bool any_sig
     json_hash(j, "hashes", &f->digest);
     if (f->requires_python[0] != 0)
         json_kstr(j, "requires-python", f->requires_python);
-    json_ku64(j, "size", f->size_bytes);
-    json_kstr(j, "upload-time", clock_print_ns(f->uploaded_unix_ns, 6, time));
+    if (f->size_bytes > 0)
+        json_ku64(j, "size", f->size_bytes);
+    if (f->uploaded_unix_ns > 0)
+        json_kstr(j, "upload-time", clock_print_ns(f->uploaded_unix_ns, 6, time));
     if (f->metadata.size_bytes > 0)
         json_hash(j, "core-metadata", &f->metadata.digest);
     else
@@ -235,7 +239,8 @@ static void json_project(struct buf *out, const struct listing *l)
 
     json_init(&j, out);
     json_object(&j);
-    json_meta(&j);
+    /* Sizes are mandatory from 1.1 on; a mirrored page of HTML has none. */
+    json_meta(&j, l->any_unsized ? "1.0" : API_VERSION);
     json_kstr(&j, "name", l->project);
     json_versions(&j, l);
     json_key(&j, "files");
@@ -252,15 +257,15 @@ static void json_project(struct buf *out, const struct listing *l)
     json_object_end(&j);
 }
 
-int render_project(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
-                   struct buf *out)
+int render_project(struct op *op, struct packages *pk, const char *project, bool mirrored,
+                   enum page_kind kind, struct buf *out)
 {
-    struct listing l = {.project = project};
-    int r = project_status_get(op, pk, project, &l.status);
+    struct listing l = {.project = project, .status.reason = ""};
+    int r = mirrored ? 0 : project_status_get(op, pk, project, &l.status);
 
     if (r == 0)
-        r = package_each(op, pk, project, collect, &l);
-    if (r == 0 && l.n == 0)
+        r = (mirrored ? mirror_each : package_each)(op, pk, project, collect, &l);
+    if (r == 0 && l.n == 0 && !mirrored)
         r = op_fail(op, ENOENT, "there is no project '%s'", project);
     if (l.status.state == PROJECT_QUARANTINED)
         l.n = 0; /* shown, and nothing offered */
@@ -311,7 +316,7 @@ int render_root(struct op *op, struct packages *pk, enum page_kind kind, bool fi
     if (kind == PAGE_V1_JSON) {
         json_init(&root.json, out);
         json_object(&root.json);
-        json_meta(&root.json);
+        json_meta(&root.json, API_VERSION);
         json_key(&root.json, "projects");
         json_array(&root.json);
     } else {

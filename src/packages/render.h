@@ -4,9 +4,10 @@
 
 #include "packages/pages.h"
 
-/* Appends the page of a project (normalised). -ENOENT: no such project, or one without files. */
-int render_project(struct op *op, struct packages *pk, const char *project, enum page_kind kind,
-                   struct buf *out);
+/* Appends the page of a project (normalised). -ENOENT: no such project, or one without files.
+ * `mirrored`: what is kept of the index behind. */
+int render_project(struct op *op, struct packages *pk, const char *project, bool mirrored,
+                   enum page_kind kind, struct buf *out);
 /* Appends the page of all projects; `filtered`: of those that op's caller may read. */
 int render_root(struct op *op, struct packages *pk, enum page_kind kind, bool filtered,
                 struct buf *out);

@@ -13,9 +13,9 @@ int signature_check(struct slice text, struct buf *why);
 
 /* What attestations must be about. */
 struct attested {
-    const char *file;             /* its name */
-    const struct digest *digest;  /* SHA-256 */
-    const char *uploader;         /* who vouches that they came with the file */
+    const char *file;            /* its name */
+    const struct digest *digest; /* SHA-256 */
+    const char *uploader;        /* who vouches that they came with the file */
 };
 /* From the uploaded JSON list to the provenance object that is served (PEP 740). Each attestation
  * must be whole, in base64 where base64 belongs, and state the very file; its certificate and its

@@ -14,6 +14,7 @@
 
 #define INDEX_PARTITION   "packages"
 #define RECLAIM_PARTITION "packages/.reclaim"
+#define MIRROR_PREFIX     ".mirror/" /* of projects that come from the mirror (mirror.c) */
 #define PARTITION_MAX     (sizeof "packages/" + PROJECT_NAME_MAX)
 /* In a project's partition: its status sorts before its files, whose names begin with a digit or a
  * letter. */
@@ -21,6 +22,7 @@
 #define FIRST_FILE "0"
 
 struct contents;
+struct mirror;
 struct pages;
 
 struct packages {
@@ -28,6 +30,7 @@ struct packages {
     struct store *store;
     struct pages *pages;
     struct contents *contents;
+    struct mirror *mirror;                /* NULL: there is none */
     uint64_t published, refused, deleted; /* since start; atomic */
     bool index_behind; /* atomic: a row could not be written; mend it when there is time */
     pthread_t reclaimer;

@@ -59,7 +59,7 @@ struct upload {
     struct package_draft *draft;
     const char *file, *signature_file; /* in the op; NULL: not there */
     const char *value[FIELDS];         /* likewise */
-    uint64_t text_bytes;       /* of all parts but the content */
+    uint64_t text_bytes;               /* of all parts but the content */
     /* The part that is arriving. */
     enum part_kind part;
     enum field field;

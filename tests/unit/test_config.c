@@ -57,6 +57,8 @@ static const char full[] =
     "  - {uid: 1000, user: alice}\n"
     "  - {group: 0, policies: [team, \"a b\"]}\n"
     "audit: {file: \"\", rotate: 1MiB, keep: 3}\n"
+    "packages: {mirror: \"https://pypi.org/simple\", mirror_allow: [acme-*, Six], mirror_refresh: 1m, "
+    "mirror_credentials: DATA/mirror}\n"
     "images: {gc_grace: 2m}\n"
     "metrics: {retention: 1d12h, retention_size: 10GiB, out_of_order_window: 100y}\n"
     "limits:\n"
@@ -85,6 +87,12 @@ static void check_full(const struct config *c)
     assert_null(c->identities[1].policies[2]);
     assert_string_equal(c->audit_file, "");
     assert_int_equal(c->audit_keep, 3);
+    assert_string_equal(c->packages_mirror, "https://pypi.org/simple");
+    assert_string_equal(c->packages_mirror_allow[0], "acme-*");
+    assert_string_equal(c->packages_mirror_allow[1], "Six");
+    assert_null(c->packages_mirror_allow[2]);
+    assert_int_equal(c->packages_mirror_refresh_ms, 60000);
+    assert_string_equal(c->packages_mirror_credentials, "/srv/infra/mirror");
     assert_int_equal(c->retention_ms, 36ll * 3600000);
     assert_int_equal(c->retention_bytes, 10ull << 30);
     assert_int_equal(c->out_of_order_ms, 100ll * 365 * 86400000);
@@ -117,7 +125,17 @@ static void test_refusals(void **state)
         {"dta: /x", "line 1, column 1: unknown key 'dta'; did you mean 'data'?"},
         {"images: {gcgrace: 1h}", "line 1, column 10: unknown key 'gcgrace'; did you mean 'gc_grace'?"},
         {"images: {mirror: x}", "line 1, column 10: unknown key 'mirror'"},
-        {"packages: {mirror: x}", "line 1, column 1: unknown key 'packages'"},
+        {"packages: {mirrors: x}",
+         "line 1, column 12: unknown key 'mirrors'; did you mean 'mirror'?"},
+        {"packages: {mirror: pypi.org}",
+         "line 1, column 20: 'mirror' does not begin with https:// or http://"},
+        {"packages: {mirror: \"https:///simple\"}",
+         "line 1, column 20: 'mirror' is not a URL of a host and a path"},
+        {"packages: {mirror: \"https://a/simple?b=c\"}",
+         "line 1, column 20: 'mirror' is not a URL of a host and a path"},
+        {"packages: {mirror: \"https://u:p@a/simple\"}",
+         "line 1, column 20: 'mirror' holds a password; use 'mirror_credentials'"},
+        {"packages: {mirror_allow: {a: b}}", "line 1, column 26: expected a list of names"},
         {"run_as: nobody", "line 1, column 1: unknown key 'run_as'"},
         {"metrics: {downsample: x}", "line 1, column 11: unknown key 'downsample'"},
         {"data: ''", "line 1, column 7: 'data' must not be empty"},

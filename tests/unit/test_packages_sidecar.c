@@ -11,11 +11,11 @@
 /* An attestation of a file, or one with something wrong in it. */
 struct attestation {
     const char *what;
-    const char *why;                     /* NULL: nothing is wrong */
-    const char *version;                 /* NULL: 1 */
-    const char *type, *predicate;        /* NULL: the right ones */
-    const char *subject, *sha256;        /* NULL: those of the file */
-    const char *material, *envelope;     /* NULL: whole */
+    const char *why;                 /* NULL: nothing is wrong */
+    const char *version;             /* NULL: 1 */
+    const char *type, *predicate;    /* NULL: the right ones */
+    const char *subject, *sha256;    /* NULL: those of the file */
+    const char *material, *envelope; /* NULL: whole */
 };
 
 static void add_base64(struct buf *out, const char *key, struct slice bytes)
@@ -57,16 +57,26 @@ static int post_with(struct slice content, const char *a, const char *a_value, c
                      const char *b_value)
 {
     char sha256[65];
-    const char *pairs[] = {":action",          "file_upload",
-                           "metadata_version", "2.1",
-                           "name",             "foo",
-                           "version",          "1.0",
-                           "filetype",         "bdist_wheel",
-                           "pyversion",        "py3",
-                           "sha256_digest",    sha256_of(content, sha256),
-                           "content",          "@" WHEEL,
-                           a,                  a_value,
-                           b,                  b_value,
+    const char *pairs[] = {":action",
+                           "file_upload",
+                           "metadata_version",
+                           "2.1",
+                           "name",
+                           "foo",
+                           "version",
+                           "1.0",
+                           "filetype",
+                           "bdist_wheel",
+                           "pyversion",
+                           "py3",
+                           "sha256_digest",
+                           sha256_of(content, sha256),
+                           "content",
+                           "@" WHEEL,
+                           a,
+                           a_value,
+                           b,
+                           b_value,
                            NULL};
 
     return post("/legacy/", pairs, content);
@@ -76,14 +86,22 @@ static int post_with(struct slice content, const char *a, const char *a_value, c
 static int post_signed(struct slice content, const char *file, const char *signature)
 {
     char sha256[65];
-    const char *pairs[] = {":action",          "file_upload",
-                           "metadata_version", "2.1",
-                           "name",             "foo",
-                           "version",          "1.0",
-                           "filetype",         "bdist_wheel",
-                           "pyversion",        "py3",
-                           "sha256_digest",    sha256_of(content, sha256),
-                           "content",          "@" WHEEL,
+    const char *pairs[] = {":action",
+                           "file_upload",
+                           "metadata_version",
+                           "2.1",
+                           "name",
+                           "foo",
+                           "version",
+                           "1.0",
+                           "filetype",
+                           "bdist_wheel",
+                           "pyversion",
+                           "py3",
+                           "sha256_digest",
+                           sha256_of(content, sha256),
+                           "content",
+                           "@" WHEEL,
                            NULL};
     autobuf form = {0};
 
@@ -420,14 +438,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_signature),
-        T(test_bad_signatures),
-        T(test_provenance),
-        T(test_bad_attestations),
-        T(test_yank),
-        T(test_bad_changes),
-        T(test_status),
-        T(test_status_outlives_files),
+        T(test_signature),  T(test_bad_signatures),
+        T(test_provenance), T(test_bad_attestations),
+        T(test_yank),       T(test_bad_changes),
+        T(test_status),     T(test_status_outlives_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
