@@ -158,7 +158,9 @@ int mirror_fail(struct op *op, struct mirror *m, int r, const struct fetch *f, c
         buf_add_str(&text, why != NULL ? why : strerror(-r));
     else
         buf_printf(&text, "it answers %ld", f->status);
-    log_event(LOG_WARN, op, "packages.mirror", "url=%s error=%s", f->url, text.data);
+    /* without the query, which may be a key to the file */
+    log_event(LOG_WARN, op, "packages.mirror", "url=%.*s error=%s", (int)strcspn(f->url, "?"),
+              f->url, text.data);
     pthread_mutex_lock(&m->lock);
     m->failed++;
     if (down)

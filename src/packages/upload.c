@@ -225,17 +225,20 @@ static int check_digest_field(struct upload *u, enum field field)
 
 static int check_filetype(struct upload *u)
 {
-    const char *type = u->value[FIELD_FILETYPE];
-    bool source = strcmp(u->value[FIELD_PYVERSION], "source") == 0;
+    const char *type = u->value[FIELD_FILETYPE], *python = said(u, FIELD_PYVERSION);
+    bool source = python == NULL || strcmp(python, "source") == 0;
 
     if (strcmp(type, "sdist") != 0 && strcmp(type, "bdist_wheel") != 0)
         return op_fail(u->op, EINVAL,
                        "filetype '%s' is not accepted; there are bdist_wheel and "
                        "sdist",
                        type);
+    /* flit 4.2 sends none for an sdist, nor need it (PyPI's check of the form). */
+    if (python == NULL && strcmp(type, "sdist") != 0)
+        return require(u, FIELD_PYVERSION);
     if (source != (strcmp(type, "sdist") == 0))
-        return op_fail(u->op, EINVAL, "pyversion '%s' does not go with filetype '%s'",
-                       u->value[FIELD_PYVERSION], type);
+        return op_fail(u->op, EINVAL, "pyversion '%s' does not go with filetype '%s'", python,
+                       type);
     return 0;
 }
 
@@ -254,7 +257,7 @@ static int check_signature(struct upload *u)
 
 static int check_fields(struct upload *u)
 {
-    static const enum field needed[] = {FIELD_NAME, FIELD_VERSION, FIELD_FILETYPE, FIELD_PYVERSION,
+    static const enum field needed[] = {FIELD_NAME, FIELD_VERSION, FIELD_FILETYPE,
                                         FIELD_METADATA_VERSION};
     static const enum field digests[] = {FIELD_SHA256, FIELD_BLAKE2B, FIELD_MD5};
     bool any = false;

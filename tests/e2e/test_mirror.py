@@ -317,7 +317,7 @@ def test_redirects_are_confined(upstream, name, tmp_path):
     upstream.redirects[f"/simple/{name}s/"] = f"/simple/{name}r/"
     upstream.redirects[f"/simple/{name}f/"] = "file:///etc/passwd"
     upstream.redirects[f"/simple/{name}l/"] = f"/simple/{name}l/"
-    (tmp_path / "credentials").write_text("u:secret")
+    (tmp_path / "credentials").write_text("u:hush-hush")
     with mirroring(upstream.url, more=f"mirror_credentials: {tmp_path}/credentials") as d:
         r = page(d, name)
         assert r.status_code == 502 and "private network" in r.text
@@ -325,13 +325,13 @@ def test_redirects_are_confined(upstream, name, tmp_path):
         for tail in "fl":
             assert page(d, name + tail).status_code == 502
         assert page(d, name + "s").status_code == 200
-        basic = "Basic " + base64.b64encode(b"u:secret").decode()
+        basic = "Basic " + base64.b64encode(b"u:hush-hush").decode()
         assert all(h["Authorization"] == basic for _, h in upstream.seen)
         upstream.url_of = lambda n: f"http://127.0.0.1:{elsewhere.server_address[1]}/files/{n}"
         upstream.add(name + "q", make.wheel(name + "q"))
         assert names(d, name + "q")
         assert d.http().get(f"/packages/{make.wheel(name + 'q')[0]}").status_code == 502
-        assert not elsewhere.seen and "secret" not in d.log.read_text()
+        assert not elsewhere.seen and "hush-hush" not in d.log.read_text()
     elsewhere.stop()
 
 
