@@ -3,6 +3,7 @@
 #include "base/scope.h"
 #include "identity/state.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -19,6 +20,32 @@ static const char **copy_names(const char *const *names)
     return copy;
 }
 
+/* A user of the file has the policy "user-<name>" in place of "team", if there is one. Returns
+ * new. */
+static const char **own_names(struct identities *ids, enum identity_kind kind, const char *name,
+                              const char *const *names)
+{
+    const char **own = copy_names(names);
+    autobuf policy = {0}, text = {0};
+
+    buf_add_str(&policy, "user-");
+    for (const char *c = name; *c != 0; c++)
+        buf_add_char(&policy, (char)tolower((unsigned char)*c));
+    for (size_t i = 0; kind == IDENTITY_USER && own[i] != NULL; i++)
+        if (strcmp(own[i], "team") == 0 && policy_text(ids, policy.data, &text) == 0) {
+            free((char *)own[i]);
+            own[i] = xstrdup(policy.data);
+        }
+    return own;
+}
+
+static void free_names(const char *const *names)
+{
+    for (size_t i = 0; names[i] != NULL; i++)
+        free((char *)names[i]);
+    free((const char **)names);
+}
+
 struct identity *identity_new(struct identities *ids, enum identity_kind kind, const char *name,
                               const char *const *policies, const char *accessor,
                               const char *token_id)
@@ -28,7 +55,8 @@ struct identity *identity_new(struct identities *ids, enum identity_kind kind, c
     *who = (struct identity){
         .kind = kind,
         .name = xstrdup(name),
-        .policy_names = copy_names(policies),
+        .given_names = copy_names(policies),
+        .policy_names = own_names(ids, kind, name, policies),
         .accessor = xstrdup(accessor),
         .token_id = xstrdup(token_id),
         .refs = 1,
@@ -53,23 +81,26 @@ void identity_unref(struct identity *who)
     if (who == NULL || __atomic_sub_fetch(&who->refs, 1, __ATOMIC_ACQ_REL) > 0 || who->ids == NULL)
         return;
     policy_set_unref(who->policies);
-    for (size_t i = 0; i < who->n_retired; i++)
+    for (size_t i = 0; i < who->n_retired; i++) {
         policy_set_unref(who->retired[i]);
-    for (size_t i = 0; who->policy_names[i] != NULL; i++)
-        free((char *)who->policy_names[i]);
-    free((const char **)who->policy_names);
+        free_names(who->retired_names[i]);
+    }
+    free_names(who->policy_names);
+    free_names(who->given_names);
     free(who->retired);
+    free(who->retired_names);
     free((char *)who->name);
     free((char *)who->accessor);
     free((char *)who->token_id);
     free(who);
 }
 
-/* A named policy changed: the set is compiled again. The old one lives as long as the identity,
- * since another thread may be reading it. */
+/* A named policy changed: the set is compiled again. What was lives as long as the identity, since
+ * another thread may be reading it. */
 static void refresh(struct identity *who)
 {
     struct identities *ids = who->ids;
+    const char *const *names;
     struct policy_set *set;
     uint64_t now;
 
@@ -77,9 +108,14 @@ static void refresh(struct identity *who)
     now = __atomic_load_n(&ids->generation, __ATOMIC_ACQUIRE);
     if (who->generation == now)
         return;
-    set = named_set_get(ids, who->policy_names);
+    names = own_names(ids, who->kind, who->name, who->given_names);
+    set = named_set_get(ids, names);
     who->retired = xrealloc(who->retired, (who->n_retired + 1) * sizeof *who->retired);
+    who->retired_names =
+        xrealloc(who->retired_names, (who->n_retired + 1) * sizeof *who->retired_names);
+    who->retired_names[who->n_retired] = who->policy_names;
     who->retired[who->n_retired++] = who->policies;
+    __atomic_store_n(&who->policy_names, names, __ATOMIC_RELEASE);
     __atomic_store_n(&who->policies, set, __ATOMIC_RELEASE);
     __atomic_store_n(&who->generation, now, __ATOMIC_RELEASE);
 }

@@ -27,7 +27,9 @@ struct identity {
     unsigned refs;                    /* private, as all below; zero in one made by hand */
     struct identities *ids;
     uint64_t generation;              /* of the named policies that `policies` was compiled from */
-    struct policy_set **retired;      /* sets that a caller under way may still hold */
+    const char *const *given_names;   /* before "user-<name>" took the place of "team" */
+    struct policy_set **retired;      /* sets and names that a caller under way may still hold */
+    const char *const **retired_names;
     size_t n_retired;
 };
 
@@ -76,7 +78,8 @@ int users_hash(struct slice password, char **ret);
 /* Checks user and password by the file alone, hashing each time: for logins that issue a token. */
 int users_verify(struct identities *ids, struct op *op, struct slice user, struct slice password);
 
-/* Named policies: built in (team, anonymous, root, default) and those kept in the store. */
+/* Named policies: built in (team, anonymous, root, default) and those kept in the store. A user of
+ * the file has "team", or in place of it "user-<name>" (in lower case) where there is one. */
 int policies_get(struct identities *ids, struct op *op, const char *name, struct slice *ret_text);
 int policies_put(struct identities *ids, struct op *op, const char *name, struct slice text);
 int policies_delete(struct identities *ids, struct op *op, const char *name);

@@ -75,8 +75,7 @@ static const char *built_in_text(const char *name)
     return NULL;
 }
 
-/* The text in force: the stored one, else the built-in one. -ENOENT. */
-static int load_text(struct identities *ids, const char *name, struct buf *ret)
+int policy_text(struct identities *ids, const char *name, struct buf *ret)
 {
     const char *text = built_in_text(name);
     struct store_value value = {0};
@@ -128,7 +127,7 @@ static struct policy_set *compile(struct identities *ids, const char *const *nam
                 policy_free(parsed[--n]);
             return policy_set_root();
         }
-        if (load_text(ids, names[i], &text) == 0 &&
+        if (policy_text(ids, names[i], &text) == 0 &&
             policy_parse(buf_slice(&text), &parsed[n], &why) == 0)
             n++;
     }
@@ -188,7 +187,7 @@ static int check_name(struct op *op, const char *name)
 int policies_get(struct identities *ids, struct op *op, const char *name, struct slice *ret_text)
 {
     autobuf text = {0};
-    int r = load_text(ids, name, &text);
+    int r = policy_text(ids, name, &text);
 
     if (r == -ENOENT)
         return op_fail(op, ENOENT, "no policy named '%s'", name);

@@ -40,6 +40,8 @@ struct identities {
 struct identity *identity_new(struct identities *ids, enum identity_kind kind, const char *name,
                               const char *const *policies, const char *accessor,
                               const char *token_id);
+/* The text of a policy in force: the stored one, else the built-in one. -ENOENT. */
+int policy_text(struct identities *ids, const char *name, struct buf *ret);
 /* The set of these policies as they are now; a reference. ids->lock is held. */
 struct policy_set *named_set_get(struct identities *ids, const char *const *names);
 void named_sets_free(struct identities *ids);
