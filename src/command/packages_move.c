@@ -332,7 +332,8 @@ static int import_folder(struct move *m, const char *folder)
 {
     if (nftw(folder, find_file, 32, FTW_PHYS) < 0)
         return command_fail(EX_NOINPUT, "%s: %s", folder, strerror(errno));
-    qsort(found.name, found.n, sizeof *found.name, by_name);
+    if (found.n > 0)
+        qsort(found.name, found.n, sizeof *found.name, by_name);
     for (size_t i = 0; i < found.n; i++) {
         const char *name = strrchr(found.name[i], '/');
         FILE *file = NULL;

@@ -270,7 +270,8 @@ int render_project(struct op *op, struct packages *pk, const char *project, bool
     if (l.status.state == PROJECT_QUARANTINED)
         l.n = 0; /* shown, and nothing offered */
     if (r == 0) {
-        qsort(l.items, l.n, sizeof *l.items, by_version);
+        if (l.n > 0)
+            qsort(l.items, l.n, sizeof *l.items, by_version);
         if (kind == PAGE_V1_JSON)
             json_project(out, &l);
         else
