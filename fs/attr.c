@@ -26,6 +26,12 @@ static mode_t type_bits(enum node_type type)
         return S_IFDIR;
     case NODE_SYMLINK:
         return S_IFLNK;
+    case NODE_CHAR:
+        return S_IFCHR;
+    case NODE_BLOCK:
+        return S_IFBLK;
+    case NODE_FIFO:
+        return S_IFIFO;
     default:
         return S_IFREG;
     }
@@ -49,7 +55,10 @@ void attr_fill(struct fs *fs, const char *path, const struct node_stat *st, stru
         ret->st_ino = ino_of(fs, &st->key, sizeof st->key);
     else
         ret->st_ino = ino_of(fs, path, strlen(path) + 1); /* + 1: never as long as a key */
-    ret->st_mode = type_bits(st->type) | (mode != 0 ? mode : default_mode(st->type));
+    if (mode == 0 && (st->flags & NODE_EXACT_MODE) == 0)
+        mode = default_mode(st->type);
+    ret->st_mode = type_bits(st->type) | mode;
+    ret->st_rdev = st->device;
     ret->st_nlink = st->nlink != 0 ? st->nlink : st->type == NODE_DIR ? 2 : 1;
     ret->st_uid = st->uid;
     ret->st_gid = st->gid;
@@ -241,7 +250,7 @@ static bool fill_gone(struct fs *fs, struct inode *inode, const char *path, uid_
         attr_fill_unborn(fs, path, h, ret);
         return true;
     }
-    if (inode->listed || r != -ENOENT)
+    if (r != -ENOENT || (inode->listed && !inode->paged)) /* paged: with its folder, say */
         return false;
     attr_fill(fs, path, &st, ret);
     ret->st_nlink = 0;

@@ -258,12 +258,12 @@ static int fill(struct page *p, size_t at)
     int r = 0;
     guard(&f->lock);
 
+    p->path = inode_path(p->call->fs, &p->call->op, f->inode);
     if (!f->loaded || at == 0)
         r = load(p->call, f);
     if (r < 0)
         return r;
     p->fresh = f->changes == atomic_load(&p->call->fs->changes);
-    p->path = inode_path(p->call->fs, &p->call->op, f->inode);
     while (at < f->n + f->n_scratch + 2 && put_nth(p, at))
         at++;
     return 0;

@@ -15,6 +15,12 @@ static bool is_user(const char *name)
     return strncmp(name, "user.", 5) == 0;
 }
 
+/* And this can be read: files of an image have it. */
+static bool is_readable(const char *name)
+{
+    return is_user(name) || strcmp(name, "security.capability") == 0;
+}
+
 static bool is_scratch(struct fs *fs, struct inode *inode)
 {
     guard(&fs->lock);
@@ -43,7 +49,7 @@ void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
     const char *path;
     int r;
 
-    if (!is_user(name)) {
+    if (!is_readable(name)) {
         fuse_reply_err(req, strncmp(name, "system.posix_acl", 16) == 0 ? EOPNOTSUPP : ENODATA);
         return;
     }

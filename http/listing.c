@@ -76,7 +76,19 @@ static void complete(struct tree *t, struct entries *e, const char *folder)
 
 static const char *type_name(enum node_type type)
 {
-    return type == NODE_DIR ? "folder" : type == NODE_SYMLINK ? "symlink" : "file";
+    switch (type) {
+    case NODE_DIR:
+        return "folder";
+    case NODE_SYMLINK:
+        return "symlink";
+    case NODE_CHAR:
+    case NODE_BLOCK:
+        return "device";
+    case NODE_FIFO:
+        return "fifo";
+    default:
+        return "file";
+    }
 }
 
 static void print_json(const struct entries *e, const char *path, bool writable, struct buf *out)

@@ -13,7 +13,8 @@
 #include "op/op.h"
 #include "store/blob.h"
 
-enum node_type { NODE_FILE, NODE_DIR, NODE_SYMLINK };
+/* Devices and fifos only show that they are there; nobody reads them through the tree. */
+enum node_type { NODE_FILE, NODE_DIR, NODE_SYMLINK, NODE_CHAR, NODE_BLOCK, NODE_FIFO };
 
 enum node_flags {
     NODE_SECRET = 1,    /* content: direct_io, nothing cached, rights checked again at each read */
@@ -22,6 +23,7 @@ enum node_flags {
     NODE_WRITABLE = 8,  /* folder: this caller may create entries here (and scratch names) */
     NODE_VOLATILE = 16, /* changes without op_changed: attributes and entries are not cached */
     NODE_AUDIT = 32,    /* opening it to read is written to the audit log */
+    NODE_EXACT_MODE = 64, /* mode is as it stands, also 0 */
 };
 
 struct node_stat {
@@ -34,6 +36,7 @@ struct node_stat {
     int64_t mtime_ns;
     uint64_t key;         /* same non-zero key: same inode (hard links); 0: the path is the key */
     unsigned nlink;       /* 0 means 1, or 2 for folders */
+    dev_t device;         /* CHAR, BLOCK: its number */
 };
 
 enum node_open_flags {
