@@ -5,6 +5,7 @@
 #include "base/codec.h"
 #include "base/scope.h"
 #include "images/cache.h"
+#include "images/rootfs/rootfs.h"
 #include "images/state.h"
 #include "images/upload.h"
 
@@ -185,11 +186,13 @@ static void *janitor(void *arg)
         uint64_t dropped = 0;
 
         uploads_rest(im->uploads, clock_monotonic_ms());
+        rootfs_rest(im->rootfs, clock_monotonic_ms());
         if (clock_monotonic_ms() < next_sweep_ms)
             continue;
         next_sweep_ms = clock_monotonic_ms() + period_ms;
         links_sweep(im, clock_unix_ms(), &dropped);
         uploads_sweep(im->uploads, clock_unix_ms());
+        rootfs_sweep(im->rootfs);
         if (dropped > 0)
             log_line(LOG_INFO, NULL, "images.swept", "links=%" PRIu64, dropped);
     }
@@ -232,9 +235,11 @@ int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
     }
     im->pages = page_cache_new();
     im->uploads = uploads_new(im);
+    im->rootfs = rootfs_new(im->store);
     r = start_janitor(im);
     if (r < 0) {
         buf_printf(why, "images: cannot start a thread: %s", strerror(-r));
+        rootfs_free(im->rootfs);
         uploads_free(im->uploads);
         page_cache_free(im->pages);
         store_unwatch(im->watch);
@@ -254,6 +259,7 @@ void images_close(void *self)
     pthread_cond_broadcast(&im->wake);
     pthread_mutex_unlock(&im->lock);
     pthread_join(im->janitor, NULL);
+    rootfs_free(im->rootfs);
     uploads_free(im->uploads);
     page_cache_free(im->pages);
     store_unwatch(im->watch);

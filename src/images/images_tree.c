@@ -569,4 +569,6 @@ const struct node_ops images_tree = {
     .unlink = tree_node_unlink,
     .rmdir = tree_node_rmdir,
     .rename = tree_node_rename,
+    .getxattr = tree_node_getxattr,
+    .listxattr = tree_node_listxattr,
 };

@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 struct page_cache;
+struct rootfs;
 struct uploads;
 
 #define GENERATIONS  1024u
@@ -23,6 +24,7 @@ struct images {
     struct store_watch *watch;
     struct page_cache *pages;
     struct uploads *uploads;
+    struct rootfs *rootfs;
     uint64_t life;                     /* the upper half of this process's nonces */
     uint32_t nonces;                   /* atomic: the lower half */
     uint64_t generations[GENERATIONS]; /* atomic; by hash of the partition */

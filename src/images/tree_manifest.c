@@ -1,6 +1,7 @@
 /* The folder of one manifest, and @blobs: everything in them is named by a digest and never
  * changes. */
 #include "identity/identity.h"
+#include "images/rootfs/rootfs.h"
 #include "images/tree_place.h"
 
 #include <ctype.h>
@@ -265,6 +266,8 @@ int manifest_node_stat(struct op *op, struct images *im, const struct place *p,
     struct spot s;
     int r;
 
+    if (rootfs_path(p->rest) != NULL)
+        return rootfs_node_stat(op, im, p, ret);
     r = spot_open(op, im, p, &s);
     if (r < 0)
         return r;
@@ -354,6 +357,10 @@ static int list_folder(struct op *op, struct images *im, const struct place *p,
     stop = stop != 0 ? stop : emit(ctx, "referrers", &st);
     if (stop == 0 && !s->view.is_index)
         stop = emit(ctx, "layers", &st);
+    if (stop == 0 && rootfs_is_shown(s->m)) {
+        st.mode = 0755;
+        stop = emit(ctx, "rootfs", &st);
+    }
     if (stop == 0 && s->m->has_config && has_blob(op, im, p->name, &s->m->config)) {
         node_fixed(NODE_FILE, s->m->config.size_bytes, when, &st);
         stop = emit(ctx, "config.json", &st);
@@ -368,6 +375,8 @@ int manifest_node_list(struct op *op, struct images *im, const struct place *p, 
     struct spot s;
     int r;
 
+    if (rootfs_path(p->rest) != NULL)
+        return rootfs_node_list(op, im, p, emit, ctx);
     r = spot_open(op, im, p, &s);
     if (r < 0)
         return r;
@@ -404,6 +413,8 @@ int manifest_node_open(struct op *op, struct images *im, const struct place *p,
     struct spot s;
     int r;
 
+    if (rootfs_path(p->rest) != NULL)
+        return rootfs_node_open(op, im, p, ret);
     r = spot_open(op, im, p, &s);
     if (r < 0)
         return r;
@@ -433,6 +444,8 @@ int manifest_node_readlink(struct op *op, struct images *im, const struct place 
     struct spot s;
     int r;
 
+    if (rootfs_path(p->rest) != NULL)
+        return rootfs_node_readlink(op, im, p, ret);
     r = spot_open(op, im, p, &s);
     if (r < 0)
         return r;

@@ -56,4 +56,9 @@ int layout_node_list(struct op *op, struct images *im, const struct place *p, no
 int layout_node_open(struct op *op, struct images *im, const struct place *p,
                      struct node_file **ret);
 
+/* tree_xattr.c: members of node_ops. */
+int tree_node_getxattr(struct op *op, void *self, const char *path, const char *name,
+                       struct slice *ret);
+int tree_node_listxattr(struct op *op, void *self, const char *path, node_emit_fn *emit, void *ctx);
+
 #endif

@@ -88,7 +88,7 @@ def test_push_and_pull(docker, daemon, image, name):
     docker("pull", remote)
     assert image_id(docker, remote) == before
     folder = daemon.mount / "images" / "team" / name / "1.0"
-    assert sorted(os.listdir(folder)) == ["config.json", "layers", "manifest.json", "referrers", "size"]
+    assert sorted(os.listdir(folder)) == ["config.json", "layers", "manifest.json", "referrers", "rootfs", "size"]
     assert "etc/motd" in run("tar", "-tzf", next((folder / "layers").iterdir())).text
     digest = docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", remote).text.strip()
     docker("rmi", "-f", remote)

@@ -25,7 +25,7 @@ def test_layout_of_an_image(daemon, name):
     repo = daemon.mount / "images" / "team" / name
     assert names(repo) == ["1.0"]
     assert os.readlink(repo / "1.0") == "@manifests/" + image.digest.replace(":", "-")
-    assert names(repo / "1.0") == ["config.json", "layers", "manifest.json", "referrers", "size"]
+    assert names(repo / "1.0") == ["config.json", "layers", "manifest.json", "referrers", "rootfs", "size"]
     assert (repo / "1.0" / "manifest.json").read_bytes() == image.manifest
     assert json.loads((repo / "1.0" / "config.json").read_bytes())["os"] == "linux"
     layers = names(repo / "1.0" / "layers")

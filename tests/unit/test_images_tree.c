@@ -184,7 +184,7 @@ static void inside_an_image(void **state)
     push_image(t, "a", "1", "layer-bytes", digest);
     folder_of("a", digest, folder);
     image_text("{\"n\":\"layer-bytes\"}", "layer-bytes", "", manifest);
-    assert_string_equal(list(t, folder, &out), "config.json layers manifest.json referrers size ");
+    assert_string_equal(list(t, folder, &out), "config.json layers manifest.json referrers rootfs size ");
     snprintf(path, sizeof path, "%s/manifest.json", folder);
     assert_string_equal(read_file(t, path, content), manifest);
     snprintf(path, sizeof path, "%s/config.json", folder);
