@@ -55,9 +55,13 @@ static int set_auth(struct fetch *f, struct buf *why)
     int r = 0;
 
     if (j->username != NULL) {
-        r = read_secret(j->password, j->password_file, &secret, why);
+        autobuf user = {0};
+
+        r = read_secret(j->username, j->username_file, &user, why);
+        if (r == 0)
+            r = read_secret(j->password, j->password_file, &secret, why);
         curl_easy_setopt(f->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
-        curl_easy_setopt(f->curl, CURLOPT_USERNAME, j->username);
+        curl_easy_setopt(f->curl, CURLOPT_USERNAME, user.data != NULL ? user.data : "");
         curl_easy_setopt(f->curl, CURLOPT_PASSWORD, secret.data != NULL ? secret.data : "");
     } else if (j->credentials != NULL || j->credentials_file != NULL) {
         autobuf line = {0};
@@ -78,8 +82,14 @@ static void set_headers(struct fetch *f)
     const struct target *t = f->target;
     autobuf line = {0};
 
-    f->headers = curl_slist_append(f->headers, ACCEPT);
-    buf_printf(&line, "X-Prometheus-Scrape-Timeout-Seconds: %g", (double)t->timeout_ms / 1000);
+    if (t->job->sd_url != NULL) {
+        f->headers = curl_slist_append(f->headers, "Accept: application/json");
+        buf_printf(&line, "X-Prometheus-Refresh-Interval-Seconds: %g",
+                   (double)t->interval_ms / 1000);
+    } else {
+        f->headers = curl_slist_append(f->headers, ACCEPT);
+        buf_printf(&line, "X-Prometheus-Scrape-Timeout-Seconds: %g", (double)t->timeout_ms / 1000);
+    }
     f->headers = curl_slist_append(f->headers, line.data);
     for (size_t i = 0; i < t->job->headers.n; i++) {
         buf_clear(&line);
@@ -90,6 +100,11 @@ static void set_headers(struct fetch *f)
 
 static void set_tls(struct fetch *f)
 {
+    static const long lowest[] = {CURL_SSLVERSION_TLSv1_2, CURL_SSLVERSION_TLSv1_0,
+                                  CURL_SSLVERSION_TLSv1_1, CURL_SSLVERSION_TLSv1_2,
+                                  CURL_SSLVERSION_TLSv1_3};
+    static const long highest[] = {0, CURL_SSLVERSION_MAX_TLSv1_0, CURL_SSLVERSION_MAX_TLSv1_1,
+                                   CURL_SSLVERSION_MAX_TLSv1_2, CURL_SSLVERSION_MAX_TLSv1_3};
     const struct job *j = f->target->job;
 
     if (j->ca_file != NULL)
@@ -98,7 +113,8 @@ static void set_tls(struct fetch *f)
         curl_easy_setopt(f->curl, CURLOPT_SSLCERT, j->cert_file);
         curl_easy_setopt(f->curl, CURLOPT_SSLKEY, j->key_file);
     }
-    curl_easy_setopt(f->curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(f->curl, CURLOPT_SSLVERSION,
+                     lowest[j->tls_min] | (j->tls_max > 0 ? highest[j->tls_max] : 0));
     if (j->insecure_skip_verify) {
         curl_easy_setopt(f->curl, CURLOPT_SSL_VERIFYPEER, 0l);
         curl_easy_setopt(f->curl, CURLOPT_SSL_VERIFYHOST, 0l);

@@ -1,7 +1,5 @@
-#include "metrics/scrape/jobs.h"
-
 #include "base/alloc.h"
-#include "base/yaml.h"
+#include "metrics/scrape/jobs_read.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,7 +7,6 @@
 
 #define INTERVAL_MS 60000
 #define TIMEOUT_MS  10000
-#define REFUSE      "is not supported here"
 
 void pairs_add(struct pairs *p, const char *name, const char *value)
 {
@@ -27,21 +24,31 @@ void pairs_done(struct pairs *p)
     *p = (struct pairs){0};
 }
 
-static void strings_free(char **list)
-{
-    for (char **s = list; s != NULL && *s != NULL; s++)
-        free(*s);
-    free(list);
-}
-
 void target_groups_done(struct target_groups *g)
 {
     for (size_t i = 0; i < g->n; i++) {
-        strings_free(g->items[i].addresses);
+        job_strings_free(g->items[i].addresses);
         pairs_done(&g->items[i].labels);
     }
     free(g->items);
     *g = (struct target_groups){0};
+}
+
+void target_group_copy(struct target_groups *to, const struct target_group *g)
+{
+    struct target_group *copy;
+    size_t n = 0;
+
+    to->items = xrealloc(to->items, (to->n + 1) * sizeof *to->items);
+    copy = &to->items[to->n++];
+    *copy = (struct target_group){0};
+    while (g->addresses[n] != NULL)
+        n++;
+    copy->addresses = xcalloc(n + 1, sizeof(char *));
+    for (size_t i = 0; i < n; i++)
+        copy->addresses[i] = xstrdup(g->addresses[i]);
+    for (size_t i = 0; i < g->labels.n; i++)
+        pairs_add(&copy->labels, g->labels.items[i].name, g->labels.items[i].value);
 }
 
 void job_free(struct job *j)
@@ -49,7 +56,8 @@ void job_free(struct job *j)
     char *const texts[] = {
         j->name,          j->metrics_path, j->scheme,      j->username,         j->password,
         j->password_file, j->auth_type,    j->credentials, j->credentials_file, j->ca_file,
-        j->cert_file,     j->key_file,     j->server_name, j->proxy_url,        j->text};
+        j->cert_file,     j->key_file,     j->server_name, j->proxy_url,        j->text,
+        j->username_file, j->sd_url};
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         free(texts[i]);
@@ -58,7 +66,10 @@ void job_free(struct job *j)
     relabels_done(&j->relabel);
     relabels_done(&j->metric_relabel);
     target_groups_done(&j->groups);
-    strings_free(j->sd_files);
+    job_strings_free(j->sd_files);
+    for (size_t i = 0; i < j->n_http_sd; i++)
+        job_free(j->http_sd[i]);
+    free(j->http_sd);
     free(j);
 }
 
@@ -80,103 +91,6 @@ void jobs_unref(struct jobs *j)
     free(j);
 }
 
-/* The value of a key; NULL if it is absent or empty. */
-static const struct yaml *value_of(const struct yaml *map, const char *key)
-{
-    const struct yaml *y = yaml_get(map, key);
-
-    return y != NULL && y->kind == YAML_SCALAR && y->text == NULL ? NULL : y;
-}
-
-/* The readers below leave *ret alone where the key is absent. */
-
-static int read_text(const struct yaml *map, const char *key, char **ret, struct buf *why)
-{
-    const struct yaml *y = value_of(map, key);
-    const char *text = NULL;
-    int r;
-
-    if (y == NULL)
-        return 0;
-    r = yaml_string(y, &text, why);
-    if (r == 0) {
-        free(*ret);
-        *ret = xstrdup(text);
-    }
-    return r;
-}
-
-static int read_bool(const struct yaml *map, const char *key, bool *ret, struct buf *why)
-{
-    const struct yaml *y = value_of(map, key);
-
-    return y != NULL ? yaml_bool(y, ret, why) : 0;
-}
-
-static int read_duration(const struct yaml *map, const char *key, int64_t *ret, struct buf *why)
-{
-    const struct yaml *y = value_of(map, key);
-    int r;
-
-    if (y == NULL)
-        return 0;
-    r = yaml_duration_ms(y, ret, why);
-    if (r == 0 && *ret <= 0)
-        return yaml_fail(y, why, "'%s' must be above 0", key);
-    return r;
-}
-
-static int read_count(const struct yaml *map, const char *key, uint64_t *ret, struct buf *why)
-{
-    const struct yaml *y = value_of(map, key);
-
-    return y != NULL ? yaml_u64(y, INT64_MAX, ret, why) : 0;
-}
-
-static int read_list(const struct yaml *y, char ***ret, struct buf *why)
-{
-    char **list;
-    int r = 0;
-
-    if (y == NULL)
-        return 0;
-    if (y->kind != YAML_LIST)
-        return yaml_fail(y, why, "expected a list");
-    list = xcalloc(y->n_items + 1, sizeof *list);
-    for (size_t i = 0; i < y->n_items && r == 0; i++) {
-        const char *text = NULL;
-
-        r = yaml_string(y->items[i], &text, why);
-        if (r == 0)
-            list[i] = xstrdup(text);
-    }
-    if (r < 0)
-        strings_free(list);
-    else
-        *ret = list;
-    return r;
-}
-
-static int read_labels(const struct yaml *y, struct pairs *ret, struct buf *why)
-{
-    if (y == NULL)
-        return 0;
-    if (y->kind != YAML_MAP)
-        return yaml_fail(y, why, "expected names and values of labels");
-    for (size_t i = 0; i < y->n_items; i++) {
-        const char *text = "";
-
-        if (!label_name_legacy(slice_str(y->items[i]->key->text)))
-            return yaml_fail(y->items[i]->key, why, "'%s' is not a name for a label",
-                             y->items[i]->key->text);
-        if ((y->items[i]->kind != YAML_SCALAR || y->items[i]->text != NULL) &&
-            yaml_string(y->items[i], &text, why) < 0)
-            return -EINVAL;
-        pairs_add(ret, y->items[i]->key->text, text);
-    }
-    return 0;
-}
-
 int groups_read(const struct yaml *list, struct target_groups *ret, struct buf *why)
 {
     static const char *const keys[] = {"targets", "labels", NULL};
@@ -196,9 +110,9 @@ int groups_read(const struct yaml *list, struct target_groups *ret, struct buf *
         ret->items = xrealloc(ret->items, (ret->n + 1) * sizeof *ret->items);
         g = &ret->items[ret->n++];
         *g = (struct target_group){0};
-        r = read_list(value_of(y, "targets"), &g->addresses, why);
+        r = job_strings(job_value(y, "targets"), &g->addresses, why);
         if (r == 0)
-            r = read_labels(value_of(y, "labels"), &g->labels, why);
+            r = job_labels(job_value(y, "labels"), &g->labels, why);
         for (size_t k = 0; r == 0 && g->addresses != NULL && g->addresses[k] != NULL; k++)
             if (strpbrk(g->addresses[k], "/ ") != NULL || g->addresses[k][0] == 0)
                 r = yaml_fail(yaml_get(y, "targets")->items[k], why,
@@ -221,47 +135,6 @@ int target_groups_parse(struct slice text, struct target_groups *ret, struct buf
     return r;
 }
 
-static int read_auth(const struct yaml *map, struct job *j, struct buf *why)
-{
-    static const char *const basic_keys[] = {"username", "password", "password_file", NULL};
-    static const char *const auth_keys[] = {"type", "credentials", "credentials_file", NULL};
-    static const char *const tls_keys[] = {
-        "ca_file", "cert_file", "key_file", "server_name", "insecure_skip_verify", NULL};
-    const struct yaml *basic = value_of(map, "basic_auth");
-    const struct yaml *auth = value_of(map, "authorization");
-    const struct yaml *tls = value_of(map, "tls_config");
-
-    if (yaml_check_map(basic, basic_keys, why) < 0 || yaml_check_map(auth, auth_keys, why) < 0 ||
-        yaml_check_map(tls, tls_keys, why) < 0 ||
-        read_text(basic, "username", &j->username, why) < 0 ||
-        read_text(basic, "password", &j->password, why) < 0 ||
-        read_text(basic, "password_file", &j->password_file, why) < 0 ||
-        read_text(auth, "type", &j->auth_type, why) < 0 ||
-        read_text(auth, "credentials", &j->credentials, why) < 0 ||
-        read_text(auth, "credentials_file", &j->credentials_file, why) < 0 ||
-        read_text(map, "bearer_token", &j->credentials, why) < 0 ||
-        read_text(map, "bearer_token_file", &j->credentials_file, why) < 0 ||
-        read_text(tls, "ca_file", &j->ca_file, why) < 0 ||
-        read_text(tls, "cert_file", &j->cert_file, why) < 0 ||
-        read_text(tls, "key_file", &j->key_file, why) < 0 ||
-        read_text(tls, "server_name", &j->server_name, why) < 0 ||
-        read_bool(tls, "insecure_skip_verify", &j->insecure_skip_verify, why) < 0)
-        return -EINVAL;
-    if (basic != NULL && j->username == NULL)
-        j->username = xstrdup("");
-    if (basic != NULL && (j->credentials != NULL || j->credentials_file != NULL || auth != NULL))
-        return yaml_fail(basic, why, "at most one of basic_auth and authorization may be given");
-    if (j->password != NULL && j->password_file != NULL)
-        return yaml_fail(basic, why, "at most one of password and password_file may be given");
-    if (j->credentials != NULL && j->credentials_file != NULL)
-        return yaml_fail(auth, why, "at most one of credentials and credentials_file may be given");
-    if ((j->cert_file == NULL) != (j->key_file == NULL))
-        return yaml_fail(tls, why, "cert_file and key_file belong together");
-    if (j->auth_type != NULL && strcasecmp(j->auth_type, "basic") == 0)
-        return yaml_fail(auth, why, "use basic_auth for type 'Basic'");
-    return 0;
-}
-
 static int read_params(const struct yaml *y, struct pairs *ret, struct buf *why)
 {
     if (y != NULL && y->kind != YAML_MAP)
@@ -269,63 +142,11 @@ static int read_params(const struct yaml *y, struct pairs *ret, struct buf *why)
     for (size_t i = 0; y != NULL && i < y->n_items; i++) {
         char **values = NULL;
 
-        if (read_list(y->items[i], &values, why) < 0)
+        if (job_strings(y->items[i], &values, why) < 0)
             return -EINVAL;
         for (char **v = values; *v != NULL; v++)
             pairs_add(ret, y->items[i]->key->text, *v);
-        strings_free(values);
-    }
-    return 0;
-}
-
-/* http_headers: {name: {values: [..]}} */
-static int read_headers(const struct yaml *y, struct pairs *ret, struct buf *why)
-{
-    static const char *const keys[] = {"values", "secrets", NULL};
-
-    if (y != NULL && y->kind != YAML_MAP)
-        return yaml_fail(y, why, "expected names of headers");
-    for (size_t i = 0; y != NULL && i < y->n_items; i++)
-        for (const char *const *key = keys; *key != NULL; key++) {
-            char **values = NULL;
-
-            if (yaml_check_map(y->items[i], keys, why) < 0 ||
-                read_list(value_of(y->items[i], *key), &values, why) < 0)
-                return -EINVAL;
-            for (char **v = values; v != NULL && *v != NULL; v++) {
-                if (strpbrk(*v, "\r\n") != NULL ||
-                    strpbrk(y->items[i]->key->text, ":\r\n ") != NULL) {
-                    strings_free(values);
-                    return yaml_fail(y->items[i], why, "a header is one line");
-                }
-                pairs_add(ret, y->items[i]->key->text, *v);
-            }
-            strings_free(values);
-        }
-    return 0;
-}
-
-static int read_file_sd(const struct yaml *list, struct job *j, struct buf *why)
-{
-    static const char *const keys[] = {"files", "refresh_interval", NULL};
-    size_t n = 0;
-
-    if (list != NULL && list->kind != YAML_LIST)
-        return yaml_fail(list, why, "expected a list");
-    for (size_t i = 0; list != NULL && i < list->n_items; i++) {
-        char **files = NULL;
-        size_t more = 0;
-
-        if (yaml_check_map(list->items[i], keys, why) < 0 ||
-            read_list(value_of(list->items[i], "files"), &files, why) < 0)
-            return -EINVAL;
-        while (files != NULL && files[more] != NULL)
-            more++;
-        j->sd_files = xrealloc(j->sd_files, (n + more + 1) * sizeof *j->sd_files);
-        for (size_t k = 0; k < more; k++)
-            j->sd_files[n++] = files[k];
-        j->sd_files[n] = NULL;
-        free(files);
+        job_strings_free(values);
     }
     return 0;
 }
@@ -340,7 +161,7 @@ static int check_inert(const struct yaml *map, struct buf *why)
     for (const char *const *key = off; *key != NULL; key++) {
         bool on = false;
 
-        if (read_bool(map, *key, &on, why) < 0)
+        if (job_bool(map, *key, &on, why) < 0)
             return -EINVAL;
         if (on)
             return yaml_fail(yaml_get(map, *key), why, "'%s' " REFUSE, *key);
@@ -350,13 +171,13 @@ static int check_inert(const struct yaml *map, struct buf *why)
 
 static int read_limits(const struct yaml *map, struct job *j, struct buf *why)
 {
-    const struct yaml *size = value_of(map, "body_size_limit");
+    const struct yaml *size = job_value(map, "body_size_limit");
 
-    if (read_count(map, "sample_limit", &j->sample_limit, why) < 0 ||
-        read_count(map, "label_limit", &j->label_limit, why) < 0 ||
-        read_count(map, "label_name_length_limit", &j->label_name_length_limit, why) < 0 ||
-        read_count(map, "label_value_length_limit", &j->label_value_length_limit, why) < 0 ||
-        read_count(map, "target_limit", &j->target_limit, why) < 0)
+    if (job_count(map, "sample_limit", &j->sample_limit, why) < 0 ||
+        job_count(map, "label_limit", &j->label_limit, why) < 0 ||
+        job_count(map, "label_name_length_limit", &j->label_name_length_limit, why) < 0 ||
+        job_count(map, "label_value_length_limit", &j->label_value_length_limit, why) < 0 ||
+        job_count(map, "target_limit", &j->target_limit, why) < 0)
         return -EINVAL;
     return size != NULL ? yaml_size(size, &j->body_size_limit, why) : 0;
 }
@@ -365,7 +186,7 @@ static int read_fallback(const struct yaml *map, struct job *j, struct buf *why)
 {
     static const char *const words[] = {"PrometheusText0.0.4", "PrometheusText1.0.0",
                                         "OpenMetricsText0.0.1", "OpenMetricsText1.0.0", NULL};
-    const struct yaml *y = value_of(map, "fallback_scrape_protocol");
+    const struct yaml *y = job_value(map, "fallback_scrape_protocol");
     const char *text = NULL;
 
     if (y == NULL)
@@ -405,7 +226,8 @@ static const char *const job_keys[] = {
     "honor_labels", "honor_timestamps", "track_timestamps_staleness", "enable_compression",
     "follow_redirects", "extra_scrape_metrics", "basic_auth", "authorization", "bearer_token",
     "bearer_token_file", "tls_config", "proxy_url", "http_headers", "relabel_configs",
-    "metric_relabel_configs", "static_configs", "file_sd_configs", "sample_limit",
+    "metric_relabel_configs", "static_configs", "file_sd_configs", "http_sd_configs",
+    "sample_limit",
     "body_size_limit", "label_limit", "label_name_length_limit", "label_value_length_limit",
     "target_limit", "fallback_scrape_protocol",
     /* without effect */
@@ -424,9 +246,11 @@ static int check_job_keys(const struct yaml *y, struct buf *why)
         size_t n = strlen(key);
 
         if (n > 11 && strcmp(key + n - 11, "_sd_configs") == 0 &&
-            strcmp(key, "file_sd_configs") != 0)
+            strcmp(key, "file_sd_configs") != 0 && strcmp(key, "http_sd_configs") != 0)
             return yaml_fail(y->items[i]->key, why,
-                             "'%s' " REFUSE "; static_configs and file_sd_configs are", key);
+                             "'%s' " REFUSE "; static_configs, file_sd_configs and "
+                             "http_sd_configs are",
+                             key);
         if (strcmp(key, "oauth2") == 0)
             return yaml_fail(y->items[i]->key, why, "'oauth2' " REFUSE "; authorization is");
     }
@@ -444,31 +268,37 @@ static int read_job(const struct yaml *y, const struct jobs *all, struct job *j,
     j->honor_timestamps = j->enable_compression = j->follow_redirects = true;
     j->metrics_path = xstrdup("/metrics");
     j->scheme = xstrdup("http");
-    if (read_text(y, "job_name", &j->name, why) < 0)
+    if (job_text(y, "job_name", &j->name, why) < 0)
         return -EINVAL;
     if (j->name == NULL || j->name[0] == 0)
         return yaml_fail(y, why, "the job has no job_name");
-    if (read_duration(y, "scrape_interval", &j->interval_ms, why) < 0 ||
-        read_duration(y, "scrape_timeout", &j->timeout_ms, why) < 0 ||
-        check_times(y, j, value_of(y, "scrape_timeout") != NULL, why) < 0 ||
-        read_text(y, "metrics_path", &j->metrics_path, why) < 0 ||
-        read_text(y, "scheme", &j->scheme, why) < 0 || check_scheme(y, j, why) < 0 ||
-        read_params(value_of(y, "params"), &j->params, why) < 0 ||
-        read_bool(y, "honor_labels", &j->honor_labels, why) < 0 ||
-        read_bool(y, "honor_timestamps", &j->honor_timestamps, why) < 0 ||
-        read_bool(y, "track_timestamps_staleness", &j->track_timestamps_staleness, why) < 0 ||
-        read_bool(y, "enable_compression", &j->enable_compression, why) < 0 ||
-        read_bool(y, "follow_redirects", &j->follow_redirects, why) < 0 ||
-        read_bool(y, "extra_scrape_metrics", &j->extra_scrape_metrics, why) < 0 ||
-        read_auth(y, j, why) < 0 || read_text(y, "proxy_url", &j->proxy_url, why) < 0 ||
-        read_headers(value_of(y, "http_headers"), &j->headers, why) < 0 ||
+    if (job_duration(y, "scrape_interval", &j->interval_ms, why) < 0 ||
+        job_duration(y, "scrape_timeout", &j->timeout_ms, why) < 0 ||
+        check_times(y, j, job_value(y, "scrape_timeout") != NULL, why) < 0 ||
+        job_text(y, "metrics_path", &j->metrics_path, why) < 0 ||
+        job_text(y, "scheme", &j->scheme, why) < 0 || check_scheme(y, j, why) < 0 ||
+        read_params(job_value(y, "params"), &j->params, why) < 0 ||
+        job_bool(y, "honor_labels", &j->honor_labels, why) < 0 ||
+        job_bool(y, "honor_timestamps", &j->honor_timestamps, why) < 0 ||
+        job_bool(y, "track_timestamps_staleness", &j->track_timestamps_staleness, why) < 0 ||
+        job_bool(y, "enable_compression", &j->enable_compression, why) < 0 ||
+        job_bool(y, "follow_redirects", &j->follow_redirects, why) < 0 ||
+        job_bool(y, "extra_scrape_metrics", &j->extra_scrape_metrics, why) < 0 ||
+        job_auth(y, j, why) < 0 || job_text(y, "proxy_url", &j->proxy_url, why) < 0 ||
+        job_headers(job_value(y, "http_headers"), &j->headers, why) < 0 ||
         read_limits(y, j, why) < 0 || read_fallback(y, j, why) < 0 || check_inert(y, why) < 0 ||
-        relabels_read(value_of(y, "relabel_configs"), &j->relabel, why) < 0 ||
-        relabels_read(value_of(y, "metric_relabel_configs"), &j->metric_relabel, why) < 0 ||
-        groups_read(value_of(y, "static_configs"), &j->groups, why) < 0 ||
-        read_file_sd(value_of(y, "file_sd_configs"), j, why) < 0)
+        relabels_read(job_value(y, "relabel_configs"), &j->relabel, why) < 0 ||
+        relabels_read(job_value(y, "metric_relabel_configs"), &j->metric_relabel, why) < 0 ||
+        groups_read(job_value(y, "static_configs"), &j->groups, why) < 0 ||
+        job_file_sd(job_value(y, "file_sd_configs"), j, why) < 0 ||
+        job_http_sd(job_value(y, "http_sd_configs"), j, why) < 0)
         return -EINVAL;
     return 0;
+}
+
+static bool has_secrets(const struct job *j)
+{
+    return j->password != NULL || j->credentials != NULL || j->headers.n > 0;
 }
 
 static int read_jobs(const struct yaml *list, struct jobs *all, struct buf *why)
@@ -488,7 +318,9 @@ static int read_jobs(const struct yaml *list, struct jobs *all, struct buf *why)
             if (strcmp(all->items[k]->name, j->name) == 0)
                 return yaml_fail(list->items[i], why,
                                  "found multiple scrape configs with job name '%s'", j->name);
-        all->has_secrets |= j->password != NULL || j->credentials != NULL || j->headers.n > 0;
+        all->has_secrets |= has_secrets(j);
+        for (size_t k = 0; k < j->n_http_sd; k++)
+            all->has_secrets |= has_secrets(j->http_sd[k]);
         job_print(j, true, &text);
         j->text = buf_take(&text, NULL);
     }
@@ -517,13 +349,13 @@ static int read_global(const struct yaml *y, struct jobs *all, struct buf *why)
     if (y == NULL)
         return 0;
     if (yaml_check_map(y, keys, why) < 0 ||
-        read_duration(y, "scrape_interval", &all->interval_ms, why) < 0 ||
-        read_duration(y, "scrape_timeout", &all->timeout_ms, why) < 0 ||
-        read_duration(y, "evaluation_interval", &all->evaluation_ms, why) < 0 ||
-        read_labels(value_of(y, "external_labels"), &all->external_labels, why) < 0 ||
+        job_duration(y, "scrape_interval", &all->interval_ms, why) < 0 ||
+        job_duration(y, "scrape_timeout", &all->timeout_ms, why) < 0 ||
+        job_duration(y, "evaluation_interval", &all->evaluation_ms, why) < 0 ||
+        job_labels(job_value(y, "external_labels"), &all->external_labels, why) < 0 ||
         check_inert(y, why) < 0)
         return -EINVAL;
-    if (value_of(y, "scrape_timeout") == NULL && all->timeout_ms > all->interval_ms)
+    if (job_value(y, "scrape_timeout") == NULL && all->timeout_ms > all->interval_ms)
         all->timeout_ms = all->interval_ms;
     if (all->timeout_ms > all->interval_ms)
         return yaml_fail(y, why, "global scrape timeout greater than scrape interval");
@@ -551,7 +383,7 @@ static int check_top(const struct yaml *y, struct buf *why)
     if (yaml_check_map(y, keys, why) < 0)
         return -EINVAL;
     for (const char *const *key = refused; *key != NULL; key++) {
-        const struct yaml *v = value_of(y, *key);
+        const struct yaml *v = job_value(y, *key);
 
         if (v != NULL && (v->kind == YAML_SCALAR || v->n_items > 0))
             return yaml_fail(v->key, why, "'%s' " REFUSE, *key);
@@ -572,9 +404,9 @@ int jobs_parse(struct slice text, struct jobs **ret, struct buf *why)
     if (r == 0)
         r = check_top(y, why);
     if (r == 0)
-        r = read_global(value_of(y, "global"), all, why);
+        r = read_global(job_value(y, "global"), all, why);
     if (r == 0)
-        r = read_jobs(value_of(y, "scrape_configs"), all, why);
+        r = read_jobs(job_value(y, "scrape_configs"), all, why);
     yaml_free(y);
     if (r < 0) {
         jobs_unref(all);

@@ -34,9 +34,11 @@ struct job {
     bool has_fallback;
     enum exposition_format fallback;                    /* fallback_scrape_protocol */
     char *username, *password, *password_file;          /* basic_auth; NULL where absent */
+    char *username_file;
     char *auth_type, *credentials, *credentials_file;   /* authorization */
     char *ca_file, *cert_file, *key_file, *server_name; /* tls_config */
     bool insecure_skip_verify;
+    unsigned tls_min, tls_max; /* 1: TLS 1.0, … 4: TLS 1.3; 0: not given */
     char *proxy_url;
     struct pairs headers; /* http_headers */
     struct relabels relabel, metric_relabel;
@@ -44,6 +46,10 @@ struct job {
         label_value_length_limit, target_limit; /* 0: none */
     struct target_groups groups;
     char **sd_files; /* file_sd_configs: globs; NULL-terminated */
+    /* http_sd_configs: of each, how to reach it, interval_ms and sd_url are set. */
+    struct job **http_sd;
+    size_t n_http_sd;
+    char *sd_url;    /* NULL: this is a job that scrapes */
     char *text;      /* all but the targets as YAML, to compare jobs by; secrets included */
 };
 
@@ -66,6 +72,7 @@ void jobs_unref(struct jobs *j); /* NULL is fine */
 /* A file of file_sd_configs, JSON or YAML: a list of {targets, labels}. Groups are appended. */
 int target_groups_parse(struct slice text, struct target_groups *ret, struct buf *why);
 void target_groups_done(struct target_groups *g);
+void target_group_copy(struct target_groups *to, const struct target_group *g); /* behind them */
 
 /* For the files of the parser. */
 void pairs_add(struct pairs *p, const char *name, const char *value); /* copies */
@@ -75,6 +82,7 @@ struct yaml;
 int groups_read(const struct yaml *list, struct target_groups *ret, struct buf *why);
 int relabels_read(const struct yaml *list, struct relabels *ret, struct buf *why);
 void job_print(const struct job *j, bool secrets, struct buf *out);
+void http_sd_print(const struct job *sd, bool secrets, struct buf *out);
 void jobs_print(const struct jobs *j, struct buf *out);
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "base/json.h"
 
+#include <stdio.h>
+
 /* JSON's quoted string is one of YAML's too. */
 static void put_text(struct buf *out, const char *text)
 {
@@ -70,40 +72,62 @@ static void put_secret(struct buf *out, const char *indent, const char *key, con
         put(out, indent, key, value);
 }
 
-static void put_auth(struct buf *out, const struct job *j, bool secrets)
+static void put_tls(struct buf *out, const struct job *j, const char *indent, const char *inner)
 {
+    static const char *const versions[] = {NULL, "TLS10", "TLS11", "TLS12", "TLS13"};
+
+    buf_printf(out, "%stls_config:\n", indent);
+    put(out, inner, "ca_file", j->ca_file);
+    put(out, inner, "cert_file", j->cert_file);
+    put(out, inner, "key_file", j->key_file);
+    put(out, inner, "server_name", j->server_name);
+    put(out, inner, "min_version", versions[j->tls_min]);
+    put(out, inner, "max_version", versions[j->tls_max]);
+    buf_printf(out, "%sinsecure_skip_verify: %s\n", inner,
+               j->insecure_skip_verify ? "true" : "false");
+}
+
+/* How something is reached. */
+static void put_auth(struct buf *out, const struct job *j, bool secrets, const char *indent)
+{
+    char inner[16];
+
+    snprintf(inner, sizeof inner, "%s  ", indent);
     if (j->username != NULL) {
-        buf_add_str(out, "  basic_auth:\n");
-        put(out, "    ", "username", j->username);
-        put_secret(out, "    ", "password", j->password, secrets);
-        put(out, "    ", "password_file", j->password_file);
+        buf_printf(out, "%sbasic_auth:\n", indent);
+        if (j->username_file == NULL)
+            put(out, inner, "username", j->username);
+        put(out, inner, "username_file", j->username_file);
+        put_secret(out, inner, "password", j->password, secrets);
+        put(out, inner, "password_file", j->password_file);
     }
     if (j->credentials != NULL || j->credentials_file != NULL) {
-        buf_add_str(out, "  authorization:\n");
-        put(out, "    ", "type", j->auth_type != NULL ? j->auth_type : "Bearer");
-        put_secret(out, "    ", "credentials", j->credentials, secrets);
-        put(out, "    ", "credentials_file", j->credentials_file);
+        buf_printf(out, "%sauthorization:\n", indent);
+        put(out, inner, "type", j->auth_type != NULL ? j->auth_type : "Bearer");
+        put_secret(out, inner, "credentials", j->credentials, secrets);
+        put(out, inner, "credentials_file", j->credentials_file);
     }
     if (j->ca_file != NULL || j->cert_file != NULL || j->server_name != NULL ||
-        j->insecure_skip_verify) {
-        buf_add_str(out, "  tls_config:\n");
-        put(out, "    ", "ca_file", j->ca_file);
-        put(out, "    ", "cert_file", j->cert_file);
-        put(out, "    ", "key_file", j->key_file);
-        put(out, "    ", "server_name", j->server_name);
-        buf_printf(out, "    insecure_skip_verify: %s\n",
-                   j->insecure_skip_verify ? "true" : "false");
-    }
-    put(out, "  ", "proxy_url", j->proxy_url);
+        j->insecure_skip_verify || j->tls_min > 0 || j->tls_max > 0)
+        put_tls(out, j, indent, inner);
+    put(out, indent, "proxy_url", j->proxy_url);
     if (j->headers.n > 0)
-        buf_add_str(out, "  http_headers:\n");
+        buf_printf(out, "%shttp_headers:\n", indent);
     for (size_t i = 0; i < j->headers.n; i++) {
-        buf_add_str(out, "    ");
+        buf_add_str(out, inner);
         put_text(out, j->headers.items[i].name);
-        buf_add_str(out, ":\n      secrets:\n      - ");
+        buf_printf(out, ":\n%s  secrets:\n%s  - ", inner, inner);
         put_text(out, secrets ? j->headers.items[i].value : "<secret>");
         buf_add_char(out, '\n');
     }
+}
+
+void http_sd_print(const struct job *sd, bool secrets, struct buf *out)
+{
+    put(out, "  - ", "url", sd->sd_url);
+    put_duration(out, "    ", "refresh_interval", sd->interval_ms);
+    buf_printf(out, "    follow_redirects: %s\n", sd->follow_redirects ? "true" : "false");
+    put_auth(out, sd, secrets, "    ");
 }
 
 static void put_relabels(struct buf *out, const char *key, const struct relabels *r)
@@ -184,7 +208,7 @@ void job_print(const struct job *j, bool secrets, struct buf *out)
     put_limit(out, "label_value_length_limit", j->label_value_length_limit);
     put_limit(out, "target_limit", j->target_limit);
     put_flag(out, "follow_redirects", j->follow_redirects);
-    put_auth(out, j, secrets);
+    put_auth(out, j, secrets, "  ");
     put_relabels(out, "relabel_configs", &j->relabel);
     put_relabels(out, "metric_relabel_configs", &j->metric_relabel);
     if (secrets) /* for comparing: what is scraped does not change how */
@@ -195,6 +219,10 @@ void job_print(const struct job *j, bool secrets, struct buf *out)
         put_text(out, *f);
         buf_add_char(out, '\n');
     }
+    if (j->n_http_sd > 0)
+        buf_add_str(out, "  http_sd_configs:\n");
+    for (size_t i = 0; i < j->n_http_sd; i++)
+        http_sd_print(j->http_sd[i], false, out);
 }
 
 void jobs_print(const struct jobs *j, struct buf *out)

@@ -75,7 +75,10 @@ static void fail_target(struct scraper *s, struct target *t, const char *reason)
 {
     struct scrape scrape = {.ts_ms = t->due_ms, .now_ms = t->due_ms, .error = reason};
 
-    ingest(t, &s->options.into, &scrape);
+    if (t->job->sd_url == NULL)
+        ingest(t, &s->options.into, &scrape);
+    else
+        log_line(LOG_ERROR, NULL, "metrics.discovery", "url=%s error=%s", t->url, reason);
     again(s, t);
 }
 
@@ -112,6 +115,18 @@ static void begin_due(struct scraper *s)
         begin(s, heap_pop(s));
 }
 
+/* What a source of targets said; what it said before stays in force if that is of no use. */
+static void take_discovery(struct scraper *s, struct target *t, const struct scrape *answer)
+{
+    autobuf why = {0};
+
+    if (http_source_take(&s->sources, t, answer, &why) > 0)
+        __atomic_store_n(&s->sources_changed, true, __ATOMIC_RELEASE);
+    if (why.len > 0)
+        log_line(LOG_ERROR, NULL, "metrics.discovery", "url=%s error=%s", t->url, why.data);
+    again(s, t);
+}
+
 static void finish(struct scraper *s, struct fetch *f, CURLcode code)
 {
     struct target *t = f->target;
@@ -122,7 +137,9 @@ static void finish(struct scraper *s, struct fetch *f, CURLcode code)
     fetch_result(f, code, &why, &scrape);
     curl_multi_remove_handle(s->multi, f->curl);
     t->fetch = NULL;
-    if (!t->removed) {
+    if (!t->removed && t->job->sd_url != NULL) {
+        take_discovery(s, t, &scrape);
+    } else if (!t->removed) {
         r = ingest(t, &s->options.into, &scrape);
         if (r < 0 && scrape.now_ms - s->complained_ms > COMPLAIN_MS) { /* a full disk fails all */
             s->complained_ms = scrape.now_ms;
@@ -178,7 +195,7 @@ static void bury(struct scraper *s, bool silent)
             curl_multi_remove_handle(s->multi, t->fetch->curl);
             fetch_free(t->fetch);
         }
-        if (!silent && !has_heir(s, t))
+        if (!silent && t->job->sd_url == NULL && !has_heir(s, t))
             ingest_end(t, s->options.into.db, now_ms);
         target_free(t);
     }
@@ -211,11 +228,25 @@ static void keep(struct targets *fresh, size_t i, struct target *old)
     HASH_ADD_KEYPTR(hh, fresh->by_key, old->key, strlen(old->key), old);
 }
 
-void scraper_set_targets(struct scraper *s, struct targets *fresh)
+/* Those that are in no configuration any more go. */
+static void set_sources(struct scraper *s, struct http_sources *fresh)
+{
+    for (size_t i = 0; i < fresh->n; i++)
+        if (fresh->items[i].asked->fetch == NULL)
+            heap_push(s, fresh->items[i].asked);
+    for (size_t i = 0; i < s->sources.n; i++)
+        if (s->sources.items[i].asked != NULL)
+            mark_gone(s, take(s->sources.items[i].asked));
+    http_sources_done(&s->sources);
+    s->sources = *fresh;
+}
+
+void scraper_set_targets(struct scraper *s, struct targets *fresh, struct http_sources *sources)
 {
     int64_t now_ms = clock_unix_ms();
 
     s->n_heap = 0;
+    set_sources(s, sources);
     for (size_t i = 0; i < fresh->n; i++) {
         struct target *old;
 
@@ -315,6 +346,7 @@ void scraper_stop(struct scraper *s)
     }
     for (size_t i = 0; i < s->targets.n; i++)
         mark_gone(s, s->targets.items[i]);
+    set_sources(s, &(struct http_sources){0});
     HASH_CLEAR(hh, s->targets.by_key);
     s->targets.n = 0;
     bury(s, true);

@@ -94,29 +94,16 @@ static const struct target_groups *old_groups(const struct scraper *s, const str
     return NULL;
 }
 
-/* Those that files made. */
+/* Those that files made: of other sources there is a later word. */
 static void copy_groups(struct target_groups *to, const struct target_groups *from)
 {
-    to->items = xcalloc(from->n + 1, sizeof *to->items);
-    for (size_t k = 0; k < from->n; k++) {
-        const struct target_group *g = &from->items[k];
-        size_t n = 0;
-
-        if (pairs_get(&g->labels, OWN_LABEL) != NULL)
-            continue;
-        while (g->addresses[n] != NULL)
-            n++;
-        to->items[to->n].addresses = xcalloc(n + 1, sizeof(char *));
-        for (size_t i = 0; i < n; i++)
-            to->items[to->n].addresses[i] = xstrdup(g->addresses[i]);
-        for (size_t i = 0; i < g->labels.n; i++)
-            pairs_add(&to->items[to->n].labels, g->labels.items[i].name, g->labels.items[i].value);
-        to->n++;
-    }
+    for (size_t k = 0; k < from->n; k++)
+        if (pairs_get(&from->items[k].labels, "__meta_filepath") != NULL)
+            target_group_copy(to, &from->items[k]);
 }
 
 /* The groups of all jobs' files; a job with a file that does not parse keeps those it had. */
-static struct target_groups *read_sd(const struct scraper *s, const struct jobs *jobs)
+static struct target_groups *read_sd(struct scraper *s, const struct jobs *jobs)
 {
     struct target_groups *all = xcalloc(jobs->n + 1, sizeof *all);
 
@@ -131,6 +118,9 @@ static struct target_groups *read_sd(const struct scraper *s, const struct jobs 
         } else {
             all[i] = reading.groups;
         }
+        pthread_mutex_lock(&s->lock);
+        http_sources_groups(&s->sources, jobs->items[i]->name, &all[i]);
+        pthread_mutex_unlock(&s->lock);
         if (s->options.store != NULL &&
             own_groups(s->options.store, jobs->items[i]->name, &all[i]) < 0)
             log_line(LOG_ERROR, NULL, "metrics.targets.lost", "job=%s", jobs->items[i]->name);
@@ -149,6 +139,7 @@ static void free_sd(struct target_groups *all, size_t n)
 static void apply(struct scraper *s, struct jobs *jobs, uint64_t file_mark, uint64_t sd_mark)
 {
     struct target_groups *extra = read_sd(s, jobs);
+    struct http_sources sources;
     struct targets fresh;
     struct jobs *old_jobs;
     struct target_groups *old_extra;
@@ -159,7 +150,8 @@ static void apply(struct scraper *s, struct jobs *jobs, uint64_t file_mark, uint
     old_extra = s->extra;
     s->jobs = jobs;
     s->extra = extra;
-    scraper_set_targets(s, &fresh);
+    http_sources_build(jobs, &s->sources, &sources);
+    scraper_set_targets(s, &fresh, &sources);
     s->file_mark = file_mark;
     s->sd_mark = sd_mark;
     s->reload_ok = true;
@@ -267,13 +259,15 @@ void config_check(struct scraper *s, bool now)
 
     if (now)
         drain(s->notify);
-    if (!now && ms - s->checked_ms < CHECK_MS)
+    if (!now && ms - s->checked_ms < CHECK_MS &&
+        !__atomic_load_n(&s->sources_changed, __ATOMIC_ACQUIRE))
         return;
     s->checked_ms = ms;
     if (pthread_mutex_trylock(&s->reload) != 0)
         return; /* somebody is at it */
+    sd_changed = __atomic_exchange_n(&s->sources_changed, false, __ATOMIC_ACQ_REL);
     file_changed = mark_of(s->file) != s->file_mark;
-    sd_changed = sd_mark_of(s->jobs) != s->sd_mark;
+    sd_changed = sd_changed || sd_mark_of(s->jobs) != s->sd_mark;
     if (file_changed && reload(s, &why) < 0)
         log_line(LOG_ERROR, NULL, "metrics.config.refused", "file=%s why=%s", s->file, why.data);
     else if (!file_changed && sd_changed)

@@ -2,7 +2,7 @@
 #ifndef METRICS_SCRAPE_SCRAPER_INTERNAL_H
 #define METRICS_SCRAPE_SCRAPER_INTERNAL_H
 
-#include "metrics/scrape/fetch.h"
+#include "metrics/scrape/http_sd.h"
 #include "metrics/scrape/scraper.h"
 
 #include "base/scope.h"
@@ -20,6 +20,8 @@ struct scraper {
     bool stopping;
     struct jobs *jobs;
     struct target_groups *extra; /* for each job, of its files */
+    struct http_sources sources;
+    bool sources_changed; /* atomic: what they say is not in force yet */
     struct targets targets;
     struct target **heap; /* those not under way, by due_ms */
     size_t n_heap, cap_heap;
@@ -33,7 +35,7 @@ struct scraper {
 };
 
 /* scraper.c: under the lock */
-void scraper_set_targets(struct scraper *s, struct targets *fresh);
+void scraper_set_targets(struct scraper *s, struct targets *fresh, struct http_sources *sources);
 /* scraper_config.c */
 void config_check(struct scraper *s, bool now); /* without the lock */
 void config_done(struct scraper *s);
