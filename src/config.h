@@ -83,6 +83,7 @@ struct config {
     int64_t gc_grace_ms;    /* images.gc_grace, 1 h */
     int64_t retention_ms;   /* metrics.retention, 15 d; 0: for ever */
     uint64_t retention_bytes; /* metrics.retention_size, 0: no limit */
+    int64_t push_age_ms;      /* metrics.push_age, 1 d: what was pushed is stale after it */
     int64_t out_of_order_ms;  /* metrics.out_of_order_window, 1 h */
     struct config_limits limits;
 };

@@ -42,6 +42,7 @@ const struct config_key config_keys[] = {
     {"images", "gc_grace", CONFIG_DURATION, AT(gc_grace_ms), "1h", 0, 0},
     {"metrics", "retention", CONFIG_DURATION, AT(retention_ms), "15d", 0, 0},
     {"metrics", "retention_size", CONFIG_SIZE, AT(retention_bytes), "0", 0, 0},
+    {"metrics", "push_age", CONFIG_DURATION, AT(push_age_ms), "1d", 0, 0},
     {"metrics", "out_of_order_window", CONFIG_DURATION, AT(out_of_order_ms), "1h", 0, 0},
     {"limits", "header", CONFIG_SIZE, AT(limits.header_bytes), "32KiB", 4 * KIB, 16 * MIB},
     {"limits", "json", CONFIG_SIZE, AT(limits.json_bytes), "32MiB", KIB, 1024 * MIB},

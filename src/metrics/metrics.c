@@ -50,6 +50,7 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
     struct scraper_options scraper = {
         .file = c->prometheus,
         .body_bytes_max = c->limits.scrape_body_bytes,
+        .push_age_ms = c->push_age_ms,
         .changed = config_changed,
         .ctx = m,
     };

@@ -37,13 +37,17 @@ bool tree_may(struct op *op, unsigned rights)
     return identity_may(op, rights, "metrics/tree");
 }
 
-enum place { PLACE_ROOT, PLACE_CONFIG, PLACE_SERIES, PLACE_TARGETS, PLACE_NONE };
+enum place { PLACE_ROOT, PLACE_CONFIG, PLACE_SERIES, PLACE_TARGETS, PLACE_PUSH, PLACE_NONE };
 
 static const struct {
     const char *name;
     enum place place;
 } PLACES[] = {
-    {"prometheus.yml", PLACE_CONFIG}, {"targets", PLACE_TARGETS}, {"series", PLACE_SERIES}};
+    {"prometheus.yml", PLACE_CONFIG},
+    {"targets", PLACE_TARGETS},
+    {"series", PLACE_SERIES},
+    {"push", PLACE_PUSH},
+};
 
 /* path begins with "metrics". *ret_rest is what stands behind the place's name. */
 static enum place place_of(const char *path, const char **ret_rest)
@@ -118,6 +122,8 @@ static int metrics_stat(struct op *op, void *self, const char *path, struct node
         return tree_series_stat(op, m, rest, ret);
     case PLACE_TARGETS:
         return tree_targets_stat(op, m, rest, ret);
+    case PLACE_PUSH:
+        return tree_push_stat(op, m, rest, ret);
     case PLACE_NONE:
         break;
     }
@@ -147,6 +153,8 @@ static int metrics_list(struct op *op, void *self, const char *path, node_emit_f
         return tree_series_list(op, m, rest, emit, ctx);
     case PLACE_TARGETS:
         return tree_targets_list(op, m, rest, emit, ctx);
+    case PLACE_PUSH:
+        return tree_push_list(op, m, rest, emit, ctx);
     case PLACE_NONE:
         break;
     }
@@ -210,17 +218,22 @@ static int metrics_open_node(struct op *op, void *self, const char *path, unsign
         return open_config(op, m, flags, ret);
     if (place == PLACE_TARGETS && (flags & NODE_WRITE) != 0)
         return tree_targets_write(op, m, rest, flags, ret);
+    if (place == PLACE_PUSH && (flags & NODE_WRITE) != 0)
+        return tree_push_write(op, m, rest, flags, ret);
     if (place == PLACE_SERIES)
         r = tree_series_read(op, m, rest, &text);
     else if (place == PLACE_TARGETS)
         r = tree_targets_read(op, m, rest, &text);
+    else if (place == PLACE_PUSH)
+        r = tree_push_read(op, m, rest, &text);
     if (r == -ENOENT && (flags & NODE_CREATE) != 0)
         return op_fail(op, EROFS, "'%s' cannot be made here", path);
     if (r == -ENOENT)
         return no_such(op, path);
     if (r == 0 && (flags & NODE_WRITE) != 0)
         return op_fail(op, EROFS, "'%s' can only be read", path);
-    return r < 0 ? r : node_bytes_open(buf_slice(&text), NODE_VOLATILE, ret);
+    return r < 0 ? r
+                 : node_bytes_open(buf_slice(&text), place == PLACE_PUSH ? 0 : NODE_VOLATILE, ret);
 }
 
 static int metrics_unlink(struct op *op, void *self, const char *path)
@@ -232,6 +245,8 @@ static int metrics_unlink(struct op *op, void *self, const char *path)
         return no_such(op, path);
     if (place == PLACE_TARGETS)
         return tree_targets_remove(op, self, rest);
+    if (place == PLACE_PUSH)
+        return tree_push_remove(op, self, rest);
     if (place == PLACE_CONFIG)
         return op_fail(op, EPERM, "'%s' cannot be removed; write an empty one", path);
     return op_fail(op, EROFS, "'%s' cannot be removed", path);

@@ -26,4 +26,14 @@ int tree_targets_write(struct op *op, struct metrics *m, const char *path, unsig
                        struct node_file **ret);
 int tree_targets_remove(struct op *op, struct metrics *m, const char *path);
 
+
+/* push/<name>.prom */
+int tree_push_stat(struct op *op, struct metrics *m, const char *path, struct node_stat *ret);
+int tree_push_list(struct op *op, struct metrics *m, const char *path, node_emit_fn *emit,
+                   void *ctx);
+int tree_push_read(struct op *op, struct metrics *m, const char *path, struct buf *ret);
+int tree_push_write(struct op *op, struct metrics *m, const char *path, unsigned flags,
+                    struct node_file **ret);
+int tree_push_remove(struct op *op, struct metrics *m, const char *path);
+
 #endif

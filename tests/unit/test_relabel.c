@@ -119,8 +119,8 @@ static const struct {
     {"scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n",
      "line 3, column 3: unknown key 'scrape_intervall'; did you mean 'scrape_interval'?"},
     {"scrape_configs:\n- job_name: a\n  kubernetes_sd_configs: []\n",
-     "line 3, column 3: 'kubernetes_sd_configs' is not supported here; static_configs and "
-     "file_sd_configs are"},
+     "line 3, column 3: 'kubernetes_sd_configs' is not supported here; static_configs, "
+     "file_sd_configs and http_sd_configs are"},
     {"scrape_configs:\n- job_name: a\n  scrape_interval: soon\n",
      "line 3, column 20: 'soon' is not a duration, such as 15s or 1h30m"},
     {"scrape_configs:\n- job_name: a\n  scrape_interval: 5s\n  scrape_timeout: 6s\n",

@@ -303,7 +303,9 @@ static void add_report(struct run *r)
         (double)r->t->job->sample_limit,
         (double)r->scrape->body_bytes,
     };
-    unsigned n = r->t->job->extra_scrape_metrics ? REPORTS : REPORTS_ALWAYS;
+    unsigned n = r->t->job->pushed                 ? 0
+                 : r->t->job->extra_scrape_metrics ? REPORTS
+                                                   : REPORTS_ALWAYS;
 
     for (unsigned i = 0; i < n; i++)
         stage(r, report_ref(r, (enum target_report)i), r->scrape->ts_ms, double_bits(values[i]));

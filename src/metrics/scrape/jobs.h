@@ -30,6 +30,7 @@ struct job {
     char *metrics_path, *scheme;
     struct pairs params; /* a name may stand several times */
     bool honor_labels, honor_timestamps, track_timestamps_staleness;
+    bool pushed; /* written as files: there are no reports on scrapes */
     bool enable_compression, follow_redirects, extra_scrape_metrics;
     bool has_fallback;
     enum exposition_format fallback;                    /* fallback_scrape_protocol */

@@ -269,12 +269,11 @@ void scraper_set_targets(struct scraper *s, struct targets *fresh, struct http_s
     *fresh = (struct targets){0};
 }
 
-static int wait_ms(const struct scraper *s)
+static int wait_ms(const struct scraper *s, int64_t push_ms)
 {
-    int64_t ms = POLL_MS;
+    int64_t next_ms = s->n_heap > 0 && s->heap[0]->due_ms < push_ms ? s->heap[0]->due_ms : push_ms;
+    int64_t ms = next_ms == INT64_MAX ? POLL_MS : next_ms - clock_unix_ms();
 
-    if (s->n_heap > 0)
-        ms = s->heap[0]->due_ms - clock_unix_ms();
     return ms < 0 ? 0 : ms > POLL_MS ? POLL_MS : (int)ms;
 }
 
@@ -292,7 +291,7 @@ static void *scrape_loop(void *arg)
         begin_due(s);
         curl_multi_perform(s->multi, &running);
         finish_done(s);
-        wait = wait_ms(s);
+        wait = wait_ms(s, push_due(s));
         pthread_mutex_unlock(&s->lock);
         curl_multi_poll(s->multi, &notify, s->notify >= 0, wait, NULL);
         config_check(s, (notify.revents & CURL_WAIT_POLLIN) != 0);
@@ -316,6 +315,9 @@ int scraper_start(const struct scraper_options *options, struct scraper **ret, s
     curl_multi_setopt(s->multi, CURLMOPT_PIPELINING, 0l);
     pthread_mutex_init(&s->reload, NULL);
     pthread_mutex_init(&s->lock, NULL);
+    pushes_init(&s->pushes);
+    if (options->store != NULL && pushes_load(&s->pushes, options->store) < 0)
+        log_line(LOG_ERROR, NULL, "metrics.push.lost", "cannot read what was pushed");
     jobs_parse(SLICE(""), &s->jobs, &reason);
     s->extra = xcalloc(1, sizeof *s->extra);
     s->notify = config_watch(s->file);
@@ -352,6 +354,7 @@ void scraper_stop(struct scraper *s)
     bury(s, true);
     targets_done(&s->targets);
     targets_done(&s->gone);
+    pushes_done(&s->pushes);
     config_done(s);
     curl_multi_cleanup(s->multi);
     if (s->notify >= 0)

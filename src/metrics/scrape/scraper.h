@@ -13,7 +13,8 @@ struct scraper_options {
     const char *file;        /* prometheus.yml; need not exist: then nothing is scraped */
     uint64_t body_bytes_max; /* of one scrape, uncompressed */
     struct ingest_into into;
-    struct store *store; /* of targets made in the tree */
+    int64_t push_age_ms; /* after which what was pushed is stale */
+    struct store *store; /* of targets made in the tree, and of pushes */
     /* Called after a change of the configuration, from any thread; may be NULL. */
     void (*changed)(void *ctx);
     void *ctx;
@@ -31,6 +32,13 @@ int scraper_write(struct scraper *s, struct slice text, struct buf *why);
 void scraper_refresh(struct scraper *s);
 /* The file as it is; empty if there is none. -EFBIG, or the errno of reading it. */
 int scraper_read(struct scraper *s, struct buf *ret);
+
+/* Takes an exposition as a push of that name, durably. -EINVAL with a reason in why, -EFBIG. */
+int scraper_push(struct scraper *s, const char *name, struct slice text, struct buf *why);
+int scraper_push_drop(struct scraper *s, const char *name); /* -ENOENT */
+struct pushes;
+void scraper_look_pushes(struct scraper *s, void (*f)(void *ctx, const struct pushes *p),
+                         void *ctx);
 
 struct scraper_state {
     struct jobs *jobs; /* a reference: jobs_unref */

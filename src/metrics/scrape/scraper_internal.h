@@ -3,6 +3,7 @@
 #define METRICS_SCRAPE_SCRAPER_INTERNAL_H
 
 #include "metrics/scrape/http_sd.h"
+#include "metrics/scrape/push.h"
 #include "metrics/scrape/scraper.h"
 
 #include "base/scope.h"
@@ -22,6 +23,7 @@ struct scraper {
     struct target_groups *extra; /* for each job, of its files */
     struct http_sources sources;
     bool sources_changed; /* atomic: what they say is not in force yet */
+    struct pushes pushes;
     struct targets targets;
     struct target **heap; /* those not under way, by due_ms */
     size_t n_heap, cap_heap;
@@ -40,5 +42,8 @@ void scraper_set_targets(struct scraper *s, struct targets *fresh, struct http_s
 void config_check(struct scraper *s, bool now); /* without the lock */
 void config_done(struct scraper *s);
 int config_watch(const char *file); /* an inotify descriptor, or -1 */
+
+/* scraper_push.c: counts the pushes that are due; when the next one is. Under the lock. */
+int64_t push_due(struct scraper *s);
 
 #endif

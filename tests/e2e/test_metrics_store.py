@@ -1,0 +1,260 @@
+"""What the metrics keep: remote writers of both versions, a Prometheus that federates and reads, exemplars,
+histograms, deletes, snapshots, pushes, and kill -9 in between."""
+import errno
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import requests
+
+from conftest import free_port, need, running, wait_for
+from test_prometheus import Api, Target, config, job
+
+
+@pytest.fixture
+def target():
+    t = Target()
+    yield t
+    t.close()
+
+
+def varint(n):
+    out = b""
+    while n >= 0x80:
+        out += bytes([n & 0x7f | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, value):
+    if isinstance(value, float):
+        return varint(number << 3 | 1) + struct.pack("<d", value)
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def snappy(data):
+    """The block format, all literals."""
+    out = varint(len(data))
+    for at in range(0, len(data), 60):
+        piece = data[at:at + 60]
+        out += bytes([(len(piece) - 1) << 2]) + piece
+    return out
+
+
+def write(daemon, name, samples, **labels):
+    """Remote write 1.0 of one series; the status."""
+    pairs = sorted({"__name__": name, **labels}.items())
+    series = b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in pairs)
+    series += b"".join(field(2, field(1, float(v)) + field(2, ts)) for ts, v in samples)
+    return daemon.http().post("/api/v1/write", data=snappy(field(1, series)),
+                              headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}).status_code
+
+
+class Prometheus:
+    """A real one, of version 3, with the configuration that follows."""
+
+    def __init__(self, folder, text):
+        beside = [pathlib.Path(p) / "prometheus" for p in (os.path.dirname(sys.executable), os.path.expanduser("~/go/bin"))]
+        program = next((str(p) for p in beside if p.exists()), None) or need("prometheus of version 3")
+        folder.mkdir()
+        (folder / "prometheus.yml").write_text(text)
+        self.port = free_port()
+        self.log = open(folder / "log", "w")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = subprocess.Popen([program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+                                         f"--web.listen-address=127.0.0.1:{self.port}", "--enable-feature=exemplar-storage"],
+                                        stdout=self.log, stderr=self.log)
+
+    def __enter__(self):
+        wait_for(lambda: requests.get(self.url + "/-/ready").status_code == 200, seconds=60, what="Prometheus")
+        return self
+
+    def __exit__(self, *a):
+        self.process.terminate()
+        self.process.wait()
+        self.log.close()
+
+    def query(self, q):
+        return requests.get(self.url + "/api/v1/query", params={"query": q}).json()["data"]["result"]
+
+
+def sender(daemon, target):
+    user, password = daemon.auth
+    out = "global: {scrape_interval: 1s}\nscrape_configs:\n"
+    out += f"- {{job_name: t, static_configs: [{{targets: ['{target.address}']}}]}}\n"
+    out += "- {job_name: self, scrape_native_histograms: true, static_configs: [{targets: ['127.0.0.1:SELF']}]}\n"
+    out += f"- {{job_name: fed, metrics_path: /federate, honor_labels: true, params: {{'match[]': ['{{federated=\"yes\"}}']}}, static_configs: [{{targets: ['{daemon.url[7:]}']}}]}}\n"
+    out += "remote_write:\n"
+    for via, message in (("v1", "prometheus.WriteRequest"), ("v2", "io.prometheus.write.v2.Request")):
+        out += f"""- url: {daemon.url}/api/v1/write
+  protobuf_message: {message}
+  send_exemplars: true
+  send_native_histograms: true
+  basic_auth: {{username: '{user}', password: '{password}'}}
+  metadata_config: {{send_interval: 1s}}
+  queue_config: {{batch_send_deadline: 200ms}}
+  write_relabel_configs: [{{target_label: via, replacement: {via}}}]
+"""
+    return out
+
+
+def tuple_of(point):
+    return point[0], json.dumps(point[1])
+
+
+def test_a_prometheus_writes_federates_and_reads(target, tmp_path):
+    target.type = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    target.body = '# HELP c Of c\n# TYPE c counter\nc_total 3 # {trace_id="abc"} 0.5\n# EOF\n'
+    with running(mount=False) as daemon:
+        api = Api(daemon)
+        assert write(daemon, "fed", [(int(time.time() * 1000), 42)], federated="yes") == 204
+        text = sender(daemon, target)
+        with Prometheus(tmp_path / "one", text) as sending:
+            # its own target, now that its port is known
+            (tmp_path / "one" / "prometheus.yml").write_text(text.replace("SELF", str(sending.port)))
+            os.kill(sending.process.pid, 1)
+            for via in ("v1", "v2"):
+                wait_for(lambda: api.value(f'c_total{{via="{via}"}}') == 3, seconds=60, what=f"samples by {via}")
+                wait_for(lambda: api.query(f'prometheus_http_request_duration_seconds{{via="{via}"}}'), seconds=60, what=f"histograms by {via}")
+            wait_for(lambda: sending.query('fed{federated="yes"}')[0]["value"][1] == "42", seconds=60, what="federation")
+            wait_for(lambda: api.get("metadata", metric="c_total")["data"] or api.get("metadata", metric="c")["data"], what="metadata")
+            # what it could not send it would count here
+            failed = sending.query("prometheus_remote_storage_samples_failed_total + prometheus_remote_storage_histograms_failed_total")
+            assert all(s["value"][1] == "0" for s in failed), failed
+            count = sending.query('sum(histogram_count(prometheus_http_request_duration_seconds))')
+            assert count
+            read = f"global: {{scrape_interval: 1m}}\nremote_read: [{{url: '{daemon.url}/api/v1/read', read_recent: true}}]\n"
+            with Prometheus(tmp_path / "two", read) as reading:
+                for via in ("v1", "v2"):
+                    assert reading.query(f'c_total{{via="{via}"}}')[0]["value"][1] == "3"
+                    # bit for bit: each histogram that both have at one time
+                    q = 'prometheus_http_request_duration_seconds{handler="/-/ready"%s}[5m]'
+                    got = reading.query(q % f',via="{via}"')[0]["histograms"]
+                    sent = dict(map(tuple_of, sending.query(q % "")[0]["histograms"]))
+                    both = [(t, h) for t, h in map(tuple_of, got) if t in sent]
+                    assert both and all(sent[t] == h for t, h in both)
+
+
+def test_chunks_are_read(tmp_path):
+    """Without histograms in the store, a reader has its samples as XOR chunks."""
+    now = int(time.time() * 1000) // 1000 * 1000
+    values = [(now - 600000 + i * 1000 + (i % 7 == 3), i * 0.1 if i % 5 else i) for i in range(600)]
+    with running(mount=False) as daemon:
+        assert write(daemon, "x", values, a="1") == 204
+        read = f"global: {{scrape_interval: 1m}}\nremote_read: [{{url: '{daemon.url}/api/v1/read', read_recent: true}}]\n"
+        with Prometheus(tmp_path / "p", read) as reading:
+            got = reading.query('x{a="1"}[20m]')[0]["values"]
+            assert [(round(t * 1000), float(v)) for t, v in got] == [(t, float(v)) for t, v in values]
+
+
+def test_what_was_acknowledged_is_there_after_kill_9():
+    """Writers go on while the daemon is killed; each answer of 204 must be in the next one's data."""
+    now = int(time.time() * 1000) - 500000
+    with running(mount=False) as daemon:
+        kept = []
+        for round in range(4):
+            stop, at = threading.Event(), [round * 100]
+
+            def send():
+                while not stop.is_set():
+                    ts = now + at[0] * 1000
+                    try:
+                        if write(daemon, "k", [(ts, at[0])]) == 204:
+                            kept.append((ts, at[0]))
+                    except requests.RequestException:
+                        return
+                    at[0] += 1
+
+            before = len(kept)
+            t = threading.Thread(target=send)
+            t.start()
+            wait_for(lambda: len(kept) >= before + 20, what="writes")
+            daemon.kill9()
+            stop.set()
+            t.join()
+            daemon.start()
+            stored = {int(ts * 1000): float(v) for ts, v in Api(daemon).query("k[15m]")[0]["values"]}
+            assert all(stored.get(ts) == v for ts, v in kept)
+
+
+def test_deletes_and_snapshots():
+    now = int(time.time() * 1000)
+    with running(mount=False) as daemon:
+        api = Api(daemon)
+        for i in (1, 2):
+            assert write(daemon, "d", [(now - 7200000 + k * 60000, k) for k in range(120)], i=str(i)) == 204
+        anyone = daemon.http(auth=False)
+        assert anyone.post("/api/v1/admin/tsdb/delete_series", params={"match[]": "d"}).status_code == 401
+        http = daemon.http()
+        r = http.post("/api/v1/admin/tsdb/snapshot")
+        assert r.status_code == 200 and (daemon.data / "snapshots" / r.json()["data"]["name"]).is_dir()
+        assert http.post("/api/v1/admin/tsdb/delete_series").status_code == 400
+        assert http.post("/api/v1/admin/tsdb/delete_series", params={"match[]": 'd{i="1"}'}).status_code == 204
+        assert http.put("/api/v1/admin/tsdb/clean_tombstones").status_code == 204
+        for _ in range(2):
+            assert api.get("series", **{"match[]": "d"})["data"] == [{"__name__": "d", "i": "2"}]
+            assert len(api.query("d[3h]")[0]["values"]) == 120
+            daemon.kill9()
+            daemon.start()
+            api = Api(daemon)
+
+
+def test_http_sd(daemon, name, target):
+    source = Target()
+    try:
+        source.type = "application/json; charset=utf-8"
+        source.body = json.dumps([{"targets": [target.address], "labels": {"zone": "north", "__meta_x": "y"}}])
+        daemon.prometheus.write_text(config(f"- job_name: {name}\n  http_sd_configs: [{{url: 'http://{source.address}/sd', refresh_interval: 300ms}}]\n"))
+        api = Api(daemon)
+        wait_for(lambda: api.value(f'up{{job="{name}",zone="north"}}') == 1, what="the target of the source")
+        assert source.headers[-1]["X-Prometheus-Refresh-Interval-Seconds"] == "0.3"
+        assert source.headers[-1]["Accept"] == "application/json"
+        found = api.get("targets", scrapePool=name)["data"]["activeTargets"][0]["discoveredLabels"]
+        assert found["__meta_url"] == f"http://{source.address}/sd" and found["__meta_x"] == "y"
+        asked = source.scrapes
+        source.type = "text/plain"  # what is not JSON changes nothing
+        wait_for(lambda: source.scrapes >= asked + 3, what="another look")
+        assert api.get("targets", scrapePool=name)["data"]["activeTargets"]
+        source.type, source.body = "application/json", json.dumps([{"targets": [target.address], "labels": {"zone": "south"}}])
+        wait_for(lambda: api.value(f'up{{job="{name}",zone="south"}}') == 1, what="the new label")
+        source.body = "[]"
+        wait_for(lambda: api.get("targets", scrapePool=name)["data"]["activeTargets"] == [], what="no target")
+    finally:
+        source.close()
+
+
+def test_push_by_file():
+    with running(config="metrics: {push_age: 6s}\n") as daemon:
+        api, folder = Api(daemon), daemon.mount / "metrics" / "push"
+        (folder / "backup.prom").write_text('# TYPE backup_bytes gauge\nbackup_bytes{db="a"} 5\nbackup_bytes{db="b",job="mine"} 6\n')
+        assert api.value('backup_bytes{job="push",instance="backup",db="a"}') == 5  # when close returns
+        assert api.value('backup_bytes{job="mine",db="b"}') == 6
+        assert os.listdir(folder) == ["backup.prom"] and "backup_bytes" in (folder / "backup.prom").read_text()
+        with pytest.raises(OSError) as e:
+            (folder / "backup.prom").write_text("backup_bytes five\n")
+        assert e.value.errno == errno.EINVAL
+        assert "line 1" in (daemon.mount / ".infra" / "errors").read_text()
+        assert api.value('backup_bytes{db="a"}') == 5  # a refused push changes nothing
+        (folder / "backup.prom").write_text('backup_bytes{db="a"} 7\n')
+        assert api.value('backup_bytes{db="a"}') == 7
+        assert api.query('backup_bytes{db="b"}') == []  # it is not in the new one: stale at once
+        daemon.kill9()
+        daemon.start()
+        api = Api(daemon)
+        assert (folder / "backup.prom").read_text() == 'backup_bytes{db="a"} 7\n'
+        (folder / "other.prom").write_text("other 1\n# EOF\n")
+        assert api.value("other") == 1
+        (folder / "other.prom").unlink()
+        assert api.query("other") == []
+        wait_for(lambda: api.query('backup_bytes') == [], what="the push to be too old")
+        with pytest.raises(OSError) as e:
+            (folder / "noprom").write_text("x 1\n")
+        assert e.value.errno == errno.EINVAL
