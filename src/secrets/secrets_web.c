@@ -1,6 +1,6 @@
 /* secrets_web.c: the routes of Vault's dialect, and what lies below mounts. */
 #include "base/scope.h"
-#include "secrets/vault.h"
+#include "secrets/transit.h"
 
 #include <errno.h>
 
@@ -36,6 +36,11 @@ static int own_cubbyhole(struct kv_request *q)
     return 0;
 }
 
+static bool is_write(const struct web_request *req)
+{
+    return strcmp(req->method, "PUT") == 0 || strcmp(req->method, "POST") == 0;
+}
+
 static int below_mount(struct web_request *req, struct web_response *resp)
 {
     struct kv_request q = {.s = req->self, .req = req, .resp = resp, .op = req->op};
@@ -47,10 +52,16 @@ static int below_mount(struct web_request *req, struct web_response *resp)
         return r;
     if (!req->may_wait && vault_is_list(req)) /* it grows with what is stored */
         return -EINPROGRESS;
+    if (is_write(req) && req->path[strlen(req->path) - 1] == '/')
+        return op_fail(req->op, EINVAL, "cannot write to a path ending in '/'");
     mount = mount_find(q.s->mounts, req->path + 4, &rest); /* behind "/v1/" */
     if (mount == NULL && vault_is_list(req))               /* "LIST secret" is "LIST secret/" */
         mount = mount_find(q.s->mounts, op_printf(req->op, "%s/", req->path + 4), &rest);
-    if (mount == NULL || mount->kv == NULL) {
+    if (mount != NULL && mount->kind != MOUNT_TRANSIT && mount->kv == NULL) {
+        r = identity_check(req->op, POLICY_READ, "%s", req->path + 4);
+        return r < 0 ? r : vault_unsupported_path(req, resp);
+    }
+    if (mount == NULL) {
         /* Who may not ask here does not learn what is mounted. */
         r = identity_check(req->op, POLICY_READ, "%s", req->path + 4);
         return r < 0
@@ -64,6 +75,8 @@ static int below_mount(struct web_request *req, struct web_response *resp)
         r = own_cubbyhole(&q);
     if (r < 0)
         return r;
+    if (mount->kind == MOUNT_TRANSIT)
+        return req->may_wait ? transit_handle(&q) : -EINPROGRESS;
     return mount->kind == MOUNT_KV2 ? kv2_handle(&q) : kv1_handle(&q);
 }
 
@@ -112,6 +125,10 @@ const struct route secrets_routes[] = {
     {"GET,PUT,POST,DELETE", "/v1/sys/auth/{mount...}", sys_mount, .flags = SECRET_FLAGS},
     {"GET,PUT,POST", "/v1/sys/mounts/{mount...}/tune", sys_mount_tune, .flags = SECRET_FLAGS},
     {"GET,PUT,POST", "/v1/sys/auth/{mount...}/tune", sys_mount_tune, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/tools/random", sys_random, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/tools/random/{rest...}", sys_random, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/tools/hash", sys_hash, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/tools/hash/{rest...}", sys_hash, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/sys/remount", sys_remount, .flags = SECRET_FLAGS},
     {"GET", "/v1/sys/remount/status/{id}", sys_remount_status, .flags = SECRET_FLAGS},
     {"GET,LIST", "/v1/sys/policies/acl", sys_policies, .flags = SECRET_FLAGS},

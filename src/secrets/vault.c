@@ -52,7 +52,7 @@ int vault_body(struct web_request *req, struct object *ret)
 
 static void begin(struct vault_answer *a, struct web_request *req, int64_t duration_s)
 {
-    *a = (struct vault_answer){.req = req};
+    *a = (struct vault_answer){.req = req, .envelope = true};
     buf_reserve(&a->out, 1000);
     json_init(&a->json, &a->out);
     json_object(&a->json);
@@ -87,6 +87,54 @@ void vault_answer_end(struct vault_answer *a, struct web_response *resp, int sta
     json_knull(&a->json, "warnings");
     json_knull(&a->json, "auth");
     finish(a, resp, status);
+}
+
+int vault_answer_finish(struct vault_answer *a, struct web_response *resp, int status, int r)
+{
+    if (r < 0)
+        buf_wipe(&a->out);
+    else
+        vault_answer_end(a, resp, status);
+    return r;
+}
+
+void vault_answer_end_auth(struct vault_answer *a, struct web_response *resp)
+{
+    finish(a, resp, 200);
+}
+
+void vault_answer_end_warned(struct vault_answer *a, struct web_response *resp, int status,
+                             const char *warning)
+{
+    json_knull(&a->json, "wrap_info");
+    json_key(&a->json, "warnings");
+    json_array(&a->json);
+    json_str(&a->json, warning);
+    json_array_end(&a->json);
+    json_knull(&a->json, "auth");
+    finish(a, resp, status);
+}
+
+void vault_answer_warning(struct web_request *req, struct web_response *resp, int status,
+                          const char *text)
+{
+    struct vault_answer a;
+
+    vault_answer_begin(&a, req);
+    json_null(&a.json);
+    vault_answer_end_warned(&a, resp, status, text);
+}
+
+int vault_unsupported_path(struct web_request *req, struct web_response *resp)
+{
+    return vault_answer_error(req, resp, 404, "1 error occurred:\n\t* unsupported path\n\n");
+}
+
+int vault_unsupported(struct kv_request *q)
+{
+    int r = identity_check(q->op, POLICY_READ, "%s", q->full); /* who may not ask learns nothing */
+
+    return r < 0 ? r : vault_unsupported_path(q->req, q->resp);
 }
 
 void vault_plain_begin(struct vault_answer *a, struct web_request *req)
@@ -149,7 +197,7 @@ void secrets_render(void *self, struct web_request *req, int err, struct web_res
     else if (err == -ESHUTDOWN)
         text = "Vault is sealed";
     else if (err == -ENOTSUP)
-        text = "unsupported operation";
+        text = "1 error occurred:\n\t* unsupported operation\n\n";
     resp->headers = NULL;
     vault_answer_error(req, resp, status_of(err), text);
 }

@@ -21,12 +21,23 @@ struct vault_answer {
     struct buf out;
     struct json json;
     struct web_request *req;
+    bool envelope; /* it is wrapped where that is asked for */
 };
 void vault_answer_begin(struct vault_answer *a, struct web_request *req);
 /* As before, up to the data, with these lease fields (KV v1). */
 void vault_answer_begin_lease(struct vault_answer *a, struct web_request *req, int64_t duration_s);
 /* Ends the envelope, and is the answer; `status` 0: 200. */
 void vault_answer_end(struct vault_answer *a, struct web_response *resp, int status);
+/* The same if r is 0; else there is no answer. Returns r. */
+int vault_answer_finish(struct vault_answer *a, struct web_response *resp, int status, int r);
+/* Ends an envelope that has "auth" already. */
+void vault_answer_end_auth(struct vault_answer *a, struct web_response *resp);
+/* Ends it with warnings. */
+void vault_answer_end_warned(struct vault_answer *a, struct web_response *resp, int status,
+                             const char *warning);
+/* An envelope without data, and a warning. */
+void vault_answer_warning(struct web_request *req, struct web_response *resp, int status,
+                          const char *text);
 /* An answer that is no envelope: begins an object, ends it. */
 void vault_plain_begin(struct vault_answer *a, struct web_request *req);
 void vault_plain_end(struct vault_answer *a, struct web_response *resp, int status);
@@ -59,6 +70,8 @@ struct kv_request {
     struct web_response *resp;
     struct op *op;
 };
+int vault_unsupported(struct kv_request *q); /* 404, "unsupported path" */
+int vault_unsupported_path(struct web_request *req, struct web_response *resp);
 int kv2_handle(struct kv_request *q);
 int kv1_handle(struct kv_request *q);
 int kv2_metadata(struct kv_request *q); /* metadata/, detailed-metadata/, config */
@@ -103,6 +116,11 @@ int vault_token_self(struct web_request *req, struct web_response *resp);
 int vault_token_other(struct web_request *req, struct web_response *resp);
 int vault_token_make(struct web_request *req, struct web_response *resp);
 int vault_token_accessors(struct web_request *req, struct web_response *resp);
+int sys_random(struct web_request *req, struct web_response *resp);
+int sys_hash(struct web_request *req, struct web_response *resp);
+/* The same below transit; `path` is what follows "random" and "hash". The caller has checked. */
+int vault_random(struct web_request *req, struct web_response *resp, const char *path);
+int vault_hash(struct web_request *req, struct web_response *resp, const char *path);
 int userpass_login(struct web_request *req, struct web_response *resp);
 int userpass_user(struct web_request *req, struct web_response *resp);
 int userpass_users(struct web_request *req, struct web_response *resp);

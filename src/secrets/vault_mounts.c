@@ -1,6 +1,6 @@
 /* vault_mounts.c: sys/mounts, sys/auth, sys/remount, and the preflight of `kv` commands. */
 #include "base/scope.h"
-#include "secrets/vault.h"
+#include "secrets/transit.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -166,6 +166,8 @@ static int mount_kind(struct op *op, const struct object *body, bool auth, enum 
         return op_fail(op, EINVAL, "backend type must be specified as a string");
     if (auth && strcmp(type, "userpass") == 0)
         *ret = MOUNT_USERPASS;
+    else if (!auth && strcmp(type, "transit") == 0)
+        *ret = MOUNT_TRANSIT;
     else if (!auth && (strcmp(type, "kv-v2") == 0 ||
                        (strcmp(type, "kv") == 0 && version != NULL && strcmp(version, "2") == 0)))
         *ret = MOUNT_KV2;
@@ -226,9 +228,15 @@ static int enable(struct web_request *req, struct web_response *resp, const char
 
 static int disable(struct web_request *req, struct web_response *resp, const char *path)
 {
+    scope_cleanup(scope_mount) struct mount *mount = NULL;
     struct secrets *s = req->self;
-    int r = mount_remove(s->mounts, req->op, path);
+    const char *rest = "";
+    int r;
 
+    mount = mount_find(s->mounts, path, &rest);
+    r = mount_remove(s->mounts, req->op, path);
+    if (r == 0 && mount != NULL && mount->kind == MOUNT_TRANSIT)
+        r = transit_drop(s, mount);
     if (r < 0 && r != -ENOENT)
         return r;
     vault_answer_empty(resp);

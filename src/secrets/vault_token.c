@@ -82,7 +82,7 @@ void vault_answer_auth(struct web_request *req, struct web_response *resp,
     json_knull(&a.json, "mfa_requirement");
     json_ku64(&a.json, "num_uses", t->num_uses);
     json_object_end(&a.json);
-    vault_plain_end(&a, resp, 200);
+    vault_answer_end_auth(&a, resp);
 }
 
 /* The token as the caller sent it, to be shown back to it. */
