@@ -1,5 +1,6 @@
 /* identities.c: who a caller is, and what the policies say of it. */
 #include "base/alloc.h"
+#include "base/codec.h"
 #include "base/scope.h"
 #include "identity/state.h"
 
@@ -46,9 +47,55 @@ static void free_names(const char *const *names)
     free((const char **)names);
 }
 
+static const struct policy_entity *copy_entity(const struct policy_entity *from)
+{
+    struct policy_entity *e;
+    struct policy_pair *pairs;
+
+    if (from == NULL)
+        return NULL;
+    e = xcalloc(1, sizeof *e);
+    pairs = xcalloc(from->n_metadata + 1, sizeof *pairs);
+    *e = (struct policy_entity){
+        .id = xstrdup(from->id),
+        .name = xstrdup(from->name),
+        .alias_accessor = xstrdup(from->alias_accessor != NULL ? from->alias_accessor : ""),
+        .alias_name = xstrdup(from->alias_name != NULL ? from->alias_name : ""),
+        .metadata = pairs,
+        .n_metadata = from->n_metadata,
+    };
+    for (size_t i = 0; i < from->n_metadata; i++)
+        pairs[i] = (struct policy_pair){xstrdup(from->metadata[i].key),
+                                        xstrdup(from->metadata[i].value)};
+    return e;
+}
+
+static void free_entity(struct policy_entity *e)
+{
+    if (e == NULL)
+        return;
+    for (size_t i = 0; i < e->n_metadata; i++) {
+        free((char *)e->metadata[i].key);
+        free((char *)e->metadata[i].value);
+    }
+    free((struct policy_pair *)e->metadata);
+    free((char *)e->id);
+    free((char *)e->name);
+    free((char *)e->alias_accessor);
+    free((char *)e->alias_name);
+    free(e);
+}
+
 struct identity *identity_new(struct identities *ids, enum identity_kind kind, const char *name,
                               const char *const *policies, const char *accessor,
                               const char *token_id)
+{
+    return identity_new_for(ids, kind, name, policies, accessor, token_id, NULL);
+}
+
+struct identity *identity_new_for(struct identities *ids, enum identity_kind kind, const char *name,
+                                  const char *const *policies, const char *accessor,
+                                  const char *token_id, const struct policy_entity *entity)
 {
     struct identity *who = xcalloc(1, sizeof *who);
 
@@ -59,12 +106,13 @@ struct identity *identity_new(struct identities *ids, enum identity_kind kind, c
         .policy_names = own_names(ids, kind, name, policies),
         .accessor = xstrdup(accessor),
         .token_id = xstrdup(token_id),
+        .entity = copy_entity(entity),
         .refs = 1,
         .ids = ids,
     };
     guard(&ids->lock);
     who->generation = __atomic_load_n(&ids->generation, __ATOMIC_ACQUIRE);
-    who->policies = named_set_get(ids, who->policy_names);
+    who->policies = named_set_get(ids, who->policy_names, who->entity);
     return who;
 }
 
@@ -92,6 +140,7 @@ void identity_unref(struct identity *who)
     free((char *)who->name);
     free((char *)who->accessor);
     free((char *)who->token_id);
+    free_entity((struct policy_entity *)who->entity);
     free(who);
 }
 
@@ -109,7 +158,7 @@ static void refresh(struct identity *who)
     if (who->generation == now)
         return;
     names = own_names(ids, who->kind, who->name, who->given_names);
-    set = named_set_get(ids, names);
+    set = named_set_get(ids, names, who->entity);
     who->retired = xrealloc(who->retired, (who->n_retired + 1) * sizeof *who->retired);
     who->retired_names =
         xrealloc(who->retired_names, (who->n_retired + 1) * sizeof *who->retired_names);
@@ -120,17 +169,43 @@ static void refresh(struct identity *who)
     __atomic_store_n(&who->generation, now, __ATOMIC_RELEASE);
 }
 
+/* The set as it is now. */
+static struct policy_set *current_set(const struct identity *who)
+{
+    if (who->ids != NULL && __atomic_load_n(&who->generation, __ATOMIC_ACQUIRE) !=
+                                __atomic_load_n(&who->ids->generation, __ATOMIC_ACQUIRE))
+        refresh((struct identity *)who);
+    return __atomic_load_n(&who->policies, __ATOMIC_ACQUIRE);
+}
+
 unsigned identity_rights(const struct identity *who, struct slice path)
 {
     unsigned rights;
 
     if (who->kind == IDENTITY_INTERNAL)
         return POLICY_ALL;
-    if (who->ids != NULL && __atomic_load_n(&who->generation, __ATOMIC_ACQUIRE) !=
-                                __atomic_load_n(&who->ids->generation, __ATOMIC_ACQUIRE))
-        refresh((struct identity *)who);
-    rights = policy_set_rights(__atomic_load_n(&who->policies, __ATOMIC_ACQUIRE), path);
+    rights = policy_set_rights(current_set(who), path);
     return rights & POLICY_DENY ? 0 : rights;
+}
+
+const struct policy_limits *identity_limits(const struct identity *who, struct slice path)
+{
+    return who->kind == IDENTITY_INTERNAL ? NULL : policy_set_limits(current_set(who), path);
+}
+
+/* What a door that cannot keep the limits of a rule may still do. */
+static unsigned unlimited_rights(const struct op *op, struct slice path, unsigned rights)
+{
+    const struct policy_limits *l;
+
+    if (op->limits_kept)
+        return rights;
+    l = identity_limits(op->who, path);
+    if (l == NULL)
+        return rights;
+    if (l->min_wrapping_s > 0 || l->max_wrapping_s > 0)
+        return 0;
+    return rights & ~(unsigned)(POLICY_CREATE | POLICY_UPDATE | POLICY_PATCH);
 }
 
 /* Most paths are short: no allocation then. */
@@ -152,7 +227,9 @@ static unsigned rights_on(struct op *op, char small[256], const char **ret_path,
         vsnprintf(path, (size_t)n + 1, format, args);
     }
     *ret_path = path;
-    return n < 0 ? 0 : identity_rights(op->who, slice_of(path, (size_t)n));
+    return n < 0 ? 0
+                 : unlimited_rights(op, slice_of(path, (size_t)n),
+                                    identity_rights(op->who, slice_of(path, (size_t)n)));
 }
 
 static void name_rights(unsigned rights, char text[64])
@@ -225,6 +302,29 @@ static ssize_t find_entry(const struct config *c, uid_t uid, const gid_t *gids, 
     return -1;
 }
 
+void identity_entity_id(struct identities *ids, const char *mount, const char *name, char ret[37])
+{
+    autobuf text = {0};
+    uint8_t mac[32];
+    char hex[65];
+
+    buf_printf(&text, "entity/%s/%s", mount, name);
+    salt_hmac(ids->salt, buf_slice(&text), mac);
+    hex_encode(slice_of(mac, sizeof mac), hex);
+    snprintf(ret, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+}
+
+struct identity *identity_new_user(struct identities *ids, const char *name,
+                                   const char *const *policies)
+{
+    struct policy_entity entity = {.name = name};
+    char id[37];
+
+    identity_entity_id(ids, "", name, id);
+    entity.id = id;
+    return identity_new_for(ids, IDENTITY_USER, name, policies, "", "", &entity);
+}
+
 static const char *const team_policies[] = {"default", "team", NULL};
 
 static struct identity *make_local(struct identities *ids, const struct config_identity *entry)
@@ -234,7 +334,7 @@ static struct identity *make_local(struct identities *ids, const struct config_i
     if (entry->user != NULL && !users_know(ids, entry->user))
         return identity_ref(ids->anonymous);
     if (entry->user != NULL)
-        return identity_new(ids, IDENTITY_USER, entry->user, team_policies, "", "");
+        return identity_new_user(ids, entry->user, team_policies);
     snprintf(name, sizeof name, "%s:%u", entry->is_group ? "group" : "uid", entry->id);
     return identity_new(ids, IDENTITY_USER, name, (const char *const *)entry->policies, "", "");
 }

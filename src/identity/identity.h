@@ -24,6 +24,7 @@ struct identity {
     const char *const *policy_names;  /* NULL-terminated */
     const char *accessor;             /* tokens: safe to log; else "" */
     const char *token_id;             /* tokens: private key of the token's row; else "" */
+    const struct policy_entity *entity; /* for templates in policies; NULL: nobody's */
     unsigned refs;                    /* private, as all below; zero in one made by hand */
     struct identities *ids;
     uint64_t generation;              /* of the named policies that `policies` was compiled from */
@@ -53,11 +54,18 @@ int identity_basic(struct identities *ids, struct op *op, struct slice user, str
 /* Bearer and X-Vault-Token. -EPERM if unknown or expired. */
 int identity_token(struct identities *ids, struct op *op, struct slice token,
                    struct identity **ret);
+/* Whoever has the token of this accessor: for questions about it. Counts no use. -ENOENT, -EPERM. */
+int identity_accessor(struct identities *ids, struct op *op, const char *accessor,
+                      struct identity **ret);
 /* A caller of the mount: by uid, then by gids, as configured; root is "root"; else anonymous. The
  * primary gid is gids[0]. Cached. */
 int identity_local(struct identities *ids, uid_t uid, const gid_t *gids, size_t n_gids,
                    struct identity **ret);
 
+/* What the caller's policies say of a request to path beyond rights; NULL: nothing. The door of
+ * Vault's dialect holds the request against it, and then sets op->limits_kept; every other door is
+ * refused what is limited. */
+const struct policy_limits *identity_limits(const struct identity *who, struct slice path);
 unsigned identity_rights(const struct identity *who, struct slice path);
 /* May the op's caller do this to path? 0, or op_fail: -EPERM if it is not known who asks over HTTP
  * (401), -EACCES otherwise (403). All bits of `rights` are needed. */
@@ -66,6 +74,9 @@ int identity_check(struct op *op, unsigned rights, const char *path_format, ...)
 /* The same as a question, without a refusal. */
 bool identity_may(struct op *op, unsigned rights, const char *path_format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The id of an entity: of a name at a mount (its uuid), or of a user of the user file (""). */
+void identity_entity_id(struct identities *ids, const char *mount, const char *name, char ret[37]);
 
 /* The user file, for the tree and the command line. */
 const char *users_path(struct identities *ids);

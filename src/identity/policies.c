@@ -52,9 +52,15 @@ static const char default_text[] =
     "path \"sys/tools/hash\"                { capabilities = [\"update\"] }\n"
     "path \"sys/tools/hash/*\"              { capabilities = [\"update\"] }\n";
 
+/* What the token of a wrapped answer may do (Vault's policy of that name). */
+static const char wrapping_text[] =
+    "path \"cubbyhole/response\"  { capabilities = [\"create\", \"read\"] }\n"
+    "path \"sys/wrapping/unwrap\" { capabilities = [\"update\"] }\n";
+
 static const struct built_in built_ins[] = {
     {"anonymous", anonymous_text},
     {"default", default_text},
+    {"response-wrapping", wrapping_text},
     {"root", ""},
     {"team", team_text},
     {NULL, NULL},
@@ -113,7 +119,8 @@ static char *set_key(const char *const *names)
 }
 
 /* A policy that is not there, or does not parse (which policies_put keeps out), grants nothing. */
-static struct policy_set *compile(struct identities *ids, const char *const *names)
+static struct policy_set *compile(struct identities *ids, const char *const *names,
+                                  const struct policy_entity *entity)
 {
     struct policy *parsed[64];
     struct policy_set *set;
@@ -131,30 +138,34 @@ static struct policy_set *compile(struct identities *ids, const char *const *nam
             policy_parse(buf_slice(&text), &parsed[n], &why) == 0)
             n++;
     }
-    set = policy_set_new(parsed, n);
+    set = policy_set_new_for(parsed, n, entity);
     while (n > 0)
         policy_free(parsed[--n]);
     return set;
 }
 
-struct policy_set *named_set_get(struct identities *ids, const char *const *names)
+struct policy_set *named_set_get(struct identities *ids, const char *const *names,
+                                 const struct policy_entity *entity)
 {
     uint64_t now = __atomic_load_n(&ids->generation, __ATOMIC_ACQUIRE);
     autofree char *key = set_key(names);
     struct named_set *entry;
 
     HASH_FIND_STR(ids->sets, key, entry);
-    if (entry != NULL && entry->generation == now)
+    if (entry != NULL && entry->generation == now) {
+        if (entity != NULL && policy_set_is_templated(entry->set))
+            return compile(ids, names, entity);
         return policy_set_ref(entry->set);
+    }
     if (entry == NULL) {
         entry = xcalloc(1, sizeof *entry);
         entry->key = take(key);
         HASH_ADD_KEYPTR(hh, ids->sets, entry->key, strlen(entry->key), entry);
     }
     policy_set_unref(entry->set);
-    entry->set = compile(ids, names);
+    entry->set = compile(ids, names, NULL);
     entry->generation = now;
-    return policy_set_ref(entry->set);
+    return named_set_get(ids, names, entity);
 }
 
 void named_sets_free(struct identities *ids)
@@ -217,8 +228,8 @@ int policies_put(struct identities *ids, struct op *op, const char *name, struct
 
     if (r < 0)
         return r;
-    if (strcmp(name, "root") == 0)
-        return op_fail(op, EINVAL, "policy 'root' cannot be changed");
+    if (strcmp(name, "root") == 0 || strcmp(name, "response-wrapping") == 0)
+        return op_fail(op, EINVAL, "cannot update \"%s\" policy", name);
     if (text.len > TEXT_MAX)
         return op_fail(op, EFBIG, "policy '%s' is over %u bytes", name, TEXT_MAX);
     if (policy_parse(text, &parsed, &why) < 0)
@@ -234,7 +245,7 @@ int policies_delete(struct identities *ids, struct op *op, const char *name)
     struct store_batch *batch;
 
     if (built_in_text(name) != NULL)
-        return op_fail(op, EINVAL, "policy '%s' is built in; write another text to change it", name);
+        return op_fail(op, EINVAL, "cannot delete %s policy", name);
     batch = store_batch_new(ids->store, PARTITION);
     store_batch_delete(batch, slice_str(name));
     return commit(ids, op, name, batch);
@@ -255,13 +266,14 @@ int policies_list(struct identities *ids, int (*f)(void *ctx, const char *name),
         autofree char *name = xmemdup(key.data, key.len);
 
         for (; r == 0 && b->name != NULL && strcmp(b->name, name) <= 0; b++)
-            if (strcmp(b->name, name) != 0)
+            if (strcmp(b->name, name) != 0 && b->text != wrapping_text)
                 r = f(ctx, b->name);
         if (r == 0)
             r = f(ctx, name);
     }
     store_scan_free(scan);
     for (; more >= 0 && r == 0 && b->name != NULL; b++)
-        r = f(ctx, b->name);
+        if (b->text != wrapping_text)
+            r = f(ctx, b->name);
     return more < 0 ? more : r;
 }

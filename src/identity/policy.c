@@ -6,6 +6,7 @@
 #include "identity/policy.h"
 
 #include "base/alloc.h"
+#include "base/scope.h"
 #include "identity/policy_rules.h"
 
 #include <stdlib.h>
@@ -18,6 +19,8 @@ struct slot {
 struct policy_set {
     unsigned refs;
     bool root;
+    bool limited;   /* some rule has limits */
+    bool templated; /* some rule had a template */
     struct policy_rule *rules; /* one for each pattern, best priority first */
     size_t n_rules;
     struct slot *slots; /* those without `+`; a power of two, at most half full */
@@ -138,7 +141,64 @@ static void index_rules(struct policy_set *set)
     }
 }
 
+void policy_rule_pattern(struct policy_rule *rule, struct slice pattern)
+{
+    const char *text = pattern.data;
+    size_t start = 0;
+
+    rule->len = pattern.len;
+    rule->prefix = pattern.len > 0 && text[pattern.len - 1] == '*' &&
+                   memchr(text, '*', pattern.len) == text + pattern.len - 1;
+    if (rule->prefix)
+        rule->len--;
+    rule->pluses = 0;
+    for (size_t i = 0; i <= rule->len; i++) {
+        if (i < rule->len && text[i] != '/')
+            continue;
+        rule->pluses += i - start == 1 && text[start] == '+';
+        start = i + 1;
+    }
+    rule->pattern = xmemdup(text, rule->len);
+}
+
+static void copy_rule(struct policy_set *set, const struct policy_rule *from,
+                      const struct policy_entity *entity)
+{
+    struct policy_rule rule = *from;
+    autobuf resolved = {0};
+
+    set->templated = set->templated || from->templated;
+    if (from->templated) {
+        if (policy_resolve(from, entity, &resolved) < 0)
+            return;
+        policy_rule_pattern(&rule, buf_slice(&resolved));
+        rule.templated = false;
+    } else {
+        rule.pattern = xmemdup(from->pattern, from->len);
+    }
+    rule.limits = policy_limits_copy(from->limits);
+    set->limited = set->limited || rule.limits != NULL;
+    set->rules[set->n_rules++] = rule;
+}
+
 struct policy_set *policy_set_new(struct policy *const *policies, size_t n)
+{
+    return policy_set_new_for(policies, n, NULL);
+}
+
+/* A right without limits in one policy, and the same with limits in another: together both say what
+ * is allowed, as Vault has it. */
+static void unite_rules(struct policy_rule *last, struct policy_rule *more)
+{
+    last->rights |= more->rights;
+    if (last->rights & POLICY_DENY)
+        last->rights = POLICY_DENY;
+    policy_limits_unite(&last->limits, take(more->limits));
+    free(more->pattern);
+}
+
+struct policy_set *policy_set_new_for(struct policy *const *policies, size_t n,
+                                      const struct policy_entity *entity)
 {
     struct policy_set *set = xcalloc(1, sizeof *set);
     size_t total = 0, kept = 0;
@@ -148,12 +208,8 @@ struct policy_set *policy_set_new(struct policy *const *policies, size_t n)
         total += policies[i]->n_rules;
     set->rules = xcalloc(total + 1, sizeof *set->rules);
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < policies[i]->n_rules; k++) {
-            struct policy_rule rule = policies[i]->rules[k];
-
-            rule.pattern = xmemdup(rule.pattern, rule.len);
-            set->rules[set->n_rules++] = rule;
-        }
+        for (size_t k = 0; k < policies[i]->n_rules; k++)
+            copy_rule(set, &policies[i]->rules[k], entity);
     qsort(set->rules, set->n_rules, sizeof *set->rules, compare_for_sort);
     for (size_t i = 0; i < set->n_rules; i++) { /* unite equal patterns; deny wins among them */
         struct policy_rule *last = kept > 0 ? &set->rules[kept - 1] : NULL;
@@ -162,10 +218,7 @@ struct policy_set *policy_set_new(struct policy *const *policies, size_t n)
             set->rules[kept++] = set->rules[i];
             continue;
         }
-        last->rights |= set->rules[i].rights;
-        if (last->rights & POLICY_DENY)
-            last->rights = POLICY_DENY;
-        free(set->rules[i].pattern);
+        unite_rules(last, &set->rules[i]);
     }
     set->n_rules = kept;
     index_rules(set);
@@ -191,8 +244,10 @@ void policy_set_unref(struct policy_set *set)
 {
     if (set == NULL || __atomic_sub_fetch(&set->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    for (size_t i = 0; i < set->n_rules; i++)
+    for (size_t i = 0; i < set->n_rules; i++) {
         free(set->rules[i].pattern);
+        policy_limits_free(set->rules[i].limits);
+    }
     free(set->rules);
     free(set->slots);
     free(set->lengths);
@@ -271,6 +326,37 @@ unsigned policy_set_rights(const struct policy_set *set, struct slice path)
     denied = (rights | trimmed->rights) & POLICY_DENY;
     rights = (rights & POLICY_DENY ? 0 : rights & ~lists) | (trimmed->rights & lists);
     return rights != 0 ? rights : denied;
+}
+
+bool policy_set_is_templated(const struct policy_set *set)
+{
+    return set->templated;
+}
+
+bool policy_set_is_root(const struct policy_set *set)
+{
+    return set->root;
+}
+
+const struct policy_limits *policy_set_limits(const struct policy_set *set, struct slice path)
+{
+    const struct policy_rule *rule, *trimmed;
+
+    if (!set->limited)
+        return NULL;
+    if (path.len == 0)
+        path.data = "";
+    rule = best_rule(set, path, &trimmed);
+    return rule != NULL ? rule->limits : NULL;
+}
+
+void policy_set_each(const struct policy_set *set,
+                     void (*f)(void *ctx, struct slice path, bool prefix, unsigned rights),
+                     void *ctx)
+{
+    for (size_t i = 0; i < set->n_rules; i++)
+        f(ctx, slice_of(set->rules[i].pattern, set->rules[i].len), set->rules[i].prefix,
+          set->rules[i].rights);
 }
 
 /* Is the rule about something at or below prefix, and not about more than that? */

@@ -37,56 +37,38 @@ unsigned policy_old_right(struct slice name)
     return slice_eq(name, SLICE("deny")) ? POLICY_DENY : 0;
 }
 
-int policy_add(struct policy *p, struct slice pattern, unsigned rights, struct buf *why)
+int policy_add(struct policy *p, struct slice pattern, unsigned rights,
+               struct policy_limits *limits, struct buf *why)
 {
-    const char *text = pattern.data;
-    struct policy_rule rule = {.rights = rights & POLICY_DENY ? POLICY_DENY : rights};
-    const char *star = pattern.len > 0 ? memchr(text, '*', pattern.len) : NULL;
-    size_t start = 0;
+    struct policy_rule rule = {.rights = rights & POLICY_DENY ? POLICY_DENY : rights,
+                               .limits = limits};
 
-    if (pattern.len > 0 && text[0] == '/') /* Vault strips it */
-        return policy_add(p, slice_skip(pattern, 1), rights, why);
-    if (pattern.len > 0 && memmem(text, pattern.len, "+*", 2) != NULL) {
-        buf_printf(why, "path '%.*s': '+*' is not allowed", (int)pattern.len, text);
+    if (pattern.len > 0 && *(const char *)pattern.data == '/') /* Vault strips it */
+        return policy_add(p, slice_skip(pattern, 1), rights, limits, why);
+    if ((pattern.len > 0 && memmem(pattern.data, pattern.len, "+*", 2) != NULL) ||
+        p->n_rules >= RULES_MAX) {
+        policy_limits_free(limits);
+        if (p->n_rules >= RULES_MAX)
+            buf_printf(why, "more than %u paths", RULES_MAX);
+        else
+            buf_printf(why, "path '%.*s': '+*' is not allowed", (int)pattern.len,
+                       (const char *)pattern.data);
         return -EINVAL;
     }
-    if (p->n_rules >= RULES_MAX) {
-        buf_printf(why, "more than %u paths", RULES_MAX);
-        return -EINVAL;
-    }
-    if (pattern.len > 0 && memmem(text, pattern.len, "{{", 2) != NULL)
-        return 0;
-    rule.len = pattern.len;
-    if (star != NULL && (size_t)(star - text) == pattern.len - 1) {
-        rule.prefix = true;
-        rule.len--;
-    }
-    for (size_t i = 0; i <= rule.len; i++) {
-        if (i < rule.len && text[i] != '/')
-            continue;
-        rule.pluses += i - start == 1 && text[start] == '+';
-        start = i + 1;
+    rule.templated = pattern.len > 0 && memmem(pattern.data, pattern.len, "{{", 2) != NULL;
+    if (rule.templated) {
+        rule.pattern = xmemdup(pattern.data, pattern.len);
+        rule.len = pattern.len;
+    } else {
+        policy_rule_pattern(&rule, pattern);
     }
     if ((p->n_rules & (p->n_rules - 1)) == 0)
         p->rules = xrealloc(p->rules, (p->n_rules > 0 ? 2 * p->n_rules : 1) * sizeof *p->rules);
-    rule.pattern = xmemdup(text, rule.len);
     p->rules[p->n_rules++] = rule;
     return 0;
 }
 
-struct hcl {
-    const char *at, *end;
-    const char *line_start;
-    unsigned line;
-    struct policy *policy;
-    struct buf *why;
-    struct buf word; /* the last string or name read */
-};
-
-static int hcl_fail_at(struct hcl *h, const char *at, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int hcl_fail_at(struct hcl *h, const char *at, const char *format, ...)
+int hcl_fail_at(struct hcl *h, const char *at, const char *format, ...)
 {
     va_list args;
 
@@ -126,7 +108,7 @@ static int skip_comment(struct hcl *h)
     return 0;
 }
 
-static int skip_blank(struct hcl *h)
+int hcl_skip_blank(struct hcl *h)
 {
     while (h->at < h->end) {
         char c = *h->at;
@@ -146,7 +128,7 @@ static int skip_blank(struct hcl *h)
     return 0;
 }
 
-static bool hcl_take(struct hcl *h, char c)
+bool hcl_take(struct hcl *h, char c)
 {
     if (h->at >= h->end || *h->at != c)
         return false;
@@ -169,7 +151,7 @@ static int read_escape(struct hcl *h)
     return 0;
 }
 
-static int read_string(struct hcl *h)
+int hcl_string(struct hcl *h)
 {
     const char *start = h->at++;
 
@@ -193,12 +175,12 @@ static int read_string(struct hcl *h)
 }
 
 /* A name or a string into h->word. */
-static int read_word(struct hcl *h, const char *what)
+int hcl_word(struct hcl *h, const char *what)
 {
     const char *start = h->at;
 
     if (h->at < h->end && *h->at == '"')
-        return read_string(h);
+        return hcl_string(h);
     while (h->at < h->end && (isalnum((unsigned char)*h->at) || strchr("_-.", *h->at) != NULL) &&
            *h->at != 0)
         h->at++;
@@ -209,14 +191,14 @@ static int read_word(struct hcl *h, const char *what)
     return 0;
 }
 
-static struct slice word(const struct hcl *h)
+struct slice hcl_last(const struct hcl *h)
 {
     return slice_of(h->word.data != NULL ? h->word.data : "", h->word.len);
 }
 
 static int fail_capability(struct hcl *h, const char *at)
 {
-    const char *name = word(h).data;
+    const char *name = hcl_last(h).data;
     const char *near = nearest_name(name, policy_right_names);
 
     if (near != NULL)
@@ -235,7 +217,7 @@ static int read_capabilities(struct hcl *h, unsigned *rights)
         const char *at;
         unsigned right;
 
-        r = skip_blank(h);
+        r = hcl_skip_blank(h);
         if (r < 0)
             return r;
         if (hcl_take(h, ']'))
@@ -243,14 +225,14 @@ static int read_capabilities(struct hcl *h, unsigned *rights)
         at = h->at;
         if (h->at >= h->end || *h->at != '"')
             return hcl_fail_at(h, at, "expected a capability in quotes");
-        r = read_string(h);
+        r = hcl_string(h);
         if (r < 0)
             return r;
-        right = policy_right(word(h));
+        right = policy_right(hcl_last(h));
         if (right == 0)
             return fail_capability(h, at);
         *rights |= right;
-        r = skip_blank(h);
+        r = hcl_skip_blank(h);
         if (r < 0)
             return r;
         if (!hcl_take(h, ',') && (h->at >= h->end || *h->at != ']'))
@@ -258,17 +240,29 @@ static int read_capabilities(struct hcl *h, unsigned *rights)
     }
 }
 
-static const char *const body_keys[] = {"capabilities", "policy", "comment", NULL};
+static const char *const body_keys[] = {
+    "capabilities",        "policy",           "comment",          "allowed_parameters",
+    "denied_parameters",   "required_parameters", "min_wrapping_ttl", "max_wrapping_ttl",
+    NULL,
+};
+
+/* A rule as it is read. */
+struct reading {
+    unsigned rights;
+    struct policy_limits *limits; /* NULL until one is read */
+};
+
+static struct policy_limits *limits_of(struct reading *rule)
+{
+    if (rule->limits == NULL)
+        rule->limits = policy_limits_new();
+    return rule->limits;
+}
 
 /* These would restrict what a path allows: to take them and not to keep them would be a lie. */
 static bool is_unkept(const char *key)
 {
     static const char *const keys[] = {
-        "allowed_parameters",
-        "denied_parameters",
-        "required_parameters",
-        "min_wrapping_ttl",
-        "max_wrapping_ttl",
         "control_group",
         "mfa_methods",
         "expiration",
@@ -285,7 +279,7 @@ static bool is_unkept(const char *key)
 
 static int fail_key(struct hcl *h, const char *at, const char *const *known)
 {
-    const char *name = word(h).data;
+    const char *name = hcl_last(h).data;
     const char *near = nearest_name(name, known);
 
     if (is_unkept(name))
@@ -295,30 +289,41 @@ static int fail_key(struct hcl *h, const char *at, const char *const *known)
     return hcl_fail_at(h, at, "unknown key '%s'", name);
 }
 
-static int read_body_value(struct hcl *h, const char *key, const char *key_at, unsigned *rights)
+static int read_body_value(struct hcl *h, const char *key, const char *key_at,
+                           struct reading *rule)
 {
     const char *at = h->at;
     unsigned old;
     int r;
 
     if (strcmp(key, "capabilities") == 0)
-        return read_capabilities(h, rights);
+        return read_capabilities(h, &rule->rights);
+    if (policy_is_limit(key))
+        return hcl_limit(h, key, limits_of(rule));
     if (strcmp(key, "policy") != 0 && strcmp(key, "comment") != 0)
         return fail_key(h, key_at, body_keys);
     if (h->at >= h->end || *h->at != '"')
         return hcl_fail_at(h, at, "expected a text in quotes");
-    r = read_string(h);
+    r = hcl_string(h);
     if (r < 0 || strcmp(key, "comment") == 0)
         return r;
-    old = policy_old_right(word(h));
+    old = policy_old_right(hcl_last(h));
     if (old == 0)
         return hcl_fail_at(h, at, "policy is read, write, sudo or deny");
-    *rights |= old;
+    rule->rights |= old;
     return 0;
 }
 
+static bool is_body_key(const char *key)
+{
+    for (size_t i = 0; body_keys[i] != NULL; i++)
+        if (strcmp(key, body_keys[i]) == 0)
+            return true;
+    return false;
+}
+
 /* { capabilities = ["read"] } */
-static int read_body(struct hcl *h, unsigned *rights)
+static int read_body(struct hcl *h, struct reading *rule)
 {
     int r;
 
@@ -328,28 +333,27 @@ static int read_body(struct hcl *h, unsigned *rights)
         const char *at;
         autofree char *key = NULL;
 
-        r = skip_blank(h);
+        r = hcl_skip_blank(h);
         if (r < 0)
             return r;
         if (hcl_take(h, '}'))
             return 0;
         at = h->at;
-        r = read_word(h, "a key or '}'");
+        r = hcl_word(h, "a key or '}'");
         if (r < 0)
             return r;
-        if (strcmp(word(h).data, body_keys[0]) != 0 && strcmp(word(h).data, body_keys[1]) != 0 &&
-            strcmp(word(h).data, body_keys[2]) != 0)
+        if (!is_body_key(hcl_last(h).data))
             return fail_key(h, at, body_keys);
-        key = xstrdup(word(h).data);
-        r = skip_blank(h);
+        key = xstrdup(hcl_last(h).data);
+        r = hcl_skip_blank(h);
         if (r == 0 && !hcl_take(h, '='))
             r = hcl_fail_at(h, h->at, "expected '='");
         if (r == 0)
-            r = skip_blank(h);
+            r = hcl_skip_blank(h);
         if (r == 0)
-            r = read_body_value(h, key, at, rights);
+            r = read_body_value(h, key, at, rule);
         if (r == 0)
-            r = skip_blank(h);
+            r = hcl_skip_blank(h);
         if (r < 0)
             return r;
         hcl_take(h, ',');
@@ -364,37 +368,42 @@ static int read_item(struct hcl *h)
     autofree char *pattern = NULL;
     autobuf reason = {0};
     size_t pattern_len;
-    unsigned rights = 0;
+    struct reading rule = {0};
     bool is_path;
-    int r = read_word(h, "'path'");
+    int r = hcl_word(h, "'path'");
 
     if (r < 0)
         return r;
-    is_path = strcmp(word(h).data, "path") == 0;
-    if (!is_path && strcmp(word(h).data, "name") != 0)
+    is_path = strcmp(hcl_last(h).data, "path") == 0;
+    if (!is_path && strcmp(hcl_last(h).data, "name") != 0)
         return fail_key(h, at, keys);
-    r = skip_blank(h);
+    r = hcl_skip_blank(h);
     if (r == 0 && !is_path && !hcl_take(h, '='))
         r = hcl_fail_at(h, h->at, "expected '='");
     if (r == 0)
-        r = skip_blank(h);
+        r = hcl_skip_blank(h);
     pattern_at = h->at;
     if (r == 0 && (h->at >= h->end || *h->at != '"'))
         r = hcl_fail_at(h, h->at, "expected %s in quotes", is_path ? "a path" : "a name");
     if (r == 0)
-        r = read_string(h);
+        r = hcl_string(h);
     if (r < 0 || !is_path)
         return r;
-    pattern = xmemdup(word(h).data, word(h).len);
-    pattern_len = word(h).len;
+    pattern = xmemdup(hcl_last(h).data, hcl_last(h).len);
+    pattern_len = hcl_last(h).len;
     if (strstr(pattern, "+*") != NULL)
         return hcl_fail_at(h, pattern_at, "path '%s': '+*' is not allowed", pattern);
-    r = skip_blank(h);
+    r = hcl_skip_blank(h);
     if (r == 0)
-        r = read_body(h, &rights);
-    if (r < 0)
-        return r;
-    r = policy_add(h->policy, slice_of(pattern, pattern_len), rights, &reason);
+        r = read_body(h, &rule);
+    if (r == 0 && rule.limits != NULL)
+        r = policy_limits_check(rule.limits, &reason);
+    if (r < 0) {
+        policy_limits_free(rule.limits);
+        return reason.len > 0 ? hcl_fail_at(h, pattern_at, "path '%s': %s", pattern, reason.data)
+                              : r;
+    }
+    r = policy_add(h->policy, slice_of(pattern, pattern_len), rule.rights, rule.limits, &reason);
     return r < 0 ? hcl_fail_at(h, h->at, "%s", reason.data) : 0;
 }
 
@@ -405,7 +414,7 @@ static int read_hcl(struct slice text, struct policy *p, struct buf *why)
 
     h.end = h.at + text.len;
     while (r == 0) {
-        r = skip_blank(&h);
+        r = hcl_skip_blank(&h);
         if (r < 0 || h.at >= h.end)
             break;
         r = read_item(&h);
@@ -420,7 +429,8 @@ static int json_refuse(struct buf *why, const char *path, const char *what, cons
     return -EINVAL;
 }
 
-static int read_json_body(const char *path, json_t *body, unsigned *rights, struct buf *why)
+static int read_json_body(const char *path, json_t *body, struct reading *rule,
+                          struct buf *why)
 {
     const char *key;
     json_t *value, *item;
@@ -436,7 +446,12 @@ static int read_json_body(const char *path, json_t *body, unsigned *rights, stru
         if (strcmp(key, "comment") == 0)
             continue;
         if (strcmp(key, "policy") == 0 && text != NULL && policy_old_right(slice_str(text)) != 0) {
-            *rights |= policy_old_right(slice_str(text));
+            rule->rights |= policy_old_right(slice_str(text));
+            continue;
+        }
+        if (policy_is_limit(key)) {
+            if (policy_json_limit(key, value, limits_of(rule), why) < 0)
+                return -EINVAL;
             continue;
         }
         if (strcmp(key, "capabilities") != 0 || !json_is_array(value))
@@ -446,7 +461,7 @@ static int read_json_body(const char *path, json_t *body, unsigned *rights, stru
 
             if (name == NULL || policy_right(slice_str(name)) == 0)
                 return json_refuse(why, path, "unknown capability", name != NULL ? name : "?");
-            *rights |= policy_right(slice_str(name));
+            rule->rights |= policy_right(slice_str(name));
         }
     }
     return 0;
@@ -469,11 +484,15 @@ static int read_json_paths(json_t *paths, struct policy *p, struct buf *why)
     if (!json_is_object(paths))
         return json_refuse(why, "", "expected an object in", "path");
     json_object_foreach(paths, pattern, body) {
-        unsigned rights = 0;
+        struct reading rule = {0};
 
-        r = read_json_body(pattern, body, &rights, why);
+        r = read_json_body(pattern, body, &rule, why);
+        if (r == 0 && rule.limits != NULL)
+            r = policy_limits_check(rule.limits, why);
         if (r == 0)
-            r = policy_add(p, slice_str(pattern), rights, why);
+            r = policy_add(p, slice_str(pattern), rule.rights, rule.limits, why);
+        else
+            policy_limits_free(rule.limits);
         if (r < 0)
             return r;
     }
@@ -530,8 +549,10 @@ void policy_free(struct policy *p)
 {
     if (p == NULL)
         return;
-    for (size_t i = 0; i < p->n_rules; i++)
+    for (size_t i = 0; i < p->n_rules; i++) {
         free(p->rules[i].pattern);
+        policy_limits_free(p->rules[i].limits);
+    }
     free(p->rules);
     free(p);
 }

@@ -42,8 +42,16 @@ struct identity *identity_new(struct identities *ids, enum identity_kind kind, c
                               const char *token_id);
 /* The text of a policy in force: the stored one, else the built-in one. -ENOENT. */
 int policy_text(struct identities *ids, const char *name, struct buf *ret);
+/* The same for an entity (copied), of whom templates in policies speak; NULL: none. */
+struct identity *identity_new_for(struct identities *ids, enum identity_kind kind, const char *name,
+                                  const char *const *policies, const char *accessor,
+                                  const char *token_id, const struct policy_entity *entity);
+/* A user of the user file. Returns new. */
+struct identity *identity_new_user(struct identities *ids, const char *name,
+                                   const char *const *policies);
 /* The set of these policies as they are now; a reference. ids->lock is held. */
-struct policy_set *named_set_get(struct identities *ids, const char *const *names);
+struct policy_set *named_set_get(struct identities *ids, const char *const *names,
+                                 const struct policy_entity *entity);
 void named_sets_free(struct identities *ids);
 
 /* DATA/<name>: 32 random bytes, made if they are not there. */

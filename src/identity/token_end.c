@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+DEFINE_SCOPE(scan, struct store_scan, store_scan_free)
+
 struct ending {
     struct tokens *t;
     struct store_batch *batch;
@@ -80,6 +82,43 @@ int token_revoke(struct identities *ids, struct op *op, const char *id, bool orp
     guard(&t->write_lock);
     r = end_locked(t, id, orphan_children, STORE_DURABLE);
     return r < 0 ? op_fail(op, -r, "the token was not revoked: %s", strerror(-r)) : 0;
+}
+
+int token_consume(struct identities *ids, struct op *op, const char *id)
+{
+    struct tokens *t = ids->tokens;
+    struct token_record record;
+    int r;
+
+    guard(&t->write_lock);
+    r = token_record_load(ids->store, id, &record);
+    if (r == -ENOENT)
+        return token_bad(op);
+    if (r == 0) {
+        token_record_done(&record);
+        r = end_locked(t, id, false, STORE_DURABLE);
+    }
+    return r < 0 ? op_fail(op, -r, "the token was not ended: %s", strerror(-r)) : 0;
+}
+
+int token_each_lease(struct identities *ids, const char *prefix,
+                     int (*f)(void *ctx, const char *lease, const char *id), void *ctx)
+{
+    scope_cleanup(scope_scan) struct store_scan *scan = NULL;
+    autobuf from = {0};
+    struct slice key, value;
+    int more, r = 0;
+
+    buf_printf(&from, "l/%s", prefix);
+    more = store_scan(ids->store, TOKEN_PARTITION, buf_slice(&from), SLICE("l0"), 0, &scan);
+    while (more >= 0 && r == 0 && (more = store_scan_next(scan, &key, &value)) > 0 &&
+           slice_starts(key, buf_slice(&from))) {
+        autofree char *lease = xmemdup((const char *)key.data + 2, key.len - 2);
+        autofree char *id = xmemdup(value.data, value.len);
+
+        r = f(ctx, lease, id);
+    }
+    return more < 0 ? more : r;
 }
 
 /* Ends what has expired; returns how long to sleep until the next. */

@@ -7,6 +7,7 @@
 #include "base/codec.h"
 #include "base/file.h"
 #include "base/scope.h"
+#include "identity/cidr.h"
 #include "identity/token_rows.h"
 #include "identity/token_state.h"
 
@@ -21,7 +22,7 @@ static void quick_of(const struct tokens *t, struct slice text, uint8_t ret[QUIC
     crypto_generichash(ret, QUICK_BYTES, text.data, text.len, t->key, sizeof t->key);
 }
 
-static void id_of(const struct tokens *t, struct slice text, char ret[65])
+void token_id_of(const struct tokens *t, struct slice text, char ret[65])
 {
     uint8_t mac[32];
 
@@ -29,7 +30,7 @@ static void id_of(const struct tokens *t, struct slice text, char ret[65])
     hex_encode(slice_of(mac, sizeof mac), ret);
 }
 
-static void random_text(char *ret, size_t n)
+void token_random(char *ret, size_t n)
 {
     static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -41,6 +42,7 @@ static void random_text(char *ret, size_t n)
 static void free_cached(struct cached *c)
 {
     identity_unref(c->who);
+    free(c->cidrs);
     free(c);
 }
 
@@ -68,7 +70,16 @@ void token_forget(struct tokens *t, const char *id)
     pthread_rwlock_unlock(&t->lock);
 }
 
-static struct identity *find_cached(struct tokens *t, const uint8_t quick[QUICK_BYTES])
+static bool is_from(const struct cached *c, const char *remote)
+{
+    for (size_t i = 0; i < c->n_cidrs; i++)
+        if (cidr_has(&c->cidrs[i], remote))
+            return true;
+    return c->cidrs == NULL;
+}
+
+static struct identity *find_cached(struct tokens *t, const uint8_t quick[QUICK_BYTES],
+                                    const char *remote)
 {
     struct identity *who = NULL;
     struct cached *c;
@@ -77,7 +88,8 @@ static struct identity *find_cached(struct tokens *t, const uint8_t quick[QUICK_
         return identity_ref(t->root.who);
     pthread_rwlock_rdlock(&t->lock);
     HASH_FIND(hh, t->cache, quick, QUICK_BYTES, c);
-    if (c != NULL && (c->expire_unix_ms == 0 || c->expire_unix_ms > clock_unix_ms()))
+    if (c != NULL && (c->expire_unix_ms == 0 || c->expire_unix_ms > clock_unix_ms()) &&
+        is_from(c, remote))
         who = identity_ref(c->who);
     pthread_rwlock_unlock(&t->lock);
     return who;
@@ -86,8 +98,22 @@ static struct identity *find_cached(struct tokens *t, const uint8_t quick[QUICK_
 static struct identity *make_identity(struct tokens *t, const struct token_info *info)
 {
     const char *name = info->user[0] != 0 ? info->user : info->display_name;
+    const char *id = info->batch ? "" : info->id;
+    struct policy_entity entity = info->entity;
+    json_t *meta = json_loadb(info->meta.data, info->meta.len, 0, NULL);
+    autofree struct policy_pair *pairs = xcalloc(json_object_size(meta) + 1, sizeof *pairs);
+    struct identity *who;
+    const char *key;
+    json_t *value;
 
-    return identity_new(t->ids, IDENTITY_TOKEN, name, info->policies, info->accessor, info->id);
+    entity.metadata = pairs;
+    json_object_foreach(meta, key, value)
+        if (json_is_string(value))
+            pairs[entity.n_metadata++] = (struct policy_pair){key, json_string_value(value)};
+    who = identity_new_for(t->ids, IDENTITY_TOKEN, name, info->policies, info->accessor, id,
+                           entity.id[0] != 0 ? &entity : NULL);
+    json_decref(meta);
+    return who;
 }
 
 static void add_cached(struct tokens *t, const uint8_t quick[QUICK_BYTES],
@@ -96,8 +122,13 @@ static void add_cached(struct tokens *t, const uint8_t quick[QUICK_BYTES],
     struct cached *c = xcalloc(1, sizeof *c), *old;
 
     memcpy(c->quick, quick, QUICK_BYTES);
-    snprintf(c->id, sizeof c->id, "%s", info->id);
+    snprintf(c->id, sizeof c->id, "%s", info->batch ? info->parent : info->id);
     c->expire_unix_ms = info->expire_unix_ms;
+    for (size_t i = 0; info->cidrs != NULL && info->cidrs[i] != NULL; i++) {
+        c->cidrs = xrealloc(c->cidrs, (i + 1) * sizeof *c->cidrs);
+        if (cidr_parse(info->cidrs[i], &c->cidrs[c->n_cidrs]) == 0)
+            c->n_cidrs++;
+    }
     c->who = identity_ref(who);
     pthread_rwlock_wrlock(&t->lock);
     if (HASH_COUNT(t->cache) >= CACHE_MAX)
@@ -108,7 +139,7 @@ static void add_cached(struct tokens *t, const uint8_t quick[QUICK_BYTES],
         free_cached(old);
 }
 
-static int bad_token(struct op *op)
+int token_bad(struct op *op)
 {
     return op_fail(op, EPERM, "bad token");
 }
@@ -126,14 +157,17 @@ static int load_alive(struct tokens *t, struct op *op, const char *id, struct to
     int r = token_record_load(t->ids->store, id, ret);
 
     if (r == -ENOENT)
-        return bad_token(op);
+        return token_bad(op);
     if (r < 0)
         return op_fail(op, -r, "the token could not be read: %s", strerror(-r));
     if (ret->info.expire_unix_ms == 0 || ret->info.expire_unix_ms > clock_unix_ms())
         return 0;
     token_record_done(ret);
-    return bad_token(op);
+    return token_bad(op);
 }
+
+/* Where a token whose last use is under way ends: its request may still look at it. */
+#define SPENT_MS 5000
 
 /* One use less; the last one ends the token when it is over. */
 static int count_use(struct tokens *t, struct op *op, const char *id)
@@ -146,14 +180,36 @@ static int count_use(struct tokens *t, struct op *op, const char *id)
     r = load_alive(t, op, id, &record);
     if (r < 0)
         return r;
+    if (record.info.num_uses < 0) { /* somebody else had the last one */
+        token_record_done(&record);
+        return token_bad(op);
+    }
     batch = store_batch_new(t->ids->store, TOKEN_PARTITION);
-    if (--record.info.num_uses > 0)
-        token_rows_put(batch, &record.info, record.info.expire_unix_ms);
-    else
-        token_rows_delete(batch, &record.info);
+    if (--record.info.num_uses == 0) {
+        record.info.num_uses = -1;
+        record.info.spent_unix_ms = clock_unix_ms() + SPENT_MS;
+    }
+    token_rows_put(batch, &record.info, record.info.expire_unix_ms);
     r = commit(op, batch, 0);
     token_record_done(&record);
     return r;
+}
+
+static int use_batch(struct tokens *t, struct op *op, struct slice token,
+                     const uint8_t quick[QUICK_BYTES], struct identity **ret)
+{
+    struct token_info info;
+    int r;
+
+    guard(&t->write_lock);
+    r = token_batch_open(t, op, token, &info);
+    if (r == 0 && !cidrs_have(info.cidrs, op->remote))
+        r = token_bad(op);
+    if (r < 0)
+        return r;
+    *ret = make_identity(t, &info);
+    add_cached(t, quick, &info, *ret);
+    return 0;
 }
 
 int identity_token(struct identities *ids, struct op *op, struct slice token, struct identity **ret)
@@ -165,14 +221,20 @@ int identity_token(struct identities *ids, struct op *op, struct slice token, st
     int r;
 
     if (token.len == 0 || token.len > TEXT_MAX)
-        return bad_token(op);
+        return token_bad(op);
     quick_of(t, token, quick);
-    *ret = find_cached(t, quick);
+    *ret = find_cached(t, quick, op->remote);
     if (*ret != NULL)
         return 0;
-    id_of(t, token, id);
+    if (token_is_batch(token))
+        return use_batch(t, op, token, quick, ret);
+    token_id_of(t, token, id);
     pthread_mutex_lock(&t->write_lock); /* no revocation between reading and remembering */
     r = load_alive(t, op, id, &record);
+    if (r == 0 && (record.info.num_uses < 0 || !cidrs_have(record.info.cidrs, op->remote))) {
+        token_record_done(&record);
+        r = token_bad(op);
+    }
     if (r == 0) {
         *ret = make_identity(t, &record.info);
         if (record.info.num_uses == 0)
@@ -201,6 +263,9 @@ static void root_info(const struct tokens *t, struct op *op, struct token_info *
         .display_name = "root",
         .path = "auth/token/root",
         .user = "",
+        .role = "",
+        .lease = "",
+        .entity = {.id = "", .name = "", .alias_accessor = "", .alias_name = ""},
         .created_unix_s = t->started_unix_s,
     };
 }
@@ -229,11 +294,15 @@ int token_lookup(struct identities *ids, struct op *op, struct slice token, stru
     char id[65];
 
     if (token.len == 0 || token.len > TEXT_MAX)
-        return bad_token(op);
+        return token_bad(op);
     quick_of(t, token, quick);
     if (sodium_memcmp(quick, t->root.quick, QUICK_BYTES) == 0)
         return token_lookup_id(ids, op, ID_ROOT, ret);
-    id_of(t, token, id);
+    if (token_is_batch(token)) {
+        guard(&t->write_lock);
+        return token_batch_open(t, op, token, ret);
+    }
+    token_id_of(t, token, id);
     return token_lookup_id(ids, op, id, ret);
 }
 
@@ -250,130 +319,17 @@ int token_lookup_accessor(struct identities *ids, struct op *op, const char *acc
     return r < 0 ? r : token_lookup_id(ids, op, id, ret);
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* Sorted, each once, with "default" unless it is not wanted or there is "root". */
-static const char *const *wish_policies(struct op *op, const struct token_wish *wish)
-{
-    size_t n = 0, kept = 0;
-    const char **names;
-    bool root = false;
-
-    while (wish->policies != NULL && wish->policies[n] != NULL)
-        n++;
-    names = op_alloc(op, (n + 2) * sizeof *names);
-    for (size_t i = 0; i < n; i++) {
-        names[i] = wish->policies[i];
-        root = root || strcmp(names[i], "root") == 0;
-    }
-    if (!wish->no_default_policy && !root)
-        names[n++] = "default";
-    qsort(names, n, sizeof *names, compare_names);
-    for (size_t i = 0; i < n; i++)
-        if (kept == 0 || strcmp(names[kept - 1], names[i]) != 0)
-            names[kept++] = names[i];
-    names[kept] = NULL;
-    return names;
-}
-
-/* What was wished, within what is allowed (Vault, "Token Time-To-Live"). */
-static int64_t first_ttl(const struct token_wish *wish)
-{
-    int64_t ttl = wish->period_s != 0 ? wish->period_s : wish->ttl_s;
-
-    if (ttl == 0)
-        ttl = TOKEN_TTL_S;
-    if (wish->period_s == 0 && ttl > TOKEN_TTL_S)
-        ttl = TOKEN_TTL_S;
-    if (wish->explicit_max_ttl_s != 0 && ttl > wish->explicit_max_ttl_s)
-        ttl = wish->explicit_max_ttl_s;
-    return ttl;
-}
-
-static const char *or_empty(const char *s)
-{
-    return s != NULL ? s : "";
-}
-
-static int check_wish(struct op *op, const struct token_wish *wish)
-{
-    const int64_t most = 100ll * 365 * 86400;
-
-    if (wish->ttl_s < 0 || wish->period_s < 0 || wish->explicit_max_ttl_s < 0 ||
-        wish->ttl_s > most || wish->period_s > most || wish->explicit_max_ttl_s > most)
-        return op_fail(op, EINVAL, "a token lives from 0 seconds to 100 years");
-    if (wish->token.len > 256 || (wish->token.len > 0 && wish->token.len < 8))
-        return op_fail(op, EINVAL, "a chosen token has 8 to 256 bytes");
-    return 0;
-}
-
-int token_create(struct identities *ids, struct op *op, const struct token_wish *wish,
-                 const char **ret_token, struct token_info *ret)
-{
-    struct tokens *t = ids->tokens;
-    char *text = op_alloc(op, 27), *id = op_alloc(op, 65), *accessor = op_alloc(op, 25);
-    int64_t now_ms = clock_unix_ms(), ttl = first_ttl(wish);
-    struct token_info info = {
-        .id = id,
-        .accessor = accessor,
-        .policies = wish_policies(op, wish),
-        .parent = or_empty(wish->parent),
-        .display_name = wish->display_name != NULL ? wish->display_name : "token",
-        .path = wish->path != NULL ? wish->path : "auth/token/create",
-        .user = or_empty(wish->user),
-        .meta = wish->meta,
-        .created_unix_s = now_ms / 1000,
-        .creation_ttl_s = wish->lasting ? 0 : ttl,
-        .expire_unix_ms = wish->lasting ? 0 : now_ms + ttl * 1000,
-        .explicit_max_ttl_s = wish->explicit_max_ttl_s,
-        .period_s = wish->period_s,
-        .num_uses = wish->num_uses,
-        .renewable = !wish->not_renewable && !wish->lasting,
-    };
-    struct store_batch *batch;
-    char key[80];
-    int r = check_wish(op, wish);
-
-    if (r < 0)
-        return r;
-    op->wiped = true;
-    memcpy(text, "s.", 2);
-    random_text(text + 2, 24);
-    if (wish->token.len > 0)
-        text = op_strndup(op, wish->token.data, wish->token.len);
-    random_text(accessor, 24);
-    id_of(t, slice_str(text), id);
-    snprintf(key, sizeof key, "t/%s", id);
-    batch = store_batch_new(ids->store, TOKEN_PARTITION);
-    store_batch_expect_absent(batch, slice_str(key));
-    token_rows_put(batch, &info, 0);
-    r = store_commit(batch, STORE_DURABLE);
-    if (r == -EAGAIN)
-        return op_fail(op, EEXIST, "a token of this text exists");
-    if (r < 0)
-        return op_fail(op, -r, "the token was not stored: %s", strerror(-r));
-    pthread_mutex_lock(&t->sleep_lock); /* it may be the next to expire */
-    pthread_cond_signal(&t->sleep);
-    pthread_mutex_unlock(&t->sleep_lock);
-    *ret_token = text;
-    token_record_copy(op, &info, ret);
-    return 0;
-}
-
 static int renew_locked(struct tokens *t, struct op *op, const char *id, int64_t increment_s,
                         struct token_info *ret)
 {
-    int64_t now_ms = clock_unix_ms(), old, end;
+    int64_t now_ms = clock_unix_ms(), old, end, most;
     struct token_record record;
     struct store_batch *batch;
     int r = load_alive(t, op, id, &record);
 
     if (r < 0)
         return r;
-    if (!record.info.renewable) {
+    if (!record.info.renewable || record.info.expire_unix_ms == 0) {
         token_record_done(&record);
         return op_fail(op, EINVAL, "lease is not renewable");
     }
@@ -382,11 +338,13 @@ static int renew_locked(struct tokens *t, struct op *op, const char *id, int64_t
     else if (increment_s <= 0)
         increment_s = record.info.creation_ttl_s;
     old = record.info.expire_unix_ms;
-    end = record.info.created_unix_s + TOKEN_TTL_S; /* the most, without a period */
-    if (record.info.explicit_max_ttl_s != 0)
+    most = record.info.max_ttl_s != 0 ? record.info.max_ttl_s : TOKEN_TTL_S;
+    end = record.info.created_unix_s + most; /* without a period */
+    if (record.info.explicit_max_ttl_s != 0 &&
+        (record.info.period_s != 0 || record.info.explicit_max_ttl_s < most))
         end = record.info.created_unix_s + record.info.explicit_max_ttl_s;
-    if (increment_s > TOKEN_TTL_S && record.info.period_s == 0)
-        increment_s = TOKEN_TTL_S;
+    if (increment_s > most && record.info.period_s == 0)
+        increment_s = most;
     record.info.expire_unix_ms = now_ms + increment_s * 1000;
     if ((record.info.period_s == 0 || record.info.explicit_max_ttl_s != 0) &&
         record.info.expire_unix_ms > end * 1000)
@@ -414,6 +372,33 @@ int token_renew(struct identities *ids, struct op *op, const char *id, int64_t i
     if (r == 0)
         token_forget(t, id);
     return r;
+}
+
+int identity_accessor(struct identities *ids, struct op *op, const char *accessor,
+                      struct identity **ret)
+{
+    struct token_info info;
+    int r = token_lookup_accessor(ids, op, accessor, &info);
+
+    if (r == 0)
+        *ret = make_identity(ids->tokens, &info);
+    return r;
+}
+
+int token_by_lease(struct identities *ids, struct op *op, const char *lease,
+                   struct token_info *ret)
+{
+    const char *id;
+    int r = token_rows_by_lease(ids->store, op, lease, &id);
+
+    return r < 0 ? r : token_lookup_id(ids, op, id, ret);
+}
+
+void tokens_seal_with(struct identities *ids, const struct token_sealer *sealer)
+{
+    guard(&ids->tokens->write_lock);
+
+    ids->tokens->sealer = sealer != NULL ? *sealer : (struct token_sealer){0};
 }
 
 struct accessors {
@@ -463,7 +448,7 @@ static int open_root(struct tokens *t, struct buf *why)
     while (text.len > 0 && (unsigned char)text.data[text.len - 1] <= ' ')
         text.data[--text.len] = 0;
     if (r == -ENOENT || (r == 0 && text.len == 0)) {
-        random_text(made + 2, 24);
+        token_random(made + 2, 24);
         buf_clear(&text);
         buf_printf(&text, "%s\n", made);
         r = file_replace(path, buf_slice(&text), 0600);
@@ -474,7 +459,7 @@ static int open_root(struct tokens *t, struct buf *why)
         return r;
     }
     quick_of(t, buf_slice(&text), t->root.quick);
-    id_of(t, buf_slice(&text), id);
+    token_id_of(t, buf_slice(&text), id);
     memcpy(t->root_accessor, id, 24);
     t->root.who = identity_new(t->ids, IDENTITY_TOKEN, "root", (const char *const[]){"root", NULL},
                                t->root_accessor, ID_ROOT);

@@ -20,9 +20,15 @@ struct token_wish {
     int64_t ttl_s;                /* 0: TOKEN_TTL_S; cut to explicit_max_ttl_s and TOKEN_TTL_S */
     int64_t explicit_max_ttl_s;   /* 0: none */
     int64_t period_s;             /* not 0: renewed for ever, to this each time */
-    uint64_t num_uses;            /* 0: no limit */
+    int64_t num_uses;             /* 0: no limit */
+    int64_t default_ttl_s;        /* of the mount; 0: TOKEN_TTL_S */
+    int64_t max_ttl_s;            /* of the mount or the role; 0: TOKEN_TTL_S */
     bool not_renewable;
-    bool lasting;                 /* never expires, and is not renewed: a root token */
+    bool lasting;                 /* never expires; ttls must be 0 */
+    bool batch;                   /* not stored: the text is the token, under the keyring */
+    const char *role;             /* of auth/token/create/ROLE; NULL */
+    const char *const *cidrs;     /* where it may be used from, NULL-terminated; NULL: anywhere */
+    const struct policy_entity *entity; /* who logged in; NULL */
     struct slice token;           /* a text of the caller's choice; empty: a random one */
 };
 
@@ -39,8 +45,14 @@ struct token_info {
     int64_t expire_unix_ms;       /* 0: never */
     int64_t explicit_max_ttl_s, period_s;
     int64_t renewed_unix_s;       /* 0: never */
-    uint64_t num_uses;            /* left; 0: no limit */
-    bool renewable;
+    int64_t num_uses;             /* left; 0: no limit; -1: this is the last one */
+    int64_t max_ttl_s;            /* of the mount or the role; 0: TOKEN_TTL_S */
+    int64_t spent_unix_ms;        /* its last use was counted; 0 */
+    bool renewable, batch;
+    const char *role;
+    const char *lease;            /* "auth/token/create/h…"; "": it has none */
+    const char *const *cidrs;     /* NULL-terminated */
+    struct policy_entity entity;  /* metadata is not set: it is `meta` */
 };
 
 /* *ret_token is the text, in the op (which is wiped): the only time it is seen. -EINVAL for a wish
@@ -61,6 +73,22 @@ int token_renew(struct identities *ids, struct op *op, const char *id, int64_t i
 /* Ends a token; its children too, or they become orphans. -EINVAL for the root token: it lives in
  * the file DATA/root-token. */
 int token_revoke(struct identities *ids, struct op *op, const char *id, bool orphan_children);
+/* As token_revoke, for who must be the only one: -EPERM if it has ended already. */
+int token_consume(struct identities *ids, struct op *op, const char *id);
+/* Leases: each token that expires has one, named by the path it was made at. -ENOENT. */
+int token_by_lease(struct identities *ids, struct op *op, const char *lease,
+                   struct token_info *ret);
+/* Every lease below a prefix ("" or ending in '/'), in order. f's non-zero result ends it. */
+int token_each_lease(struct identities *ids, const char *prefix,
+                     int (*f)(void *ctx, const char *lease, const char *id), void *ctx);
+/* How batch tokens are sealed and opened: under keys that only the domain of secrets has. While it
+ * has none, open and seal are -ESHUTDOWN. */
+struct token_sealer {
+    int (*seal)(void *ctx, struct slice plain, struct buf *out);
+    int (*open)(void *ctx, struct slice sealed, struct buf *out); /* -EIO: not one of ours */
+    void *ctx;
+};
+void tokens_seal_with(struct identities *ids, const struct token_sealer *sealer); /* NULL: none */
 /* Every accessor, in no order; f's non-zero result ends it and is returned. */
 int token_each_accessor(struct identities *ids, struct op *op,
                         int (*f)(void *ctx, const char *accessor), void *ctx);

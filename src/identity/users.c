@@ -237,7 +237,7 @@ static struct identity *remember(struct users *u, struct slice name, const char 
                                  struct slice password)
 {
     autofree char *text = xmemdup(name.data, name.len);
-    struct identity *fresh = identity_new(u->ids, IDENTITY_USER, text, team, "", "");
+    struct identity *fresh = identity_new_user(u->ids, text, team);
     struct identity *who = NULL;
     struct user *user;
 

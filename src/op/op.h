@@ -41,6 +41,7 @@ struct op {
     int err;                     /* what op_fail set, negative; 0 */
     const char *why;             /* the reason, one line; NULL */
     struct op_change *changes;   /* newest first */
+    bool limits_kept;            /* the request was held against what policies say of parameters */
     bool wiped;                  /* the arena held a secret: it is overwritten before it is freed */
     /* private */
     struct op_chunk *chunk;

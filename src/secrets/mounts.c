@@ -41,6 +41,8 @@ const char *mount_type(enum mount_kind kind)
         return "transit";
     case MOUNT_TOKEN:
         return "token";
+    case MOUNT_APPROLE:
+        return "approle";
     default:
         return "userpass";
     }
@@ -106,7 +108,8 @@ static void name_mount(struct mount *mount)
     hex_encode(slice_of(mount->id, sizeof mount->id), hex);
     snprintf(mount->uuid, sizeof mount->uuid, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12,
              hex + 16, hex + 20);
-    snprintf(mount->accessor, sizeof mount->accessor, "%s_%.8s", mount_type(mount->kind), hex);
+    snprintf(mount->accessor, sizeof mount->accessor, "%s%s_%.8s",
+             mount->kind > MOUNT_TOKEN ? "auth_" : "", mount_type(mount->kind), hex);
 }
 
 static struct mount *mount_new(struct mounts *m, enum mount_kind kind, const char *path,
@@ -385,6 +388,16 @@ static int refuse_overlap(struct mounts *m, struct op *op, const char *path)
     return r;
 }
 
+static bool is_reserved(const char *path)
+{
+    static const char *const reserved[] = {"sys/", "cubbyhole/", "identity/", "auth/token/"};
+
+    for (size_t i = 0; i < array_size(reserved); i++)
+        if (strncmp(path, reserved[i], strlen(reserved[i])) == 0)
+            return true;
+    return strcmp(path, "auth/") == 0;
+}
+
 int mount_add(struct mounts *m, struct op *op, enum mount_kind kind, const char *path,
               const struct mount_tune *tune)
 {
@@ -480,9 +493,12 @@ int mount_move(struct mounts *m, struct op *op, const char *from, const char *to
     struct mount_tune tune;
     struct kv_config config;
     struct mount *mount;
+    bool auth = strncmp(from, "auth/", 5) == 0;
     int r = check_path(op, to);
 
     guard(&m->change);
+    if (r == 0 && (is_reserved(to) || (strncmp(to, "auth/", 5) == 0) != auth))
+        r = op_fail(op, EINVAL, "cannot remount to destination %s", to);
     if (r == 0)
         r = refuse_overlap(m, op, to);
     if (r < 0)

@@ -16,6 +16,7 @@ enum mount_kind {
     MOUNT_TRANSIT = 6,
     MOUNT_TOKEN = 16, /* from here on: auth */
     MOUNT_USERPASS = 17,
+    MOUNT_APPROLE = 18,
 }; /* stored on disk: never renumber */
 
 struct mount_tune {
@@ -30,7 +31,7 @@ struct mount {
     const char *path; /* "secret/", "auth/userpass/" */
     size_t path_len;
     uint8_t id[KV_ID_BYTES];
-    char uuid[37], accessor[32];
+    char uuid[37], accessor[40];
     struct kv *kv;        /* KV and cubbyhole; else NULL */
     pthread_mutex_t lock; /* guards: tune */
     struct mount_tune tune;

@@ -119,6 +119,31 @@ static void end_cubbyhole(void *ctx, const char *token_id)
     mount_unref(mount);
 }
 
+/* Batch tokens are sealed under the keyring, bound to a place of their own. */
+#define BATCH_PART SLICE("secrets/batch")
+#define BATCH_KEY  SLICE("token")
+
+static int seal_batch(void *ctx, struct slice plain, struct buf *out)
+{
+    struct secrets *s = ctx;
+
+    return keyring_encrypt(s->keyring, BATCH_PART, BATCH_KEY, plain, out);
+}
+
+static int open_batch(void *ctx, struct slice sealed, struct buf *out)
+{
+    struct secrets *s = ctx;
+    int r;
+
+    if (sealed.len < KEYRING_OVERHEAD_BYTES)
+        return -EIO;
+    buf_reserve(out, sealed.len);
+    r = keyring_decrypt(s->keyring, BATCH_PART, BATCH_KEY, sealed, out->data);
+    if (r == 0)
+        out->len = sealed.len - KEYRING_OVERHEAD_BYTES;
+    return r;
+}
+
 /* A key that is missing or cut must not keep the other areas from serving: they start, secrets stay
  * sealed, and every door says why. */
 static void unseal_at_start(struct secrets *s)
@@ -148,6 +173,7 @@ static void secrets_close(void *self)
     units_stop(s->units);
     tokens_on_end(s->identities, NULL, NULL);
     watches_free(s->watches);
+    tokens_seal_with(s->identities, NULL);
     mounts_free(s->mounts);
     keyring_free(s->keyring);
     seal_free(s->seal);
@@ -172,6 +198,7 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     s->mounts = mounts_new(s->store, s->keyring, s->config->limits.secret_value_bytes);
     unseal_at_start(s);
     tokens_on_end(s->identities, end_cubbyhole, s);
+    tokens_seal_with(s->identities, &(struct token_sealer){seal_batch, open_batch, s});
     r = units_start(s, &s->units, why);
     if (r < 0)
         secrets_close(s);

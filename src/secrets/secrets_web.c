@@ -30,6 +30,9 @@ static int cut_rest(struct kv_request *q, const char *rest)
 /* Each token has its own: its id, which nobody else has, is the first component. */
 static int own_cubbyhole(struct kv_request *q)
 {
+    if (q->op->who->kind == IDENTITY_TOKEN && q->op->who->token_id[0] == 0)
+        return op_fail(q->op, EINVAL,
+                       "cubbyhole operations are only supported by 'service' type tokens");
     if (q->op->who->token_id[0] == 0)
         return op_fail(q->op, EACCES, "a cubbyhole belongs to a token");
     q->path = op_printf(q->op, "%s%s%s", q->op->who->token_id, q->path[0] != 0 ? "/" : "", q->path);
@@ -50,14 +53,16 @@ static int below_mount(struct web_request *req, struct web_response *resp)
 
     if (r < 0)
         return r;
-    if (!req->may_wait && vault_is_list(req)) /* it grows with what is stored */
+    /* It grows with what is stored, or commits. */
+    if (!req->may_wait && (vault_is_list(req) || web_header(req, "X-Vault-Wrap-TTL") != NULL))
         return -EINPROGRESS;
     if (is_write(req) && req->path[strlen(req->path) - 1] == '/')
         return op_fail(req->op, EINVAL, "cannot write to a path ending in '/'");
     mount = mount_find(q.s->mounts, req->path + 4, &rest); /* behind "/v1/" */
     if (mount == NULL && vault_is_list(req))               /* "LIST secret" is "LIST secret/" */
         mount = mount_find(q.s->mounts, op_printf(req->op, "%s/", req->path + 4), &rest);
-    if (mount != NULL && mount->kind != MOUNT_TRANSIT && mount->kv == NULL) {
+    if (mount != NULL && mount->kind != MOUNT_TRANSIT && mount->kind != MOUNT_APPROLE &&
+        mount->kv == NULL) {
         r = identity_check(req->op, POLICY_READ, "%s", req->path + 4);
         return r < 0 ? r : vault_unsupported_path(req, resp);
     }
@@ -77,11 +82,14 @@ static int below_mount(struct web_request *req, struct web_response *resp)
         return r;
     if (mount->kind == MOUNT_TRANSIT)
         return req->may_wait ? transit_handle(&q) : -EINPROGRESS;
+    if (mount->kind == MOUNT_APPROLE)
+        return req->may_wait ? approle_handle(&q) : -EINPROGRESS;
     return mount->kind == MOUNT_KV2 ? kv2_handle(&q) : kv1_handle(&q);
 }
 
 #define SECRET_FLAGS (ROUTE_AUDIT | ROUTE_SECRET)
 #define QUICK_FLAGS  (SECRET_FLAGS | ROUTE_INLINE)
+#define PUBLIC_FLAGS (SECRET_FLAGS | ROUTE_PUBLIC)
 
 const struct route secrets_routes[] = {
     {"GET", "/v1/sys/health", sys_health, .flags = ROUTE_PUBLIC | ROUTE_INLINE},
@@ -135,20 +143,54 @@ const struct route secrets_routes[] = {
     {"GET,PUT,POST,DELETE", "/v1/sys/policies/acl/{name}", sys_policy, .flags = SECRET_FLAGS},
     {"GET,LIST", "/v1/sys/policy", sys_policies, .flags = SECRET_FLAGS},
     {"GET,PUT,POST,DELETE", "/v1/sys/policy/{name}", sys_policy, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/wrapping/wrap", sys_wrapping_wrap, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/wrapping/unwrap", sys_wrapping_other, .flags = PUBLIC_FLAGS},
+    {"PUT,POST", "/v1/sys/wrapping/rewrap", sys_wrapping_other, .flags = PUBLIC_FLAGS},
+    {"GET,PUT,POST", "/v1/sys/wrapping/lookup", sys_wrapping_other, .flags = PUBLIC_FLAGS},
+    {"GET,LIST,PUT,POST", "/v1/sys/leases/lookup", sys_leases_list, .flags = SECRET_FLAGS},
+    {"GET,LIST,PUT,POST", "/v1/sys/leases/lookup/", sys_leases_list, .flags = SECRET_FLAGS},
+    {"GET,LIST,PUT,POST", "/v1/sys/leases/lookup/{prefix...}", sys_leases_list,
+     .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/leases/renew", sys_leases, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/leases/renew/{lease...}", sys_leases, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/leases/revoke", sys_leases, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/leases/revoke/{lease...}", sys_leases, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/leases/revoke-prefix/{prefix...}", sys_leases_prefix,
+     .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/leases/revoke-force/{prefix...}", sys_leases_prefix,
+     .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/sys/leases/tidy", vault_token_tidy, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/leases/count", sys_leases_count, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/internal/ui/resultant-acl", sys_resultant_acl, .flags = SECRET_FLAGS},
+    {"GET,POST,PUT", "/v1/sys/internal/specs/openapi", sys_openapi, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/host-info", sys_host_info, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/ha-status", sys_ha_status, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/config/state/sanitized", sys_config_state, .flags = SECRET_FLAGS},
+    {"GET,LIST", "/v1/sys/plugins/catalog", sys_plugins, .flags = SECRET_FLAGS},
+    {"GET,LIST", "/v1/sys/plugins/catalog/{type}", sys_plugins, .flags = SECRET_FLAGS},
+    {"*", "/v1/sys/plugins/catalog/{type}/{name}", sys_plugin, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/config/cors", sys_cors, .flags = SECRET_FLAGS},
+    {"GET,LIST", "/v1/sys/namespaces", sys_namespaces, .flags = SECRET_FLAGS},
+    {"*", "/v1/sys/namespaces/{name...}", sys_namespaces, .flags = SECRET_FLAGS},
     {"GET,PUT,POST", "/v1/auth/token/lookup-self", vault_token_self, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/auth/token/renew-self", vault_token_self, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/auth/token/revoke-self", vault_token_self, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/auth/token/create", vault_token_make, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/token/create/{role}", vault_token_make, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/auth/token/create-orphan", vault_token_make, .flags = SECRET_FLAGS},
+    {"GET,LIST", "/v1/auth/token/roles", vault_token_roles, .flags = SECRET_FLAGS},
+    {"GET,PUT,POST,DELETE", "/v1/auth/token/roles/{role}", vault_token_role,
+     .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/token/tidy", vault_token_tidy, .flags = SECRET_FLAGS},
     {"GET,LIST", "/v1/auth/token/accessors", vault_token_accessors, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/auth/token/{verb}", vault_token_other, .flags = SECRET_FLAGS},
-    {"PUT,POST", "/v1/auth/{mount...}/login/{user}", userpass_login,
-     .flags = ROUTE_PUBLIC | SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/{mount...}/login", approle_login, .flags = PUBLIC_FLAGS},
+    {"PUT,POST", "/v1/auth/{mount...}/login/{user}", userpass_login, .flags = PUBLIC_FLAGS},
     {"GET,LIST", "/v1/auth/{mount...}/users", userpass_users, .flags = SECRET_FLAGS},
     {"GET,PUT,POST,DELETE", "/v1/auth/{mount...}/users/{user}", userpass_user,
      .flags = SECRET_FLAGS},
-    {"PUT,POST", "/v1/auth/{mount...}/users/{user}/password", userpass_user, .flags = SECRET_FLAGS},
-    {"PUT,POST", "/v1/auth/{mount...}/users/{user}/policies", userpass_user, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/{mount...}/users/{user}/password", userpass_part, .flags = SECRET_FLAGS},
+    {"PUT,POST", "/v1/auth/{mount...}/users/{user}/policies", userpass_part, .flags = SECRET_FLAGS},
 
     {"GET", "/v1/{path...}", below_mount, .flags = QUICK_FLAGS},
     {"LIST,DELETE,PATCH", "/v1/{path...}", below_mount, .flags = SECRET_FLAGS},

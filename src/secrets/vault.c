@@ -10,18 +10,6 @@
 
 #define JSON_TYPE "application/json"
 
-/* Vault replaces the whole answer by a one-time token; handing out the secret itself to who asked
- * for a wrapped one would be the opposite of what was meant. */
-static int refuse_wrapping(struct web_request *req)
-{
-    const char *ttl = web_header(req, "X-Vault-Wrap-TTL");
-
-    if (ttl == NULL || ttl[0] == 0 || strcmp(ttl, "0") == 0)
-        return 0;
-    return op_fail(req->op, EINVAL,
-                   "response wrapping is not supported; ask without X-Vault-Wrap-TTL");
-}
-
 static int check_namespace(struct web_request *req)
 {
     const char *name = web_header(req, "X-Vault-Namespace");
@@ -35,11 +23,16 @@ static int check_namespace(struct web_request *req)
 int vault_begin(struct web_request *req)
 {
     int r = check_namespace(req);
+    int64_t ttl_s;
 
     req->op->wiped = true;
     if (r == 0)
-        r = refuse_wrapping(req);
-    return r == 0 ? secrets_check(req->self, req->op) : r;
+        r = vault_wrap_ttl(req, &ttl_s);
+    if (r == 0)
+        r = secrets_check(req->self, req->op);
+    if (r == 0 && vault_asks_help(req) && req->op->who->kind != IDENTITY_ANONYMOUS)
+        return -VAULT_HELP;
+    return r == 0 ? vault_check_limits(req) : r;
 }
 
 int vault_body(struct web_request *req, struct object *ret)
@@ -73,10 +66,29 @@ void vault_answer_begin(struct vault_answer *a, struct web_request *req)
     vault_answer_begin_lease(a, req, 0);
 }
 
+/* The answer is put away, and the token that opens it answers instead. */
+static void wrap(struct vault_answer *a, struct web_response *resp, int64_t ttl_s)
+{
+    struct slice answer = op_slice(a->req->op, buf_slice(&a->out));
+    int r = vault_wrap(a->req, resp, answer, ttl_s, a->req->path + 4, a->accessor);
+
+    buf_wipe(&a->out);
+    if (r == 0)
+        return;
+    store_batch_free(take(resp->commit)); /* what cannot be told did not happen */
+    secrets_render(a->req->self, a->req, r, resp);
+}
+
 static void finish(struct vault_answer *a, struct web_response *resp, int status)
 {
+    int64_t ttl_s = 0;
+
     json_object_end(&a->json);
     buf_add_char(&a->out, '\n');
+    if (a->envelope && status < 300 && vault_wrap_ttl(a->req, &ttl_s) == 0 && ttl_s > 0) {
+        wrap(a, resp, ttl_s);
+        return;
+    }
     web_reply_buf(a->req, resp, status > 0 ? status : 200, JSON_TYPE, &a->out);
     web_set_header(a->req, resp, "Cache-Control", "no-store");
 }
@@ -112,7 +124,7 @@ void vault_answer_end_warned(struct vault_answer *a, struct web_response *resp, 
     json_str(&a->json, warning);
     json_array_end(&a->json);
     json_knull(&a->json, "auth");
-    finish(a, resp, status);
+    finish(a, resp, status > 0 ? status : 200);
 }
 
 void vault_answer_warning(struct web_request *req, struct web_response *resp, int status,
@@ -188,6 +200,10 @@ void secrets_render(void *self, struct web_request *req, int err, struct web_res
     const char *text = op_why(req->op, err);
 
     (void)self;
+    if (err == -VAULT_HELP) {
+        vault_answer_help(req, resp);
+        return;
+    }
     if (err == -ENOENT && req->op->why == NULL)
         text = NULL; /* an empty list: clients tell "no value" by it */
     else if (err == -EPERM)

@@ -21,7 +21,8 @@ struct vault_answer {
     struct buf out;
     struct json json;
     struct web_request *req;
-    bool envelope; /* it is wrapped where that is asked for */
+    bool envelope;        /* it is wrapped where that is asked for */
+    const char *accessor; /* of a token in it; NULL */
 };
 void vault_answer_begin(struct vault_answer *a, struct web_request *req);
 /* As before, up to the data, with these lease fields (KV v1). */
@@ -123,6 +124,41 @@ int vault_random(struct web_request *req, struct web_response *resp, const char 
 int vault_hash(struct web_request *req, struct web_response *resp, const char *path);
 int userpass_login(struct web_request *req, struct web_response *resp);
 int userpass_user(struct web_request *req, struct web_response *resp);
+int userpass_part(struct web_request *req, struct web_response *resp); /* password, policies */
+int userpass_drop(struct secrets *s, const struct mount *mount);
+int approle_login(struct web_request *req, struct web_response *resp);
+int approle_handle(struct kv_request *q); /* everything below the mount but login */
+int approle_drop(struct secrets *s, const struct mount *mount);
+int vault_token_tidy(struct web_request *req, struct web_response *resp);
+int vault_token_roles(struct web_request *req, struct web_response *resp);
+int vault_token_role(struct web_request *req, struct web_response *resp);
+int sys_wrapping_wrap(struct web_request *req, struct web_response *resp);
+int sys_wrapping_other(struct web_request *req, struct web_response *resp);
+int sys_leases(struct web_request *req, struct web_response *resp);
+int sys_leases_list(struct web_request *req, struct web_response *resp);
+int sys_leases_prefix(struct web_request *req, struct web_response *resp);
+int sys_leases_count(struct web_request *req, struct web_response *resp);
+int sys_resultant_acl(struct web_request *req, struct web_response *resp);
+int sys_host_info(struct web_request *req, struct web_response *resp);
+int sys_ha_status(struct web_request *req, struct web_response *resp);
+int sys_config_state(struct web_request *req, struct web_response *resp);
+int sys_plugins(struct web_request *req, struct web_response *resp);
+int sys_plugin(struct web_request *req, struct web_response *resp);
+int sys_cors(struct web_request *req, struct web_response *resp);
+int sys_namespaces(struct web_request *req, struct web_response *resp);
+int sys_openapi(struct web_request *req, struct web_response *resp);
+/* GET with ?help=1 on any path: vault_begin fails with this, and the answer is rendered. */
+#define VAULT_HELP ENOEXEC
+bool vault_asks_help(struct web_request *req);
+void vault_answer_help(struct web_request *req, struct web_response *resp);
+
+/* Seconds of X-Vault-Wrap-TTL, 0: none was sent. -EINVAL with Vault's text. */
+int vault_wrap_ttl(struct web_request *req, int64_t *ret_s);
+/* Puts an answer away, and makes another of the token that opens it. */
+int vault_wrap(struct web_request *req, struct web_response *resp, struct slice answer,
+               int64_t ttl_s, const char *creation_path, const char *accessor);
+/* The request's parameters and wrapping against what the caller's policies say. -EACCES. */
+int vault_check_limits(struct web_request *req);
 int userpass_users(struct web_request *req, struct web_response *resp);
 
 #endif

@@ -360,6 +360,19 @@ static int handle_data(struct kv_request *q)
     return strcmp(method, "DELETE") == 0 ? delete_data(q) : -ENOTSUP;
 }
 
+/* A client that takes this for a mount without versions is told so. */
+static int answer_wrong_path(struct kv_request *q)
+{
+    int r = identity_check(q->op, POLICY_READ, "%s", q->full);
+
+    if (r == 0)
+        vault_answer_warning(q->req, q->resp, 404,
+                             "Invalid path for a versioned K/V secrets engine. See the API docs for "
+                             "the appropriate API endpoints to use. If using the CLI, use 'kv get' "
+                             "for this operation.");
+    return r;
+}
+
 int kv2_handle(struct kv_request *q)
 {
     static const struct {
@@ -376,5 +389,5 @@ int kv2_handle(struct kv_request *q)
         if (strcmp(q->noun, nouns[i].noun) == 0)
             return nouns[i].handle(q);
     }
-    return -ENOENT;
+    return answer_wrong_path(q);
 }

@@ -28,6 +28,7 @@ static void json_mount(struct json *j, struct mount *mount)
     if (mount_is_auth(mount))
         json_kstr(j, "token_type", "default-service");
     json_object_end(j);
+    json_kstr(j, "deprecation_status", "supported");
     json_kstr(j, "description", tune.description);
     json_kbool(j, "external_entropy_access", false);
     json_kbool(j, "local", mount->kind == MOUNT_CUBBYHOLE);
@@ -35,6 +36,9 @@ static void json_mount(struct json *j, struct mount *mount)
     if (mount->kind == MOUNT_KV2 || mount->kind == MOUNT_KV1) {
         json_object(j);
         json_kstr(j, "version", mount->kind == MOUNT_KV2 ? "2" : "1");
+        json_object_end(j);
+    } else if (mount->kind == MOUNT_TRANSIT || mount->kind > MOUNT_TOKEN) {
+        json_object(j);
         json_object_end(j);
     } else {
         json_null(j);
@@ -166,6 +170,8 @@ static int mount_kind(struct op *op, const struct object *body, bool auth, enum 
         return op_fail(op, EINVAL, "backend type must be specified as a string");
     if (auth && strcmp(type, "userpass") == 0)
         *ret = MOUNT_USERPASS;
+    else if (auth && strcmp(type, "approle") == 0)
+        *ret = MOUNT_APPROLE;
     else if (!auth && strcmp(type, "transit") == 0)
         *ret = MOUNT_TRANSIT;
     else if (!auth && (strcmp(type, "kv-v2") == 0 ||
@@ -202,6 +208,8 @@ static int read_tune(struct op *op, const struct object *body, const struct obje
                            names[i]);
         *values[i] /= SECOND;
     }
+    if (tune->max_ttl_s > 0 && tune->default_ttl_s > tune->max_ttl_s)
+        return op_fail(op, EINVAL, "given default lease TTL greater than given max lease TTL");
     return 0;
 }
 
@@ -237,6 +245,10 @@ static int disable(struct web_request *req, struct web_response *resp, const cha
     r = mount_remove(s->mounts, req->op, path);
     if (r == 0 && mount != NULL && mount->kind == MOUNT_TRANSIT)
         r = transit_drop(s, mount);
+    else if (r == 0 && mount != NULL && mount->kind == MOUNT_APPROLE)
+        r = approle_drop(s, mount);
+    else if (r == 0 && mount != NULL && mount->kind == MOUNT_USERPASS)
+        r = userpass_drop(s, mount);
     if (r < 0 && r != -ENOENT)
         return r;
     vault_answer_empty(resp);

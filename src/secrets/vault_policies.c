@@ -49,6 +49,8 @@ int sys_policies(struct web_request *req, struct web_response *resp)
     struct vault_answer a;
     int r = vault_begin(req);
 
+    if (r == 0 && !is_old(req) && !vault_is_list(req))
+        return -ENOTSUP;
     if (r == 0 && !identity_may(req->op, POLICY_LIST, "%s/", req->path + 4))
         r = identity_check(req->op, is_old(req) && !vault_is_list(req) ? POLICY_READ : POLICY_LIST,
                            "%s", req->path + 4);
@@ -117,7 +119,7 @@ static int write_policy(struct web_request *req, struct web_response *resp, cons
         policy = op_slice(req->op, buf_slice(&decoded));
     buf_done(&decoded);
     r = policies_put(s->identities, req->op, name, policy);
-    if (r == -EINVAL)
+    if (r == -EINVAL && strncmp(op_why(req->op, r), "line ", 5) == 0)
         req->op->why = op_printf(req->op, "failed to parse policy: %s", op_why(req->op, r));
     if (r == 0)
         vault_answer_empty(resp);

@@ -145,6 +145,23 @@ static int answer_capabilities(struct web_request *req, struct web_response *res
     return 0;
 }
 
+static int find_accessor(struct web_request *req, const struct object *body, struct identity **ret)
+{
+    struct secrets *s = req->self;
+    const char *accessor = NULL;
+    int r = vault_string(req->op, body, "accessor", &accessor);
+
+    if (r == 0 && (accessor == NULL || accessor[0] == 0))
+        return op_fail(req->op, EINVAL, "missing accessor");
+    if (r == 0)
+        r = identity_accessor(s->identities, req->op, accessor, ret);
+    if (r == -ENOENT || r == -EPERM) {
+        op_forgive(req->op);
+        return op_fail(req->op, EINVAL, "1 error occurred:\n\t* invalid accessor\n\n");
+    }
+    return r;
+}
+
 int sys_capabilities(struct web_request *req, struct web_response *resp)
 {
     const char *verb = req->path + sizeof "/v1/sys/" - 1;
@@ -159,14 +176,14 @@ int sys_capabilities(struct web_request *req, struct web_response *resp)
     if (r == 0)
         r = vault_body(req, &body);
     if (r == 0 && strcmp(verb, "capabilities-accessor") == 0)
-        return op_fail(req->op, ENOTSUP, "capabilities of an accessor are not told");
+        r = find_accessor(req, &body, &other);
     if (r == 0 && strcmp(verb, "capabilities") == 0)
         r = vault_string(req->op, &body, "token", &token);
     if (r == 0 && token != NULL) {
         r = identity_token(s->identities, req->op, slice_str(token), &other);
         if (r < 0) {
             op_forgive(req->op);
-            r = op_fail(req->op, EINVAL, "invalid token");
+            r = op_fail(req->op, EINVAL, "1 error occurred:\n\t* invalid token\n\n");
         }
     }
     if (r == 0)

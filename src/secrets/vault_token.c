@@ -26,10 +26,12 @@ static int64_t ttl_left(const struct token_info *t)
 static void json_info(struct op *op, struct json *j, const struct token_info *t, const char *id)
 {
     json_kstr(j, "accessor", t->accessor);
+    if (t->cidrs != NULL && t->cidrs[0] != NULL)
+        json_policies(j, "bound_cidrs", t->cidrs);
     json_ki64(j, "creation_time", t->created_unix_s);
     json_ki64(j, "creation_ttl", t->creation_ttl_s);
     json_kstr(j, "display_name", t->display_name);
-    json_kstr(j, "entity_id", "");
+    json_kstr(j, "entity_id", t->entity.id);
     if (t->expire_unix_ms == 0)
         json_knull(j, "expire_time"); /* the key must be there: External Secrets looks for it */
     else
@@ -43,45 +45,63 @@ static void json_info(struct op *op, struct json *j, const struct token_info *t,
         json_kraw(j, "meta", t->meta);
     else
         json_knull(j, "meta");
-    json_ku64(j, "num_uses", t->num_uses);
+    json_ki64(j, "num_uses", t->num_uses);
     json_kbool(j, "orphan", t->parent[0] == 0);
     json_kstr(j, "path", t->path);
     if (t->period_s > 0)
         json_ki64(j, "period", t->period_s);
     json_policies(j, "policies", t->policies);
     json_kbool(j, "renewable", t->renewable);
+    if (t->role != NULL && t->role[0] != 0)
+        json_kstr(j, "role", t->role);
     json_ki64(j, "ttl", ttl_left(t));
-    json_kstr(j, "type", "service");
+    json_kstr(j, "type", t->batch ? "batch" : "service");
     (void)op;
 }
 
 void vault_answer_auth(struct web_request *req, struct web_response *resp,
                        const struct token_info *t, const char *token)
 {
+    vault_answer_auth_warned(req, resp, t, token, NULL);
+}
+
+static void json_auth(struct json *j, const struct token_info *t, const char *token)
+{
+    json_object(j);
+    json_kstr(j, "client_token", token);
+    json_kstr(j, "accessor", t->accessor);
+    json_policies(j, "policies", t->policies);
+    json_policies(j, "token_policies", t->policies);
+    if (t->meta.len > 0)
+        json_kraw(j, "metadata", t->meta);
+    else
+        json_knull(j, "metadata");
+    json_ki64(j, "lease_duration", ttl_left(t));
+    json_kbool(j, "renewable", t->renewable);
+    json_kstr(j, "entity_id", t->entity.id);
+    json_kstr(j, "token_type", t->batch ? "batch" : "service");
+    json_kbool(j, "orphan", t->parent[0] == 0);
+    json_knull(j, "mfa_requirement");
+    json_ki64(j, "num_uses", t->num_uses);
+    json_object_end(j);
+}
+
+void vault_answer_auth_warned(struct web_request *req, struct web_response *resp,
+                              const struct token_info *t, const char *token,
+                              const char *const *warnings)
+{
     struct vault_answer a;
 
     vault_answer_begin(&a, req);
     json_null(&a.json);
     json_knull(&a.json, "wrap_info");
-    json_knull(&a.json, "warnings");
-    json_key(&a.json, "auth");
-    json_object(&a.json);
-    json_kstr(&a.json, "client_token", token);
-    json_kstr(&a.json, "accessor", t->accessor);
-    json_policies(&a.json, "policies", t->policies);
-    json_policies(&a.json, "token_policies", t->policies);
-    if (t->meta.len > 0)
-        json_kraw(&a.json, "metadata", t->meta);
+    if (warnings != NULL && warnings[0] != NULL)
+        json_policies(&a.json, "warnings", warnings);
     else
-        json_knull(&a.json, "metadata");
-    json_ki64(&a.json, "lease_duration", ttl_left(t));
-    json_kbool(&a.json, "renewable", t->renewable);
-    json_kstr(&a.json, "entity_id", "");
-    json_kstr(&a.json, "token_type", "service");
-    json_kbool(&a.json, "orphan", t->parent[0] == 0);
-    json_knull(&a.json, "mfa_requirement");
-    json_ku64(&a.json, "num_uses", t->num_uses);
-    json_object_end(&a.json);
+        json_knull(&a.json, "warnings");
+    json_key(&a.json, "auth");
+    json_auth(&a.json, t, token);
+    a.accessor = t->accessor;
     vault_answer_end_auth(&a, resp);
 }
 
@@ -142,9 +162,10 @@ int vault_token_self(struct web_request *req, struct web_response *resp)
     struct secrets *s = req->self;
     struct object body;
     struct token_info t;
+    bool batch = strncmp(own_token(req), "b.", 2) == 0;
     int r = vault_begin(req);
 
-    if (r == 0 && id[0] == 0)
+    if (r == 0 && id[0] == 0 && !batch)
         r = op_fail(req->op, EPERM, "no token was sent");
     if (r == 0)
         r = identity_check(req->op, verb[0] == 'l' ? POLICY_READ : POLICY_UPDATE, "auth/token/%s",
@@ -153,6 +174,9 @@ int vault_token_self(struct web_request *req, struct web_response *resp)
         r = vault_body(req, &body);
     if (r < 0)
         return r;
+    if (batch && verb[0] != 'l')
+        return op_fail(req->op, EINVAL, "batch tokens cannot be %s",
+                       strcmp(verb, "renew-self") == 0 ? "renewed" : "revoked");
     if (strcmp(verb, "renew-self") == 0)
         return renew(req, resp, &body, id, own_token(req));
     if (strcmp(verb, "revoke-self") == 0) {
@@ -161,7 +185,8 @@ int vault_token_self(struct web_request *req, struct web_response *resp)
             vault_answer_empty(resp);
         return r;
     }
-    r = token_lookup_id(s->identities, req->op, id, &t);
+    r = batch ? token_lookup(s->identities, req->op, slice_str(own_token(req)), &t)
+              : token_lookup_id(s->identities, req->op, id, &t);
     if (r == 0)
         answer_info(req, resp, &t, own_token(req));
     return r;
@@ -175,8 +200,10 @@ static int find_other(struct web_request *req, const struct object *body, bool b
     const char *text = NULL;
     int r = vault_string(req->op, body, by_accessor ? "accessor" : "token", &text);
 
-    if (r == 0 && text == NULL)
-        r = op_fail(req->op, EINVAL, "missing %s", by_accessor ? "accessor" : "token");
+    if (r == 0 && text == NULL && strcmp(web_param(req, "verb"), "lookup") == 0)
+        text = own_token(req);
+    if (r == 0 && (text == NULL || text[0] == 0))
+        r = op_fail(req->op, EINVAL, "missing %s", by_accessor ? "accessor" : "token ID");
     if (r < 0)
         return r;
     *ret_token = by_accessor ? "" : text;
@@ -184,7 +211,8 @@ static int find_other(struct web_request *req, const struct object *body, bool b
                     : token_lookup(s->identities, req->op, slice_str(text), ret);
     if (r == -EPERM || r == -ENOENT) {
         op_forgive(req->op);
-        r = op_fail(req->op, ENOENT, by_accessor ? "invalid accessor" : "bad token");
+        r = op_fail(req->op, ENOENT, "%s",
+                    by_accessor ? "1 error occurred:\n\t* invalid accessor\n\n" : "bad token");
     }
     return r;
 }
@@ -198,6 +226,36 @@ static int end_other(struct web_request *req, struct web_response *resp, const s
     if (r == 0)
         vault_answer_empty(resp);
     return r;
+}
+
+static bool is_verb(const char *verb)
+{
+    static const char *const verbs[] = {"lookup", "lookup-accessor", "renew",        "renew-accessor",
+                                        "revoke", "revoke-accessor", "revoke-orphan"};
+
+    for (size_t i = 0; i < array_size(verbs); i++)
+        if (strcmp(verb, verbs[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Vault's statuses for a token that is not there. */
+static int not_found(struct web_request *req, struct web_response *resp, const char *verb,
+                     bool by_accessor, const char *why)
+{
+    if (strcmp(verb, "revoke-accessor") == 0) {
+        vault_answer_warning(req, resp, 200, "No token found with this accessor");
+        return 0;
+    }
+    if (strcmp(verb, "revoke") == 0) {
+        vault_answer_empty(resp); /* it is gone, as asked for */
+        return 0;
+    }
+    if (strcmp(verb, "revoke-orphan") == 0)
+        why = "token to revoke not found";
+    else if (strcmp(verb, "renew") == 0)
+        why = "token not found";
+    return vault_answer_error(req, resp, !by_accessor && verb[0] == 'l' ? 403 : 400, why);
 }
 
 int vault_token_other(struct web_request *req, struct web_response *resp)
@@ -215,18 +273,14 @@ int vault_token_other(struct web_request *req, struct web_response *resp)
         r = vault_body(req, &body);
     if (r < 0)
         return r;
-    if (strncmp(verb, "lookup", 6) != 0 && strncmp(verb, "renew", 5) != 0 &&
-        strncmp(verb, "revoke", 6) != 0)
-        return op_fail(req->op, ENOENT, "unsupported path");
+    if (!is_verb(verb))
+        return vault_unsupported_path(req, resp);
     r = find_other(req, &body, by_accessor, &token, &t);
-    if (r == -ENOENT && strncmp(verb, "lookup", 6) == 0) /* Vault's status for it */
-        return vault_answer_error(req, resp, 403, op_why(req->op, r));
-    if (r == -ENOENT && !by_accessor && strncmp(verb, "revoke", 6) == 0) {
-        vault_answer_empty(resp); /* it is gone, as asked for */
-        return 0;
-    }
     if (r == -ENOENT)
-        return vault_answer_error(req, resp, 400, op_why(req->op, r));
+        return not_found(req, resp, verb, by_accessor, op_why(req->op, r));
+    if (r == 0 && t.batch && verb[0] != 'l')
+        r = op_fail(req->op, EINVAL, "batch tokens cannot be %s",
+                    strncmp(verb, "renew", 5) == 0 ? "renewed" : "revoked");
     if (r < 0)
         return r;
     if (verb[0] == 'l')
@@ -235,125 +289,6 @@ int vault_token_other(struct web_request *req, struct web_response *resp)
         r = renew(req, resp, &body, t.id, token);
     else
         r = end_other(req, resp, &t, strcmp(verb, "revoke-orphan") == 0);
-    return r;
-}
-
-static int read_seconds(struct op *op, const struct object *body, const char *key, int64_t *ret_s)
-{
-    struct slice value = object_value(body, key);
-
-    *ret_s = 0;
-    if (value.len > 0 && vault_duration(op, value, ret_s) < 0)
-        return op_fail(op, EINVAL, "error converting input for field \"%s\": expected a duration",
-                       key);
-    *ret_s /= INT64_C(1000000000);
-    return 0;
-}
-
-/* A child may not do more than its parent: only root hands out what it likes. */
-static int check_policies(struct op *op, const char *const *policies)
-{
-    const char *const *own = op->who->policy_names;
-    bool sudo = (identity_rights(op->who, SLICE("auth/token/create")) & POLICY_SUDO) != 0;
-
-    for (size_t i = 0; policies[i] != NULL; i++) {
-        bool is_root = strcmp(policies[i], "root") == 0;
-        bool has = strcmp(policies[i], "default") == 0 || (sudo && !is_root);
-
-        for (size_t k = 0; own != NULL && own[k] != NULL && !has; k++)
-            has = strcmp(own[k], policies[i]) == 0;
-        if (!has)
-            return op_fail(op, EINVAL, "%s",
-                           is_root
-                               ? "root tokens may not be created without parent token being root"
-                               : "child policies must be subset of parent");
-    }
-    return 0;
-}
-
-static int read_flags(struct op *op, const struct object *body, struct token_wish *w, bool *orphan)
-{
-    struct slice renewable = object_value(body, "renewable");
-    struct slice uses = object_value(body, "num_uses");
-    bool may_renew = true;
-    int64_t n = 0;
-
-    value_boolean(object_value(body, "no_default_policy"), &w->no_default_policy);
-    value_boolean(object_value(body, "no_parent"), orphan);
-    if (renewable.len > 0)
-        value_boolean(renewable, &may_renew);
-    w->not_renewable = !may_renew;
-    if (uses.len > 0 && (value_integer(op, uses, &n) < 0 || n < 0))
-        return op_fail(op, EINVAL, "number of uses cannot be negative");
-    w->num_uses = (uint64_t)n;
-    return 0;
-}
-
-static int read_wish(struct op *op, const struct object *body, struct token_wish *w, bool *orphan)
-{
-    const char *name = NULL;
-    const char *type = NULL;
-    const char *id = NULL;
-    const char **policies;
-    int r = vault_strings(op, object_value(body, "policies"), &policies);
-
-    if (r < 0)
-        return op_fail(op, EINVAL,
-                       "error converting input for field \"policies\": expected a list");
-    w->policies = policies[0] != NULL ? policies : op->who->policy_names;
-    w->meta = object_value(body, "meta");
-    r = read_flags(op, body, w, orphan);
-    if (r == 0)
-        r = read_seconds(op, body, "ttl", &w->ttl_s);
-    if (r == 0 && w->ttl_s == 0)
-        r = read_seconds(op, body, "lease", &w->ttl_s);
-    if (r == 0)
-        r = read_seconds(op, body, "explicit_max_ttl", &w->explicit_max_ttl_s);
-    if (r == 0)
-        r = read_seconds(op, body, "period", &w->period_s);
-    if (r == 0)
-        r = vault_string(op, body, "display_name", &name);
-    if (r == 0)
-        r = vault_string(op, body, "type", &type);
-    if (r == 0)
-        r = vault_string(op, body, "id", &id);
-    if (r == 0 && type != NULL && strcmp(type, "batch") == 0)
-        r = op_fail(op, EINVAL, "batch tokens are not supported; ask for type service");
-    w->display_name = name != NULL ? op_printf(op, "token-%s", name) : "token";
-    w->token = slice_str(id);
-    return r;
-}
-
-int vault_token_make(struct web_request *req, struct web_response *resp)
-{
-    bool orphan = strcmp(req->path, "/v1/auth/token/create-orphan") == 0;
-    struct token_wish wish = {.path = req->path + 4};
-    struct secrets *s = req->self;
-    const char *token = NULL;
-    struct token_info t;
-    struct object body;
-    bool sudo;
-    int r = vault_begin(req);
-
-    if (r == 0)
-        r = identity_check(req->op, POLICY_UPDATE, "%s", wish.path);
-    if (r == 0)
-        r = vault_body(req, &body);
-    if (r == 0)
-        r = read_wish(req->op, &body, &wish, &orphan);
-    if (r == 0)
-        r = check_policies(req->op, wish.policies);
-    if (r < 0)
-        return r;
-    sudo = (identity_rights(req->op->who, SLICE("auth/token/create")) & POLICY_SUDO) != 0;
-    if (!sudo && (orphan || wish.token.len > 0 || wish.period_s > 0))
-        return op_fail(req->op, EINVAL,
-                       "root or sudo privileges required to create an orphan or periodic token, or "
-                       "to choose its id");
-    wish.parent = orphan ? "" : req->op->who->token_id;
-    r = token_create(s->identities, req->op, &wish, &token, &t);
-    if (r == 0)
-        vault_answer_auth(req, resp, &t, token);
     return r;
 }
 
