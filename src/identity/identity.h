@@ -34,6 +34,12 @@ struct identity {
     size_t n_retired;
 };
 
+/* A token that is stored nowhere: it has no row, so no children and no cubbyhole. */
+static inline bool identity_is_batch(const struct identity *who)
+{
+    return who->kind == IDENTITY_TOKEN && who->token_id[0] == 0 && who->accessor[0] == 0;
+}
+
 /* Opens users, policies and tokens. Creates DATA/root-token (0600) at the first start, and watches
  * the user file. -errno with a reason in why. */
 int identities_open(const struct config *config, struct store *store, struct identities **ret,

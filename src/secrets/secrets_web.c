@@ -30,13 +30,29 @@ static int cut_rest(struct kv_request *q, const char *rest)
 /* Each token has its own: its id, which nobody else has, is the first component. */
 static int own_cubbyhole(struct kv_request *q)
 {
-    if (q->op->who->kind == IDENTITY_TOKEN && q->op->who->token_id[0] == 0)
+    if (identity_is_batch(q->op->who))
         return op_fail(q->op, EINVAL,
                        "cubbyhole operations are only supported by 'service' type tokens");
     if (q->op->who->token_id[0] == 0)
         return op_fail(q->op, EACCES, "a cubbyhole belongs to a token");
     q->path = op_printf(q->op, "%s%s%s", q->op->who->token_id, q->path[0] != 0 ? "/" : "", q->path);
     return 0;
+}
+
+/* The route of all that lies below mounts hides that another route has this path. */
+static bool takes_other_method(struct web_request *req)
+{
+    const struct route *found;
+    const char *allow;
+
+    for (const struct route *r = secrets_routes; r->pattern != NULL; r++) {
+        const struct route one[] = {*r, {0}};
+
+        if (strcmp(r->pattern, "/v1/{path...}") != 0 && strstr(r->pattern, "{verb}") == NULL &&
+            web_route(one, req, &found, &allow) == -ENOTSUP)
+            return true;
+    }
+    return false;
 }
 
 static bool is_write(const struct web_request *req)
@@ -64,6 +80,8 @@ static int below_mount(struct web_request *req, struct web_response *resp)
     if (mount != NULL && mount->kind != MOUNT_TRANSIT && mount->kind != MOUNT_APPROLE &&
         mount->kv == NULL) {
         r = identity_check(req->op, POLICY_READ, "%s", req->path + 4);
+        if (r == 0 && takes_other_method(req))
+            r = -ENOTSUP;
         return r < 0 ? r : vault_unsupported_path(req, resp);
     }
     if (mount == NULL) {

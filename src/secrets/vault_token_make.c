@@ -370,7 +370,7 @@ int vault_token_make(struct web_request *req, struct web_response *resp)
     struct object body;
     int r = vault_begin(req);
 
-    if (r == 0 && req->op->who->token_id[0] == 0 && req->op->who->kind == IDENTITY_TOKEN)
+    if (r == 0 && identity_is_batch(req->op->who))
         r = op_fail(req->op, EACCES, "a batch token makes no tokens");
     if (r == 0)
         r = identity_check(req->op, POLICY_UPDATE, "%s", wish.path);
