@@ -10,11 +10,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
+#define VALUES_MAX   64u
+#define VALUES_BYTES (1u << 20)
+#define QUICK_BYTES  4096u /* longer ones are worth OpenSSL's preparations */
+
 struct audit {
     uint8_t salt[IDENTITY_KEY_BYTES];
+    crypto_auth_hmacsha256_state keyed; /* with the salt, nothing hashed */
     char *path; /* "": off */
     uint64_t rotate_bytes;
     unsigned keep;
@@ -62,6 +68,7 @@ int audit_open(const struct config *config, struct audit **ret, struct buf *why)
     a->rotate_bytes = config->audit_rotate_bytes;
     a->keep = config->audit_keep;
     r = salt_read(config->data, a->salt, why);
+    crypto_auth_hmacsha256_init(&a->keyed, a->salt, sizeof a->salt);
     if (r == 0 && a->path[0] != 0) {
         r = open_file(a);
         if (r < 0)
@@ -82,6 +89,7 @@ void audit_close(struct audit *a)
         close(a->fd);
     pthread_mutex_destroy(&a->lock);
     explicit_bzero(a->salt, sizeof a->salt);
+    explicit_bzero(&a->keyed, sizeof a->keyed);
     free(a->path);
     free(a);
 }
@@ -184,12 +192,47 @@ int audit_write(struct audit *a, struct op *op, const char *what, const char *pa
     json_ki64(&j, "result", result);
     if (op->why != NULL)
         json_kstr(&j, "why", op->why);
+    if (op->audit_values.len > 0)
+        json_kraw(&j, "values", op->audit_values);
     json_object_end(&j);
     buf_add_char(&line, '\n');
     r = append(a, buf_slice(&line));
     if (r < 0)
         log_event(LOG_ERROR, op, "audit.failed", "file=%s what=%s", a->path, what);
     return r;
+}
+
+void audit_note_values(struct audit *a, struct op *op, const struct slice *values, size_t n)
+{
+    autobuf out = {0};
+    size_t bytes = 0;
+    struct json j;
+
+    if (a == NULL || a->fd < 0 || n == 0)
+        return;
+    buf_reserve(&out, 100 * (n < VALUES_MAX ? n : VALUES_MAX));
+    json_init(&j, &out);
+    json_array(&j);
+    for (size_t i = 0; i < n && i < VALUES_MAX; i++) {
+        bytes += values[i].len;
+        if (bytes <= VALUES_BYTES)
+            json_str(&j, audit_hmac(a, op, values[i]));
+    }
+    json_array_end(&j);
+    op->audit_values = op_slice(op, buf_slice(&out));
+}
+
+static void hmac(const struct audit *a, struct slice value, uint8_t ret[32])
+{
+    crypto_auth_hmacsha256_state state = a->keyed;
+
+    if (value.len > QUICK_BYTES) {
+        salt_hmac(a->salt, value, ret);
+        return;
+    }
+    crypto_auth_hmacsha256_update(&state, value.data, value.len);
+    crypto_auth_hmacsha256_final(&state, ret);
+    explicit_bzero(&state, sizeof state);
 }
 
 const char *audit_hmac(struct audit *a, struct op *op, struct slice value)
@@ -199,7 +242,7 @@ const char *audit_hmac(struct audit *a, struct op *op, struct slice value)
 
     if (a == NULL)
         return "hmac-sha256:";
-    salt_hmac(a->salt, value, mac);
+    hmac(a, value, mac);
     hex_encode(slice_of(mac, sizeof mac), hex);
     return op_printf(op, "hmac-sha256:%s", hex);
 }

@@ -19,6 +19,9 @@ void audit_reopen(struct audit *a);
  * negative errno, or an HTTP status. On disk order is the order of calls. 0, or -EIO if the line
  * could not be written: then a secret must not be handed out. NULL `a` does nothing. */
 int audit_write(struct audit *a, struct op *op, const char *what, const char *path, int result);
+/* Has the op's line tell which values were read or written, as HMACs. Names are not told: they may
+ * be secrets too. Up to 64 values, 1 MiB together. */
+void audit_note_values(struct audit *a, struct op *op, const struct slice *values, size_t n);
 /* "hmac-sha256:<hex>" of a value, as it would stand in a line. Copied into the op. */
 const char *audit_hmac(struct audit *a, struct op *op, struct slice value);
 

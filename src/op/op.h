@@ -42,6 +42,7 @@ struct op {
     const char *why;             /* the reason, one line; NULL */
     struct op_change *changes;   /* newest first */
     bool limits_kept;            /* the request was held against what policies say of parameters */
+    struct slice audit_values;   /* a JSON array: HMACs of the values that were handed over */
     bool wiped;                  /* the arena held a secret: it is overwritten before it is freed */
     /* private */
     struct op_chunk *chunk;

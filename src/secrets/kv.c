@@ -25,6 +25,7 @@ struct kv *kv_new(struct store *store, struct keyring *keyring, const uint8_t id
     snprintf(kv->part_text, sizeof kv->part_text, "secrets/kv/%s", hex);
     kv->part = slice_str(kv->part_text);
     kv->config = *config;
+    kv->reads = kv_reads_new();
     pthread_mutex_init(&kv->config_lock, NULL);
     pthread_rwlock_init(&kv->folders_lock, NULL);
     return kv;
@@ -35,6 +36,7 @@ void kv_free(struct kv *kv)
     if (kv == NULL)
         return;
     kv_folders_forget(kv);
+    kv_reads_free(kv);
     pthread_mutex_destroy(&kv->config_lock);
     pthread_rwlock_destroy(&kv->folders_lock);
     free(kv);

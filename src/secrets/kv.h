@@ -114,6 +114,11 @@ int kv_names(struct op *op, struct kv *kv, const char *path, struct kv_name **re
 /* The entries of a folder, sorted by name. -ENOENT if there is no such folder. */
 int kv_list(struct op *op, struct kv *kv, const char *path, struct kv_entry **ret, size_t *ret_n);
 
+/* Its content was handed out. Does not wait. */
+void kv_note_read(struct kv *kv, const uint8_t id[KV_ID_BYTES]);
+/* 0: never, or before a daemon was killed that had not noted it yet. */
+int kv_last_read(struct kv *kv, const uint8_t id[KV_ID_BYTES], int64_t *ret_unix_s);
+
 /* A new version. cas: the version it must follow, -1 if it may be any. *ret is NULL, or a batch of
  * this mount to add to, so that two secrets change at once. ret_version may be NULL.
  * -EINVAL with Vault's text: cas does not match or is missing. -EFBIG: a limit. */

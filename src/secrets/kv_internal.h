@@ -27,6 +27,7 @@ struct kv {
     /* Path to row, of folders without HIDDEN and DYING. Whoever changes such a row commits it, then
      * empties this; so a row found here is at most a moment old, and guards see to the rest. */
     struct folder_cache *folders;
+    struct kv_reads *reads;
     unsigned generation; /* how often it was emptied: what was read before is not put in */
 };
 
@@ -54,6 +55,11 @@ int kv_content_put(struct op *op, struct kv *kv, struct store_batch *batch,
                    const struct kv_content *content); /* sets version->chunks */
 void kv_content_delete(struct store_batch *batch, const uint8_t id[KV_ID_BYTES],
                        const struct kv_version *version);
+
+/* kv_reads.c: when secrets were read. */
+struct kv_reads *kv_reads_new(void);
+void kv_reads_free(struct kv *kv); /* writes what was not written */
+void kv_reads_delete(struct kv *kv, struct store_batch *batch, const uint8_t id[KV_ID_BYTES]);
 
 /* kv_folder.c: paths. */
 struct chain {

@@ -101,6 +101,7 @@ static int remove_once(struct op *op, struct kv *kv, const char *path)
         kv_version_at(&e, i, &v);
         kv_content_delete(batch, e.id, &v);
     }
+    kv_reads_delete(kv, batch, e.id);
     return kv_commit(batch);
 }
 

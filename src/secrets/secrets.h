@@ -33,6 +33,11 @@ bool secrets_is_sealed(const struct secrets *s);
 /* -ESHUTDOWN with the reason in the op while sealed. */
 int secrets_check(struct secrets *s, struct op *op);
 
+/* The op's audit line tells which values these are, as HMACs (note.c). */
+struct kv_content;
+void secrets_note_content(struct secrets *s, struct op *op, const struct kv_content *content);
+void secrets_note_value(struct secrets *s, struct op *op, struct slice value);
+
 /* tree_watch.c: who reads @watch. Hears of changes from the feed (may be NULL: from nobody). */
 struct watches *watches_new(struct feed *feed);
 void watches_free(struct watches *w); /* no watch is open any more */

@@ -5,6 +5,7 @@
 #include "base/scope.h"
 #include "base/utf8.h"
 #include "config.h"
+#include "secrets/vault.h"
 
 #include <errno.h>
 
@@ -81,6 +82,7 @@ static int publish_once(struct op *op, const struct pending *w, struct slice byt
         place_done(&p);
         return r;
     }
+    secrets_note_value(w->s, op, bytes);
     old = object_find(&p.object, p.field);
     was_binary = value_is_binary(&p.content, p.field);
     if (old == NULL || !slice_eq(value_bytes(op, &p.content, old), bytes)) {
@@ -148,6 +150,7 @@ static int open_writer(struct op *op, struct place *p, unsigned flags, struct no
 
 int field_open(struct op *op, struct place *p, unsigned flags, struct node_file **ret)
 {
+    struct slice bytes;
     int r;
 
     if ((flags & NODE_WRITE) != 0)
@@ -156,7 +159,10 @@ int field_open(struct op *op, struct place *p, unsigned flags, struct node_file 
     r = place_check_visible(op, p);
     if (r < 0)
         return r;
-    return node_bytes_open(value_bytes(op, &p->content, p->member), NODE_SECRET | NODE_AUDIT, ret);
+    bytes = value_bytes(op, &p->content, p->member);
+    kv_note_read(p->mount->kv, p->secret.id);
+    secrets_note_value(p->s, op, bytes);
+    return node_bytes_open(bytes, NODE_SECRET | NODE_AUDIT, ret);
 }
 
 static int write_settings(struct op *op, struct place *p, struct slice text);
@@ -173,6 +179,7 @@ static int replace_once(struct op *op, const struct pending *w, struct slice tex
     else if (r == 0)
         r = alias_parse(op, &p, text, &content);
     if (r == 0 && w->kind != PLACE_META) {
+        secrets_note_content(w->s, op, &content);
         if (p.has_secret)
             r = alias_render(op, &p, &now);
         if (r == 0 && (!p.has_secret || !slice_eq(now, text)))
@@ -216,6 +223,10 @@ int alias_open(struct op *op, struct place *p, unsigned flags, struct node_file 
     }
     if (r < 0)
         return r;
+    if ((flags & NODE_WRITE) == 0 && place_is_whole(p)) {
+        kv_note_read(p->mount->kv, p->secret.id);
+        secrets_note_content(p->s, op, &p->content);
+    }
     if ((flags & NODE_WRITE) == 0)
         return node_bytes_open(text, NODE_SECRET | NODE_AUDIT, ret);
     r = place_check(op, p, absent ? POLICY_CREATE : POLICY_UPDATE);
@@ -246,6 +257,10 @@ static int read_settings(struct op *op, struct slice text, struct kv_change *ret
     ret->set_cas_required = v.len > 0;
     if (v.len > 0 && value_boolean(v, &ret->cas_required) < 0)
         return op_fail(op, EINVAL, "cas_required is true or false");
+    v = object_value(&o, "delete_version_after");
+    ret->set_delete_after = v.len > 0;
+    if (v.len > 0 && vault_duration(op, v, &ret->delete_after_ns) < 0)
+        return op_fail(op, EINVAL, "delete_version_after is a duration, such as \"720h\"");
     v = object_value(&o, "protect");
     ret->set_protected = v.len > 0;
     if (v.len > 0 && value_boolean(v, &ret->is_protected) < 0)

@@ -54,6 +54,10 @@ static int read_data(struct kv_request *q)
     if (r < 0)
         return r;
     live = content.text.len > 0;
+    if (live) {
+        kv_note_read(q->mount->kv, e.id);
+        secrets_note_content(q->s, q->op, &content);
+    }
     vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_key(&a.json, "data");
@@ -158,6 +162,7 @@ static int write_content(struct kv_request *q, struct slice text, int64_t cas,
     if (r < 0)
         return r;
     secrets_changed(q->op, q->mount, q->path);
+    secrets_note_content(q->s, q->op, &content);
     vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_version_metadata(&a.json, &v, old != NULL ? old->custom : slice_of(NULL, 0));

@@ -38,6 +38,8 @@ static int read_v1(struct kv_request *q)
         r = -ENOENT;
     if (r < 0)
         return r;
+    kv_note_read(q->mount->kv, e.id);
+    secrets_note_content(q->s, q->op, &content);
     vault_answer_begin_lease(&a, q->req,
                              q->mount->kind == MOUNT_KV1 ? lease_of(q->op, content.text) : 0);
     json_raw(&a.json, content.text);
@@ -63,9 +65,11 @@ static int write_v1(struct kv_request *q)
         return r;
     content.text = body.text;
     r = kv_put(q->op, q->mount->kv, q->path, &content, -1, &q->resp->commit, NULL);
-    if (r == 0)
-        vault_answer_empty(q->resp);
-    return r;
+    if (r < 0)
+        return r;
+    secrets_note_content(q->s, q->op, &content);
+    vault_answer_empty(q->resp);
+    return 0;
 }
 
 static int delete_v1(struct kv_request *q)

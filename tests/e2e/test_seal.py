@@ -248,6 +248,26 @@ def test_watch_blocks_polls_and_is_interrupted():
         os.close(fd)
 
 
+def test_audit_lines_have_hmacs_of_values(daemon, name):
+    """Whoever read or wrote a value is found by it, through whichever door, and the value is not."""
+    value = f"value-of-{name}"
+    digest = daemon.vault("PUT", "sys/audit-hash/file", json={"input": value}).json()["data"]["hash"]
+    (daemon.mount / name).mkdir()
+    (daemon.mount / name / "k").write_text(value)
+    (daemon.mount / name / "k").read_text()
+    (daemon.mount / name / "@json").read_text()
+    daemon.vault("GET", f"secret/data/{name}")
+    daemon.vault("POST", f"secret/data/{name}", json={"data": {"k": value, "other": 1}})
+    daemon.vault("PATCH", f"secret/data/{name}", data=json.dumps({"data": {"n": 2}}), headers={"Content-Type": "application/merge-patch+json"})
+    text = (daemon.data / "audit.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines() if digest in line]
+    assert [(line["door"], line["what"]) for line in lines] == [
+        ("mount", "write"), ("mount", "read"), ("mount", "read"), ("http", "GET"), ("http", "POST"), ("http", "PATCH")]
+    assert [len(line["values"]) for line in lines] == [1, 1, 1, 1, 2, 3]
+    assert value not in text
+    assert daemon.vault("PUT", "sys/audit-hash/none", json={"input": "x"}).json()["errors"] == ['unknown audit backend "none/"']
+
+
 def test_audit_log_is_moved_away_and_opened_again():
     with running(mount=False) as d:
         log = d.data / "audit.log"

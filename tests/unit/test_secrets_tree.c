@@ -656,12 +656,34 @@ static void watch_needs_the_right_to_read(void **state)
     mkdir_(f, "private");
     put(f, "private/key", "1");
     f->who = &f->w->app;
-    assert_int_equal(secrets_tree.open(op(f), f->w->s, "private/@watch", NODE_READ, &file), -ENOENT);
+    assert_int_equal(secrets_tree.open(op(f), f->w->s, "private/@watch", NODE_READ, &file),
+                     -ENOENT);
     assert_int_equal(secrets_tree.open(op(f), f->w->s, "shared/@watch", NODE_WRITE, &file), -EROFS);
     assert_int_equal(secrets_tree.open(op(f), f->w->s, "shared/@watch", NODE_READ, &file), 0);
     f->who = f->w->anonymous; /* a descriptor that was passed on */
     assert_int_equal(next_line(f, file, line, 64), -EACCES);
     file->ops->close(file);
+}
+
+static void meta_tells_and_sets(void **state)
+{
+    struct fixture *f = *state;
+
+    mkdir_(f, "s");
+    put(f, "s/k", "1");
+    assert_non_null(strstr(get(f, "s/@meta"), "\"last_read_time\":\"\""));
+    get(f, "s/k");
+    assert_non_null(strstr(get(f, "s/@meta"), "\"last_read_time\":\"20"));
+    world_restart(f->w); /* it was written when the mount was closed */
+    f->web.self = f->w->s;
+    assert_non_null(strstr(get(f, "s/@meta"), "\"last_read_time\":\"20"));
+    assert_int_equal(put(f, "s/@meta", "{\"delete_version_after\":\"soon\"}"), -EINVAL);
+    assert_int_equal(put(f, "s/@meta", "{\"delete_version_after\":\"90m\"}"), 0);
+    assert_non_null(strstr(get(f, "s/@meta"), "\"delete_version_after\":\"1h30m0s\""));
+    put(f, "s/k", "2");
+    assert_null(strstr(get(f, "s/@meta"), "\"2\":{\"created_time\":\"\",\"deletion_time\":\"\""));
+    assert_string_equal(get(f, "s/k"), "2"); /* its time has not come */
+    assert_int_equal(put_back(f, "s/@meta"), 0);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -684,6 +706,7 @@ int main(void)
         TEST(limits),
         TEST(changes_are_told),
         TEST(faults),
+        TEST(meta_tells_and_sets),
         TEST(watch_tells_of_each_change),
         TEST(watch_needs_the_right_to_read),
     };
