@@ -121,6 +121,16 @@ const struct command command_table[] = {
      "Asks for the passphrase, or for one share of the unseal key, and hands it to the daemon; as "
      "'bao operator unseal' does. With 'unseal: passphrase' the first call sets the passphrase.",
      unseal_options, 0, 0, run_unseal},
+    {"backup", "FILE", "write everything to one file",
+     "A tar of the whole store as it was at one moment, of the user file, the scrape configuration "
+     "and the keys that tokens and inode numbers hang on; '-' is standard output. The daemon goes "
+     "on serving. Run it where the data folder is. What "
+     "unseals the secrets is NOT in it: keep that apart.\n\n" TOKEN_TEXT,
+     client_options, 1, 1, run_backup},
+    {"restore", "FILE", "make a data folder from a backup",
+     "The data folder must be empty or absent, and no daemon may run on it. Nothing is left behind "
+     "by a backup that is cut or damaged. Put the unseal key back before the first start.",
+     config_options, 1, 1, run_restore},
     {"config check", "[FILE]", "check a configuration and say what is wrong",
      "Without FILE the configuration that 'serve' would use is checked, the environment included.",
      config_options, 0, 1, run_config_check},

@@ -29,6 +29,10 @@ void reaper_stop(struct infrafs *self);
 int reaper_run(struct infrafs *self, struct op *op, bool dry_run);
 void reaper_print(struct infrafs *self, struct buf *out);
 
+/* backup.c: copies of the store, of one moment, in DATA/backups/NAME. */
+int backup_make(struct infrafs *self, struct op *op, struct slice name);
+void backup_print(struct infrafs *self, struct buf *out); /* those that are there, one a line */
+
 /* report.c */
 void report_status(struct infrafs *self, struct buf *out);  /* lines for a person */
 void report_metrics(struct infrafs *self, struct buf *out); /* exposition format 0.0.4 */

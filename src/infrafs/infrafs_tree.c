@@ -29,6 +29,7 @@ enum place {
     PLACE_ERRORS,
     PLACE_AUDIT,
     PLACE_GC,
+    PLACE_BACKUP,
     PLACE_POLICIES,
     PLACE_POLICY,
 };
@@ -50,6 +51,7 @@ static const struct file {
     {".infra/errors", PLACE_ERRORS, NULL},
     {".infra/audit.log", PLACE_AUDIT, "sys/audit"},
     {".infra/gc", PLACE_GC, "sys/gc"},
+    {".infra/backup", PLACE_BACKUP, "sys/backup"},
 };
 
 /* The policy a path names, in the op; NULL if it names none. */
@@ -84,7 +86,8 @@ static enum place find_place(struct op *op, const char *path, unsigned rights,
 
 static bool is_writable(enum place place)
 {
-    return place == PLACE_USERS || place == PLACE_GC || place == PLACE_POLICY;
+    return place == PLACE_USERS || place == PLACE_GC || place == PLACE_BACKUP ||
+           place == PLACE_POLICY;
 }
 
 /* A file of the host. */
@@ -288,6 +291,9 @@ static void print_file(struct infrafs *self, struct op *op, enum place place, st
     case PLACE_GC:
         reaper_print(self, out);
         break;
+    case PLACE_BACKUP:
+        backup_print(self, out);
+        break;
     default:
         refusals_print(op, out);
     }
@@ -348,6 +354,8 @@ static int publish(struct op *op, void *ctx, struct slice content)
         return publish_users(e, op, content);
     if (e->place == PLACE_GC)
         return publish_gc(e, op, content);
+    if (e->place == PLACE_BACKUP)
+        return backup_make(e->self, op, content);
     r = policies_put(e->self->env.identities, op, e->policy, content);
     if (r == 0)
         op_changed(op, CHANGE_CONTENT | CHANGE_ENTRY, "/" POLICIES "/%s" SUFFIX, e->policy);
@@ -424,7 +432,8 @@ static int tree_open_node(struct op *op, void *arg, const char *path, unsigned f
     if (r < 0)
         return r;
     if (writes) {
-        bool emptied = (flags & NODE_TRUNC) != 0 && text.len > 0 && place != PLACE_GC;
+        bool emptied = (flags & NODE_TRUNC) != 0 && text.len > 0 && place != PLACE_GC &&
+                       place != PLACE_BACKUP;
 
         return open_to_write(self, place, policy, flags, buf_slice(&text), fresh || emptied, ret);
     }

@@ -1,4 +1,5 @@
 """Keys that people or machines bring: OpenBao's CLI as an operator uses it; systemd's socket; what is left in memory."""
+import hashlib
 import json
 import os
 import re
@@ -374,3 +375,43 @@ def test_edit_and_find_at_the_command_line(daemon, name, tmp_path):
     assert command("find", name).text == f"{name}\n"
     assert command("find", "--values", "newer").text == f"{name}/key\t(value)\n"
     assert command("find", "no-such-word-anywhere", ok=False).returncode == 1
+
+
+def test_backup_and_restore(tmp_path):
+    def command(*words, ok=True):
+        return run(program(), *words, ok=ok)
+
+    with running(mount=False) as d:
+        d.vault("POST", "secret/data/app", json={"data": {"k": "v"}}).raise_for_status()
+        token = d.vault("POST", "auth/token/create", json={"policies": ["root"]}).json()["auth"]["client_token"]
+        blob = os.urandom(5 << 20)
+        s = d.http()
+        location = s.post("/v2/a/b/blobs/uploads/").headers["Location"]
+        digest = "sha256:" + hashlib.sha256(blob).hexdigest()
+        assert s.put(location + ("&" if "?" in location else "?") + f"digest={digest}", data=blob).status_code == 201
+        file = tmp_path / "backup.tar"
+        command("backup", file, "--address", d.url, "--data", d.data)
+        d.vault("POST", "secret/data/app", json={"data": {"k": "later"}}).raise_for_status()
+        assert not list((d.data / "backups").iterdir()) and file.stat().st_mode & 0o777 == 0o600
+        key = (d.data / "unseal.key").read_bytes()
+        assert key.split()[1] not in file.read_bytes() and d.root_token.encode() not in file.read_bytes()
+        assert requests.put(f"{d.url}/tree/.infra/backup", data="x").status_code == 401
+        assert s.put("/tree/.infra/backup", data="x").status_code in (403, 404)  # the team may not
+
+        assert "not empty" in command("restore", file, "--data", d.data, ok=False).text
+        cut = tmp_path / "cut.tar"
+        cut.write_bytes(file.read_bytes()[:-4000])
+        for bad in (cut, d.data / "salt"):
+            assert command("restore", bad, "--data", tmp_path / "none", ok=False).returncode != 0
+            assert not (tmp_path / "none").exists() and not (tmp_path / "none.restored").exists()
+
+        with running(mount=False) as other:
+            other.stop()
+            for leftover in sorted(other.data.rglob("*"), reverse=True):
+                leftover.rmdir() if leftover.is_dir() else leftover.unlink()
+            command("restore", file, "--data", other.data)
+            (other.data / "unseal.key").write_bytes(key)
+            (other.data / "unseal.key").chmod(0o600)
+            other.start()
+            assert other.vault("GET", "secret/data/app", token).json()["data"]["data"] == {"k": "v"}
+            assert other.http().get(f"/v2/a/b/blobs/{digest}").content == blob
