@@ -47,23 +47,13 @@ static void find_token(struct client *c, const struct config *config)
         read_token_file(c, getenv("HOME"), ".vault-token");
 }
 
-int client_open(const struct command_line *line, struct client *c)
+static int start(struct client *c, const char *address)
 {
-    int code = EX_CONFIG;
-    scope_cleanup(scope_config) struct config *config = command_config(line, &code);
-    const char *address;
-    size_t len;
+    size_t len = strlen(address);
 
-    if (config == NULL)
-        return code;
-    address = first_of(line_option(line, "address"), getenv("INFRAFS_ADDR"), getenv("VAULT_ADDR"),
-                       "http://127.0.0.1:8080");
-    len = strlen(address);
     while (len > 0 && address[len - 1] == '/')
         len--;
     c->address = xstrndup(address, len);
-    c->mount = config->mount != NULL ? xstrdup(config->mount) : NULL;
-    find_token(c, config);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     c->curl = curl_easy_init();
     if (c->curl == NULL)
@@ -79,6 +69,24 @@ int client_open(const struct command_line *line, struct client *c)
     return 0;
 }
 
+int client_open(const struct command_line *line, struct client *c)
+{
+    int code = EX_CONFIG;
+    scope_cleanup(scope_config) struct config *config = command_config(line, &code);
+
+    if (config == NULL)
+        return code;
+    c->mount = config->mount != NULL ? xstrdup(config->mount) : NULL;
+    find_token(c, config);
+    return start(c, first_of(line_option(line, "address"), getenv("INFRAFS_ADDR"),
+                             getenv("VAULT_ADDR"), "http://127.0.0.1:8080"));
+}
+
+int client_open_at(struct client *c, const char *address, const char *token)
+{
+    buf_add_str(&c->token, token);
+    return start(c, address);
+}
 void client_close(struct client *c)
 {
     for (struct curl_slist *h = c->headers; h != NULL; h = h->next)
@@ -165,8 +173,11 @@ static int perform(struct client *c, const char *error)
         return command_fail(EX_UNAVAILABLE, "%s: %s; is 'infrafs serve' running?", c->address,
                             error[0] != 0 ? error : curl_easy_strerror(r));
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+    c->status = status;
     if (status < 400)
         return EX_OK;
+    if (c->quiet)
+        return status_code(status);
     while (c->answer.len > 0 && (unsigned char)c->answer.data[c->answer.len - 1] <= ' ')
         c->answer.data[--c->answer.len] = 0;
     return command_fail(status_code(status), "%s (%ld)",
@@ -186,6 +197,24 @@ int client_ask(struct client *c, const char *method, const char *path, const str
     }
     curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
     return perform(c, error);
+}
+
+int client_ask_query(struct client *c, const char *path, const char *key, long value)
+{
+    char error[CURL_ERROR_SIZE] = "";
+    autobuf url = {0};
+    int code;
+
+    begin(c, path, error);
+    buf_add_str(&url, c->address);
+    percent_encode(&url, slice_str(path), "/@:+,=~");
+    buf_printf(&url, "?%s=%ld", key, value);
+    curl_easy_setopt(c->curl, CURLOPT_URL, url.data);
+    curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
+    c->quiet = true;
+    code = perform(c, error);
+    c->quiet = false;
+    return code;
 }
 
 int client_put(struct client *c, const char *path, FILE *file)

@@ -13,16 +13,22 @@ struct client {
     char *mount;   /* where the daemon's tree is mounted here, or NULL */
     bool is_folder; /* the last answer was the listing of a folder of the tree */
     bool print;    /* a good answer goes to standard output as it comes */
+    bool quiet;    /* a refusal is not printed: `status` has it, and `answer` what was said */
+    long status;   /* of the last answer */
     struct buf answer;
     struct buf token;
 };
 
 /* Finds the daemon and a token. An exit code; the reason was printed. Close it in any case. */
 int client_open(const struct command_line *line, struct client *c);
+/* Another server, with a token for it. */
+int client_open_at(struct client *c, const char *address, const char *token);
 void client_close(struct client *c);
 /* One request; `body` may be NULL, the path is percent-encoded here. An exit code; the reason was
  * printed. The answer is in c->answer unless it was printed. */
 int client_ask(struct client *c, const char *method, const char *path, const struct slice *body);
+/* A quiet GET with one number in the query. */
+int client_ask_query(struct client *c, const char *path, const char *key, long value);
 /* PUT of a whole file, from its beginning, streamed. */
 int client_put(struct client *c, const char *path, FILE *file);
 /* "/tree/" and a path of the tree, which may be written with the mount in front. Returns new. */

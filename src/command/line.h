@@ -79,6 +79,8 @@ int run_set(const struct command_line *line);
 int run_unseal(const struct command_line *line);
 int run_find(const struct command_line *line);
 int run_edit(const struct command_line *line);
+int run_import_vault(const struct command_line *line);
+int run_import_htpasswd(const struct command_line *line);
 int run_backup(const struct command_line *line);
 int run_restore(const struct command_line *line);
 int run_gc(const struct command_line *line);

@@ -127,6 +127,17 @@ const struct command command_table[] = {
      "on serving. Run it where the data folder is. What "
      "unseals the secrets is NOT in it: keep that apart.\n\n" TOKEN_TEXT,
      client_options, 1, 1, run_backup},
+    {"import vault", "URL", "take over the secrets of a Vault or OpenBao server",
+     "Copies all secrets of all KV mounts that the token may list and read, with their versions and "
+     "metadata, byte for byte. Versions that the server has deleted or destroyed keep their number, "
+     "without content; where it has dropped the oldest, numbers begin at 1 again. What is there "
+     "already is left alone, so it may be run again. The token for that server is read from "
+     "$SOURCE_TOKEN, or asked for.\n\n" TOKEN_TEXT,
+     client_options, 1, 1, run_import_vault},
+    {"import htpasswd", "FILE", "add the users of an htpasswd file",
+     "Users that are there already keep their password. Lines that name no user are reported and "
+     "left out; hashes stay as they are.",
+     user_options, 1, 1, run_import_htpasswd},
     {"restore", "FILE", "make a data folder from a backup",
      "The data folder must be empty or absent, and no daemon may run on it. Nothing is left behind "
      "by a backup that is cut or damaged. Put the unseal key back before the first start.",

@@ -49,10 +49,8 @@ static char *user_file(const struct command_line *line, int *ret_code)
 static int read_hash(const struct command_line *line, char **ret)
 {
     struct buf password = {0};
-    int code =
-        line_option(line, "password-stdin") != NULL
-                   ? prompt_stdin(&password)
-                   : prompt_twice("Password: ", &password);
+    int code = line_option(line, "password-stdin") != NULL ? prompt_stdin(&password)
+                                                           : prompt_twice("Password: ", &password);
     int r;
 
     if (code == 0) {
@@ -150,4 +148,50 @@ int run_user_list(const struct command_line *line)
         return command_fail(code_of(r), "%s: %s", path, strerror(-r));
     userfile_each(buf_slice(&text), print_user, print_bad, path);
     return EX_OK;
+}
+
+struct import {
+    const char *source, *path;
+    unsigned added, kept;
+    int code;
+};
+
+static int import_user(void *ctx, unsigned number, struct slice name, struct slice hash)
+{
+    struct import *i = ctx;
+    autofree char *user = xstrndup(name.data, name.len), *line = xstrndup(hash.data, hash.len);
+    autobuf why = {0};
+    int r = userfile_edit(i->path, USERFILE_ADD, user, line, NULL, &why);
+
+    (void)number;
+    if (r == 0)
+        i->added++;
+    else if (r == -EEXIST)
+        i->kept++;
+    else
+        i->code = command_fail(code_of(r), "%s", why.len > 0 ? why.data : strerror(-r));
+    return i->code;
+}
+
+static void import_bad(void *ctx, unsigned number, const char *reason)
+{
+    print_bad((void *)(uintptr_t)((struct import *)ctx)->source, number, reason);
+}
+
+int run_import_htpasswd(const struct command_line *line)
+{
+    int code = EX_CONFIG, r;
+    autofree char *path = user_file(line, &code);
+    struct import i = {.source = line->operands[0], .path = path};
+    autobuf text = {0};
+
+    if (path == NULL)
+        return code;
+    make_data(line);
+    r = file_read(line->operands[0], USERFILE_MAX_BYTES, &text);
+    if (r < 0)
+        return command_fail(EX_NOINPUT, "%s: %s", line->operands[0], strerror(-r));
+    userfile_each(buf_slice(&text), import_user, import_bad, &i);
+    printf("%u added, %u were there\n", i.added, i.kept);
+    return i.code;
 }

@@ -14,7 +14,7 @@ import hvac
 import pytest
 import requests
 
-from conftest import need, program, run, running, wait_for
+from conftest import free_port, need, program, run, running, wait_for
 from test_hvac import count_in_memory
 
 
@@ -415,3 +415,58 @@ def test_backup_and_restore(tmp_path):
             other.start()
             assert other.vault("GET", "secret/data/app", token).json()["data"]["data"] == {"k": "v"}
             assert other.http().get(f"/v2/a/b/blobs/{digest}").content == blob
+
+
+def test_import_from_openbao(tmp_path):
+    port, home = free_port(), tmp_path
+    environment = {**os.environ, "HOME": str(home), "BAO_DEV_ROOT_TOKEN_ID": "source-root"}
+    with open(tmp_path / "bao.log", "wb") as log:
+        bao = subprocess.Popen([need("bao"), "server", "-dev", "-dev-no-store-token", f"-dev-listen-address=127.0.0.1:{port}"],
+                               stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        url, headers = f"http://127.0.0.1:{port}", {"X-Vault-Token": "source-root"}
+        wait_for(lambda: requests.get(f"{url}/v1/secret/config", headers=headers).status_code == 200, 60, "OpenBao")
+
+        def source(method, path, **k):
+            r = requests.request(method, f"{url}/v1/{path}", headers=headers, **k)
+            r.raise_for_status()
+
+        for n in (1, 2, 3):
+            source("POST", "secret/data/team/app", json={"data": {"n": n, "zeta": "z", "alpha": "ä"}})
+        source("PUT", "secret/destroy/team/app", json={"versions": [2]})
+        source("POST", "secret/metadata/team/app", json={"max_versions": 5, "custom_metadata": {"owner": "me"}, "cas_required": True, "delete_version_after": "720h"})
+        source("POST", "secret/data/team", json={"data": {"also": "a folder"}})
+        source("POST", "sys/mounts/old", json={"type": "kv", "options": {"version": "1"}})
+        source("POST", "old/x", json={"k": "v1"})
+        with running(mount=False) as d:
+            def load(ok=True, token="source-root"):
+                return run(program(), "import", "vault", url, "--address", d.url, "--data", d.data, ok=ok, env={**os.environ, "SOURCE_TOKEN": token})
+
+            assert load(ok=False, token="wrong").returncode != 0
+            assert load().text == "3 secrets with 4 versions; 0 were there\n"
+            assert load().text == "0 secrets with 0 versions; 3 were there\n"
+            got = d.vault("GET", "secret/data/team/app").json()["data"]
+            assert got["data"] == {"n": 3, "zeta": "z", "alpha": "ä"} and got["metadata"]["version"] == 3
+            assert d.vault("GET", "secret/data/team/app?version=1").json()["data"]["data"]["n"] == 1
+            assert d.vault("GET", "secret/data/team/app?version=2").json()["data"]["metadata"]["destroyed"]
+            meta = d.vault("GET", "secret/metadata/team/app").json()["data"]
+            assert (meta["max_versions"], meta["cas_required"], meta["custom_metadata"]) == (5, True, {"owner": "me"})
+            assert meta["delete_version_after"] == "720h0m0s"
+            assert d.vault("GET", "old/x").json()["data"] == {"k": "v1"}
+            assert d.vault("GET", "secret/data/team").json()["data"]["data"] == {"also": "a folder"}
+    finally:
+        os.killpg(bao.pid, signal.SIGKILL)
+        bao.wait()
+
+
+def test_import_users(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    run(program(), "user", "add", "--password-stdin", "--htpasswd", new, "alice", input=b"new")
+    for name in ("alice", "bob"):
+        run(program(), "user", "add", "--password-stdin", "--htpasswd", old, name, input=b"old")
+    with open(old, "a") as f:
+        f.write("no user\n")
+    before = new.read_text()
+    r = run(program(), "import", "htpasswd", old, "--htpasswd", new)
+    assert "1 added, 1 were there" in r.text and "line 3" in r.text
+    assert new.read_text() == before + old.read_text().splitlines()[1] + "\n"
