@@ -15,9 +15,9 @@ static void before_value(struct json *j)
         j->after_key = false;
         return;
     }
-    if (j->has_value >> j->depth & 1)
+    if (j->has_value[j->depth / 64] >> j->depth % 64 & 1)
         buf_add_char(j->out, ',');
-    j->has_value |= UINT64_C(1) << j->depth;
+    j->has_value[j->depth / 64] |= UINT64_C(1) << j->depth % 64;
 }
 
 static void open_level(struct json *j, char c)
@@ -25,8 +25,8 @@ static void open_level(struct json *j, char c)
     before_value(j);
     buf_add_char(j->out, c);
     j->depth++;
-    assert(j->depth < 64);
-    j->has_value &= ~(UINT64_C(1) << j->depth);
+    assert(j->depth < JSON_DEPTH_MAX);
+    j->has_value[j->depth / 64] &= ~(UINT64_C(1) << j->depth % 64);
 }
 
 static void close_level(struct json *j, char c)

@@ -11,11 +11,13 @@
 #define json_array  json_write_array
 #define json_null   json_write_null
 
+#define JSON_DEPTH_MAX 1280
+
 /* Commas are placed by the writer. Calls must form one valid value; a wrong order is a bug of the
- * caller and asserts. Depth is at most 64. */
+ * caller and asserts. */
 struct json {
     struct buf *out;
-    uint64_t has_value; /* bit d: a value was written at depth d */
+    uint64_t has_value[JSON_DEPTH_MAX / 64]; /* bit d: a value was written at depth d */
     unsigned depth;
     bool after_key;
 };

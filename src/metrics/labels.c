@@ -169,6 +169,25 @@ int labels_decode(struct op *op, struct slice *in, struct labels *ret)
     return 0;
 }
 
+/* A character of two or three bytes; what cannot be seen is escaped. */
+static void quote_rune(struct buf *out, const unsigned char *p, size_t n)
+{
+    static const uint16_t hidden[][2] = {
+        {0x80, 0xa0},     {0xad, 0xad},     {0x61c, 0x61c},   {0x1680, 0x1680}, {0x180e, 0x180e},
+        {0x2000, 0x200f}, {0x2028, 0x202f}, {0x205f, 0x206f}, {0x3000, 0x3000}, {0xe000, 0xf8ff},
+        {0xfeff, 0xfeff}, {0xfff0, 0xfffb}, {0xfffe, 0xffff}};
+    unsigned c = n == 2 ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu)
+                        : (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
+
+    for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++) {
+        if (c >= hidden[i][0] && c <= hidden[i][1]) {
+            buf_printf(out, "\\u%04x", c);
+            return;
+        }
+    }
+    buf_add(out, p, n);
+}
+
 void quote_go(struct buf *out, struct slice s)
 {
     const unsigned char *p = s.data;
@@ -183,14 +202,13 @@ void quote_go(struct buf *out, struct slice s)
         } else if (p[i] == '"' || p[i] == '\\') {
             buf_add_char(out, '\\');
             buf_add_char(out, (char)p[i]);
-        } else if (p[i] == '\n') {
-            buf_add_str(out, "\\n");
-        } else if (p[i] == '\t') {
-            buf_add_str(out, "\\t");
-        } else if (p[i] == '\r') {
-            buf_add_str(out, "\\r");
+        } else if (p[i] >= '\a' && p[i] <= '\r') {
+            buf_add_char(out, '\\');
+            buf_add_char(out, "abtnvfr"[p[i] - '\a']);
         } else if (p[i] < 0x20 || p[i] == 0x7f) {
             buf_printf(out, "\\x%02x", p[i]);
+        } else if (n == 2 || n == 3) {
+            quote_rune(out, p + i, n);
         } else {
             buf_add(out, p + i, n);
         }

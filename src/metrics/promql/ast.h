@@ -99,6 +99,7 @@ struct duration {
     enum duration_op op;
     bool wrapped; /* in parentheses */
     bool unit;    /* NUMBER: was written with one, 5m */
+    uint16_t height;
     double seconds;
     struct duration *l, *r;
     struct span at;
@@ -174,7 +175,8 @@ struct expr {
     };
 };
 
-#define PROMQL_HEIGHT_MAX 500
+#define PROMQL_HEIGHT_MAX   500
+#define DURATION_HEIGHT_MAX 100
 
 struct promql {
     struct slice text; /* borrowed */

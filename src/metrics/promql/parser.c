@@ -1,429 +1,439 @@
-#include "metrics/promql/lexer.h"
-#include "metrics/promql/promql.h"
-
-#include "base/alloc.h"
+/* The parser: precedence climbing. Which token an error complains of, and in what context, is that
+ * of Prometheus' LALR grammar with its error productions. */
+#include "metrics/promql/parser.h"
 
 #include <errno.h>
-#include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 
-#define DEPTH_MAX    100
-#define MATCHERS_MAX 100
-#define RANGE_MAX_MS (1000ll * 365 * 86400 * 1000)
-
-void promql_done(struct expr *e)
+void promql_place(struct slice text, uint32_t at, struct buf *out)
 {
-    for (size_t i = 0; i < e->n_matchers; i++)
-        matcher_done(&e->matchers[i]);
-    free(e->matchers);
-    *e = (struct expr){0};
-}
+    const char *s = text.data;
+    unsigned line = 1;
+    unsigned column = 1;
 
-static int parse_expr(struct lexer *x, unsigned level, unsigned depth, struct expr *ret);
-
-static int add_matcher(struct lexer *x, struct expr *e, enum match_op op, struct slice name,
-                       struct slice value, const char *at)
-{
-    autobuf why = {0};
-
-    if (e->n_matchers == MATCHERS_MAX)
-        return lexer_fail(x, at, "more than %d matchers", MATCHERS_MAX);
-    e->matchers = xrealloc(e->matchers, (e->n_matchers + 1) * sizeof *e->matchers);
-    if (matcher_init(&e->matchers[e->n_matchers], op, name, value, &why) < 0)
-        return lexer_fail(x, at, "error parsing regexp: %s", why.data != NULL ? why.data : "");
-    e->n_matchers++;
-    return 0;
-}
-
-static bool has_name(const struct expr *e)
-{
-    for (size_t i = 0; i < e->n_matchers; i++)
-        if (strcmp(e->matchers[i].name, "__name__") == 0)
-            return true;
-    return false;
-}
-
-/* `label op "value"`, or a bare "metric". */
-static int parse_matcher(struct lexer *x, struct expr *e)
-{
-    static const char *const ops[] = {"=", "!=", "=~", "!~"};
-    struct token name = x->token;
-    unsigned op = 0;
-
-    if (name.kind != TOKEN_NAME && name.kind != TOKEN_STRING && name.kind != TOKEN_NUMBER)
-        return lexer_fail(x, name.start,
-                          "unexpected %s in label matching, expected identifier or \"}\"",
-                          lexer_describe(x));
-    lexer_next(x);
-    if (name.kind == TOKEN_STRING && (lexer_is(x, ",") || lexer_is(x, "}"))) {
-        if (has_name(e))
-            return lexer_fail(x, name.start, "metric name must not be set twice: \"%.*s\"",
-                              (int)name.text.len, (const char *)name.text.data);
-        return add_matcher(x, e, MATCH_EQ, LABEL_NAME, name.text, name.start);
+    if (text.len == 0) {
+        buf_add_str(out, "unknown position");
+        return;
     }
-    while (op < 4 && !lexer_is(x, ops[op]))
-        op++;
-    if (op == 4)
-        return lexer_fail(x, x->token.start,
-                          "unexpected %s in label matching, expected label matching operator",
-                          lexer_describe(x));
-    lexer_next(x);
-    if (x->token.kind != TOKEN_STRING)
-        return lexer_fail(x, x->token.start, "unexpected %s in label matching, expected string",
-                          lexer_describe(x));
-    if (name.kind != TOKEN_STRING && !label_name_legacy(name.text))
-        return lexer_fail(x, name.start, "unexpected \"%.*s\" in label matching",
-                          (int)name.text.len, (const char *)name.text.data);
-    if (add_matcher(x, e, (enum match_op)op, name.text, x->token.text, x->token.start) < 0)
-        return -EINVAL;
-    lexer_next(x);
-    return 0;
-}
-
-static int parse_braces(struct lexer *x, struct expr *e)
-{
-    while (!lexer_is(x, "}")) {
-        if (x->token.kind == TOKEN_END)
-            return lexer_fail(x, x->token.start, "unexpected end of input inside braces");
-        if (parse_matcher(x, e) < 0)
-            return -EINVAL;
-        if (!lexer_take(x, ",") && !lexer_is(x, "}"))
-            return lexer_fail(x, x->token.start,
-                              "unexpected %s in label matching, expected \",\" or \"}\"",
-                              lexer_describe(x));
+    for (uint32_t i = 0; i < at && i < text.len; i++) {
+        column = s[i] == '\n' ? 1 : column + 1;
+        line += s[i] == '\n';
     }
-    lexer_next(x);
-    return 0;
+    buf_printf(out, "%u:%u", line, column);
 }
 
-/* A length of time: a duration, or a number of seconds. */
-static int parse_span(struct lexer *x, int64_t *ret_ms)
+void *parse_fail(struct parser *p, uint32_t at, const char *format, ...)
 {
-    if (x->token.kind == TOKEN_DURATION) {
-        *ret_ms = x->token.duration_ms;
-    } else if (x->token.kind == TOKEN_NUMBER &&
-               fabs(x->token.number) * 1000 < (double)RANGE_MAX_MS) {
-        *ret_ms = (int64_t)(x->token.number * 1000);
-    } else {
-        return lexer_fail(x, x->token.start, "unexpected %s, expected a duration",
-                          lexer_describe(x));
-    }
-    if (*ret_ms > RANGE_MAX_MS)
-        return lexer_fail(x, x->token.start, "duration out of range");
-    lexer_next(x);
-    return 0;
+    va_list args;
+
+    if (parse_failed(p))
+        return NULL;
+    promql_place(p->q->text, at, p->why);
+    buf_add_str(p->why, ": parse error: ");
+    va_start(args, format);
+    buf_vprintf(p->why, format, args);
+    va_end(args);
+    return NULL;
 }
 
-static int parse_range(struct lexer *x, struct expr *e)
+bool parse_failed(const struct parser *p)
 {
-    const char *at = x->token.start;
-
-    if (parse_span(x, &e->range_ms) < 0)
-        return -EINVAL;
-    if (e->range_ms <= 0)
-        return lexer_fail(x, at, "duration must be greater than 0");
-    if (lexer_is(x, ":"))
-        return lexer_fail(x, x->token.start, "subqueries are not supported");
-    if (!lexer_take(x, "]"))
-        return lexer_fail(x, x->token.start,
-                          "unexpected %s in subquery or range selector, expected \"]\"",
-                          lexer_describe(x));
-    e->kind = EXPR_RANGE;
-    return 0;
+    return p->why->len > 0;
 }
 
-static int parse_at(struct lexer *x, struct expr *e)
+void *parse_unexpected(struct parser *p)
 {
-    const char *at = x->token.start;
-    bool negative = lexer_take(x, "-");
+    const struct context *c = &p->context;
 
-    if (e->at != AT_NONE)
-        return lexer_fail(x, at, "@ <timestamp> may not be set multiple times");
-    if (lexer_is_word(x, "start") || lexer_is_word(x, "end")) {
-        e->at = lexer_is_word(x, "start") ? AT_START : AT_END;
-        lexer_next(x);
-        if (!lexer_take(x, "(") || !lexer_take(x, ")"))
-            return lexer_fail(x, x->token.start, "unexpected %s, expected \"()\"",
-                              lexer_describe(x));
-        return 0;
-    }
-    if (x->token.kind != TOKEN_NUMBER)
-        return lexer_fail(x, at, "unexpected %s, expected timestamp", lexer_describe(x));
-    if (!(fabs(x->token.number) < 1e15))
-        return lexer_fail(x, at, "timestamp out of bounds for @ modifier: %f", x->token.number);
-    e->at = AT_TIME;
-    e->at_ms = (int64_t)nearbyint(x->token.number * 1000) * (negative ? -1 : 1);
-    lexer_next(x);
-    return 0;
+    return parse_fail(p, p->token.start, "unexpected %s%s%s%s%s", token_describe(p->op, &p->token),
+                      c->where != NULL ? " in " : "", c->where != NULL ? c->where : "",
+                      c->expected != NULL ? ", expected " : "",
+                      c->expected != NULL ? c->expected : "");
 }
 
-/* [range], offset and @, in any order after the selector. */
-static int parse_modifiers(struct lexer *x, struct expr *e)
+enum token_kind parse_peek(struct parser *p)
 {
-    bool offset_set = false;
-
-    for (;;) {
-        const char *at = x->token.start;
-
-        if (lexer_take(x, "[")) {
-            if (e->kind != EXPR_SELECTOR || offset_set || e->at != AT_NONE)
-                return lexer_fail(x, at, "subqueries are not supported");
-            if (parse_range(x, e) < 0)
-                return -EINVAL;
-        } else if (lexer_is_word(x, "offset")) {
-            bool negative;
-
-            if (offset_set)
-                return lexer_fail(x, at, "offset may not be set multiple times");
-            lexer_next(x);
-            negative = lexer_take(x, "-");
-            if (parse_span(x, &e->offset_ms) < 0)
-                return -EINVAL;
-            if (negative)
-                e->offset_ms = -e->offset_ms;
-            offset_set = true;
-        } else if (lexer_take(x, "@")) {
-            if (parse_at(x, e) < 0)
-                return -EINVAL;
-        } else {
-            return 0;
-        }
-    }
-}
-
-static int parse_selector(struct lexer *x, struct expr *e)
-{
-    const char *at = x->token.start;
-
-    e->kind = EXPR_SELECTOR;
-    if (x->token.kind == TOKEN_NAME) {
-        if (add_matcher(x, e, MATCH_EQ, LABEL_NAME, x->token.text, at) < 0)
-            return -EINVAL;
-        lexer_next(x);
-    }
-    if (lexer_take(x, "{") && parse_braces(x, e) < 0)
-        return -EINVAL;
-    for (size_t i = 0; i < e->n_matchers; i++)
-        if (!e->matchers[i].matches_empty)
-            return parse_modifiers(x, e);
-    return lexer_fail(x, at, "vector selector must contain at least one non-empty matcher");
-}
-
-static bool is_aggregator(const struct lexer *x)
-{
-    static const char *const names[] = {
-        "sum",    "avg",  "count",   "min",      "max",    "group",       "stddev",
-        "stdvar", "topk", "bottomk", "quantile", "limitk", "limit_ratio", "count_values"};
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (lexer_is_word(x, names[i]))
-            return true;
-    return false;
-}
-
-/* vector(scalar); other calls are named in the refusal. */
-static int parse_name(struct lexer *x, unsigned depth, struct expr *ret)
-{
-    struct token name = x->token;
-    struct lexer ahead = *x;
-
-    lexer_next(&ahead);
-    if (is_aggregator(x) &&
-        (lexer_is(&ahead, "(") || lexer_is_word(&ahead, "by") || lexer_is_word(&ahead, "without")))
-        return lexer_fail(x, name.start, "aggregation \"%.*s\" is not supported",
-                          (int)name.text.len, (const char *)name.text.data);
-    if (!lexer_is(&ahead, "("))
-        return parse_selector(x, ret);
-    if (!slice_eq(name.text, SLICE("vector")))
-        return lexer_fail(x, name.start, "function \"%.*s\" is not supported", (int)name.text.len,
-                          (const char *)name.text.data);
-    lexer_next(x);
-    lexer_next(x);
-    if (parse_expr(x, 0, depth + 1, ret) < 0)
-        return -EINVAL;
-    if (ret->kind != EXPR_SCALAR)
-        return lexer_fail(x, name.start, "expected type scalar in call to function \"vector\"");
-    if (!lexer_take(x, ")"))
-        return lexer_fail(x, x->token.start, "unclosed left parenthesis");
-    ret->kind = EXPR_VECTOR;
-    return 0;
-}
-
-static int parse_primary(struct lexer *x, unsigned depth, struct expr *ret)
-{
-    const char *at = x->token.start;
-
-    if (depth > DEPTH_MAX)
-        return lexer_fail(x, at, "the expression is nested too deeply");
-    switch (x->token.kind) {
-    case TOKEN_NUMBER:
+    if (p->peeked)
+        return p->token.kind;
+    p->peeked = true;
+    lexer_next(&p->lexer, &p->token);
+    switch (p->token.kind) {
+    case TOKEN_ERROR:
+        parse_fail(p, p->token.start, "%s", p->lexer.error);
+        break;
+    case TOKEN_RIGHT_BRACE:
+    case TOKEN_RIGHT_PAREN:
+    case TOKEN_RIGHT_BRACKET:
     case TOKEN_DURATION:
-        ret->number = x->token.number;
-        lexer_next(x);
-        return 0;
-    case TOKEN_STRING:
-        ret->kind = EXPR_STRING;
-        ret->string = x->token.text;
-        lexer_next(x);
-        return 0;
-    case TOKEN_NAME:
-        return parse_name(x, depth, ret);
-    case TOKEN_BAD:
-        return -EINVAL;
+    case TOKEN_NUMBER:
+        p->last_closing = p->token.end;
+        break;
     default:
         break;
     }
-    if (lexer_is(x, "{"))
-        return parse_selector(x, ret);
-    if (lexer_take(x, "(")) {
-        if (x->token.kind == TOKEN_END)
-            return lexer_fail(x, x->token.start, "unclosed left parenthesis");
-        if (parse_expr(x, 0, depth + 1, ret) < 0)
-            return -EINVAL;
-        if (x->token.kind == TOKEN_END)
-            return lexer_fail(x, x->token.start, "unclosed left parenthesis");
-        if (!lexer_take(x, ")"))
-            return lexer_fail(x, x->token.start, "unexpected %s", lexer_describe(x));
-        return 0;
-    }
-    if (x->token.kind == TOKEN_END)
-        return lexer_fail(x, at, "unexpected end of input");
-    return lexer_fail(x, at, "unexpected %s", lexer_describe(x));
+    return p->token.kind;
 }
 
-static double apply(char op, double a, double b)
+struct token parse_take(struct parser *p)
 {
-    switch (op) {
-    case '+':
-        return a + b;
-    case '-':
-        return a - b;
-    case '*':
-        return a * b;
-    case '/':
-        return a / b;
-    case '%':
-        return fmod(a, b);
+    parse_peek(p);
+    p->peeked = false;
+    return p->token;
+}
+
+bool parse_expect(struct parser *p, enum token_kind kind)
+{
+    if (parse_peek(p) != kind) {
+        parse_unexpected(p);
+        return false;
+    }
+    parse_take(p);
+    return true;
+}
+
+bool parse_deeper(struct parser *p)
+{
+    if (++p->depth <= PROMQL_HEIGHT_MAX)
+        return true;
+    parse_fail(p, p->token.start, "expression is nested too deeply, more than %d levels",
+               PROMQL_HEIGHT_MAX);
+    return false;
+}
+
+struct expr *parse_new(struct parser *p, enum expr_kind kind, enum value_type type, uint32_t start,
+                       uint32_t end)
+{
+    struct expr *e = op_alloc(p->op, sizeof *e);
+
+    e->kind = kind;
+    e->type = type;
+    e->height = 1;
+    e->at = (struct span){start, end};
+    return e;
+}
+
+bool parse_above(struct parser *p, struct expr *e, const struct expr *child)
+{
+    if (child == NULL)
+        return false;
+    if (child->height >= PROMQL_HEIGHT_MAX) {
+        parse_fail(p, child->at.start, "expression is nested too deeply, more than %d levels",
+                   PROMQL_HEIGHT_MAX);
+        return false;
+    }
+    if (e->height <= child->height)
+        e->height = (uint16_t)(child->height + 1);
+    return true;
+}
+
+static struct expr *parse_paren(struct parser *p)
+{
+    struct token open = parse_take(p);
+    struct expr *e = parse_new(p, EXPR_PAREN, VALUE_NONE, open.start, 0);
+
+    e->inner.e = parse_expression(p, 0);
+    if (!parse_above(p, e, e->inner.e) || !parse_expect(p, TOKEN_RIGHT_PAREN))
+        return NULL;
+    e->type = e->inner.e->type;
+    e->at.end = p->token.end;
+    return e;
+}
+
+#define ARGS_MAX 1000
+
+/* (a, b, …) */
+static bool parse_args(struct parser *p, struct expr *call, struct expr ***ret, size_t *ret_n)
+{
+    struct expr **args = NULL;
+    size_t cap = 0;
+
+    *ret_n = 0;
+    if (!parse_expect(p, TOKEN_LEFT_PAREN))
+        return false;
+    while (parse_peek(p) != TOKEN_RIGHT_PAREN || *ret_n > 0) {
+        if (*ret_n == cap) {
+            struct expr **more = op_alloc(p->op, (cap = 2 * cap + 4) * sizeof(struct expr *));
+
+            if (*ret_n > 0)
+                memcpy(more, args, *ret_n * sizeof(struct expr *));
+            args = more;
+        }
+        args[*ret_n] = parse_expression(p, 0);
+        if (!parse_above(p, call, args[*ret_n]))
+            return false;
+        ++*ret_n;
+        if (parse_peek(p) != TOKEN_COMMA)
+            break;
+        if (*ret_n == ARGS_MAX)
+            return parse_fail(p, p->token.start, "more than %d arguments", ARGS_MAX) != NULL;
+        struct token comma = parse_take(p);
+
+        if (!token_starts_expr(parse_peek(p)))
+            return parse_fail(p, comma.start,
+                              "trailing commas not allowed in function call args") != NULL;
+    }
+    *ret = args;
+    return parse_expect(p, TOKEN_RIGHT_PAREN);
+}
+
+static struct expr *parse_call(struct parser *p, const struct token *name)
+{
+    struct expr *e = parse_new(p, EXPR_CALL, VALUE_NONE, name->start, 0);
+
+    if (!parse_args(p, e, &e->call.args, &e->call.n_args))
+        return NULL;
+    e->at.end = p->token.end;
+    e->call.f = function_find(name->text);
+    if (e->call.f == NULL)
+        return parse_fail(p, name->start, "unknown function with name %s",
+                          text_quoted(p->op, name->text, 0));
+    e->type = e->call.f->returns;
+    return e;
+}
+
+static bool parse_by(struct parser *p, struct expr *e)
+{
+    struct token word = parse_take(p);
+
+    e->aggregate.without = word.kind == TOKEN_WITHOUT;
+    return parse_grouping(p, &e->aggregate.grouping);
+}
+
+static bool is_by(enum token_kind kind)
+{
+    return kind == TOKEN_BY || kind == TOKEN_WITHOUT;
+}
+
+static struct expr *aggregate_args(struct parser *p, struct expr *e, struct expr **args, size_t n)
+{
+    size_t wanted = agg_has_param(e->aggregate.op) ? 2 : 1;
+
+    if (n == 0)
+        return parse_fail(p, e->at.start, "no arguments for aggregate expression provided");
+    if (n != wanted)
+        return parse_fail(p, e->at.start,
+                          "wrong number of arguments for aggregate expression provided, expected "
+                          "%zu, got %zu",
+                          wanted, n);
+    e->aggregate.param = wanted == 2 ? args[0] : NULL;
+    e->aggregate.e = args[wanted - 1];
+    return e;
+}
+
+static struct expr *parse_aggregate(struct parser *p, const struct token *name)
+{
+    struct expr *e = parse_new(p, EXPR_AGGREGATE, VALUE_VECTOR, name->start, 0);
+    struct context outer = p->context;
+    struct expr **args;
+    size_t n;
+    bool before = is_by(parse_peek(p));
+
+    e->aggregate.op = AGG_SUM + (enum aggregate_op)(name->kind - TOKEN_SUM);
+    p->context = (struct context){"aggregation", NULL};
+    if ((before && !parse_by(p, e)) || !parse_args(p, e, &args, &n))
+        return NULL;
+    e->at.end = p->token.end;
+    if (!before && is_by(parse_peek(p))) {
+        if (!parse_by(p, e))
+            return NULL;
+        e->at.end = p->token.end;
+    }
+    p->context = outer;
+    if (parse_failed(p))
+        return NULL;
+    return aggregate_args(p, e, args, n);
+}
+
+/* What begins with a word: a call, an aggregation or a metric. */
+static struct expr *parse_word(struct parser *p)
+{
+    struct token name = parse_take(p);
+    enum token_kind next = TOKEN_END;
+
+    if (name.kind != TOKEN_METRIC)
+        next = parse_peek(p);
+    if (name.kind >= TOKEN_SUM && name.kind <= TOKEN_LIMIT_RATIO &&
+        (next == TOKEN_LEFT_PAREN || is_by(next)))
+        return parse_aggregate(p, &name);
+    if (next == TOKEN_LEFT_PAREN &&
+        (name.kind == TOKEN_IDENTIFIER || (name.kind >= TOKEN_START && name.kind <= TOKEN_MIN_OF)))
+        return parse_call(p, &name);
+    return parse_selector(p, &name);
+}
+
+static struct expr *parse_primary(struct parser *p)
+{
+    struct expr *e;
+    struct token t;
+
+    switch (parse_peek(p)) {
+    case TOKEN_NUMBER:
+    case TOKEN_DURATION:
+        t = parse_take(p);
+        e = parse_new(p, EXPR_NUMBER, VALUE_SCALAR, t.start, t.end);
+        e->number.unit = t.kind == TOKEN_DURATION;
+        return parse_literal(p, &t, &e->number.value) ? e : NULL;
+    case TOKEN_STRING:
+        t = parse_take(p);
+        e = parse_new(p, EXPR_STRING, VALUE_STRING, t.start, t.end);
+        string_unquote(p->op, t.text, &e->string);
+        return e;
+    case TOKEN_LEFT_PAREN:
+        return parse_paren(p);
+    case TOKEN_LEFT_BRACE:
+        return parse_selector(p, NULL);
     default:
-        return pow(a, b);
+        if (!token_starts_expr(p->token.kind))
+            return parse_unexpected(p);
+        return parse_word(p);
     }
 }
 
-/* 1: + and -, 2: * / %, 3: a sign, 4: ^ (to the right); 0: not one of arithmetic. */
-static unsigned level_of(const struct lexer *x)
+/* A sign binds weaker than ^ and the modifiers, and as strong as *. */
+static struct expr *parse_unary(struct parser *p)
 {
-    char c = x->token.kind == TOKEN_OPERATOR && x->token.text.len == 1
-                 ? *(const char *)x->token.text.data
-                 : 0;
+    struct token sign = parse_take(p);
+    struct expr *inner = parse_expression(p, LEVEL_POW);
+    struct expr *e;
 
-    if (c == '+' || c == '-')
+    if (inner == NULL)
+        return NULL;
+    if (inner->kind == EXPR_NUMBER) {
+        if (sign.kind == TOKEN_SUB)
+            inner->number.value = -inner->number.value;
+        inner->at.start = sign.start;
+        return inner;
+    }
+    e = parse_new(p, EXPR_UNARY, inner->type, sign.start, inner->at.end);
+    e->inner.e = inner;
+    e->inner.negative = sign.kind == TOKEN_SUB;
+    return parse_above(p, e, inner) ? e : NULL;
+}
+
+static int level_of(enum token_kind kind)
+{
+    if (kind == TOKEN_OR)
         return 1;
-    if (c == '*' || c == '/' || c == '%')
+    if (kind == TOKEN_AND || kind == TOKEN_UNLESS)
         return 2;
-    return c == '^' ? 4 : 0;
+    if (kind >= TOKEN_EQLC && kind <= TOKEN_TRIM_LOWER)
+        return 3;
+    if (kind == TOKEN_ADD || kind == TOKEN_SUB)
+        return 4;
+    if (kind >= TOKEN_MUL && kind <= TOKEN_ATAN2)
+        return 5;
+    return kind == TOKEN_POW ? LEVEL_POW : 0;
 }
 
-static int parse_unary(struct lexer *x, unsigned depth, struct expr *ret)
+static struct expr *parse_binary(struct parser *p, struct expr *left)
 {
-    const char *at = x->token.start;
+    struct token t = parse_take(p);
+    int level = level_of(t.kind);
+    struct expr *e = parse_new(p, EXPR_BINARY, VALUE_VECTOR, left->at.start, 0);
 
-    if (lexer_is(x, "-") || lexer_is(x, "+")) {
-        bool negative = lexer_is(x, "-");
+    e->binary.op = OP_OR + (enum binary_op)(t.kind - TOKEN_OR);
+    e->binary.l = left;
+    if (!parse_above(p, e, left) || !parse_modifiers(p, e))
+        return NULL;
+    e->binary.r = parse_expression(p, t.kind == TOKEN_POW ? level : level + 1);
+    if (!parse_above(p, e, e->binary.r))
+        return NULL;
+    e->at.end = e->binary.r->at.end;
+    if (left->type == VALUE_SCALAR && e->binary.r->type == VALUE_SCALAR)
+        e->type = VALUE_SCALAR;
+    return e;
+}
 
-        if (depth > DEPTH_MAX)
-            return lexer_fail(x, at, "the expression is nested too deeply");
-        lexer_next(x);
-        if (parse_expr(x, 3, depth + 1, ret) < 0)
-            return -EINVAL;
-        if (ret->kind != EXPR_SCALAR)
-            return lexer_fail(x, at, "a sign before a vector is not supported");
-        ret->number = negative ? -ret->number : ret->number;
+struct expr *parse_expression(struct parser *p, int level)
+{
+    struct expr *e = NULL;
+    enum token_kind first;
+
+    if (parse_deeper(p)) {
+        first = parse_peek(p);
+        if (first == TOKEN_ADD || first == TOKEN_SUB)
+            e = parse_unary(p);
+        else
+            e = parse_postfix(p, parse_primary(p));
+    }
+    while (e != NULL) {
+        int found = level_of(parse_peek(p));
+
+        if (parse_failed(p))
+            return NULL;
+        if (found == 0 || found < level)
+            break;
+        e = parse_binary(p, e);
+    }
+    p->depth--;
+    return e;
+}
+
+static void parser_init(struct parser *p, struct op *op, struct slice text, struct promql *q,
+                        struct buf *why)
+{
+    *q = (struct promql){.text = text};
+    if (text.data == NULL)
+        q->text = SLICE("");
+    *p = (struct parser){.op = op, .q = q, .why = why};
+    lexer_init(&p->lexer, op, q->text);
+}
+
+static int parse_end(struct parser *p, struct expr *e)
+{
+    p->q->root = e;
+    if (e != NULL && parse_peek(p) != TOKEN_END)
+        parse_unexpected(p);
+    if (!parse_failed(p) && parse_check(p, e))
         return 0;
-    }
-    return parse_primary(x, depth, ret);
+    promql_done(p->q);
+    return -EINVAL;
 }
 
-/* Operators of at least this level, by precedence climbing. */
-static int parse_expr(struct lexer *x, unsigned level, unsigned depth, struct expr *ret)
+int promql_parse(struct op *op, struct slice text, struct promql *ret, struct buf *why)
 {
-    if (parse_unary(x, depth, ret) < 0)
-        return -EINVAL;
-    for (unsigned found; (found = level_of(x)) > 0 && found >= level;) {
-        char op = *(const char *)x->token.text.data;
-        const char *at = x->token.start;
-        struct expr right = {0};
-        int r;
+    struct parser p;
+    struct expr *e = NULL;
 
-        lexer_next(x);
-        r = parse_expr(x, found == 4 ? 4 : found + 1, depth + 1, &right);
-        if (r == 0 && (ret->kind != EXPR_SCALAR || right.kind != EXPR_SCALAR))
-            r = lexer_fail(x, at, "operator \"%c\" on vectors is not supported", op);
-        if (r == 0)
-            ret->number = apply(op, ret->number, right.number);
-        promql_done(&right);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    parser_init(&p, op, text, ret, why);
+    if (text.len > UINT32_MAX / 2)
+        parse_fail(&p, 0, "the query is too long");
+    else if (parse_peek(&p) == TOKEN_END)
+        parse_fail(&p, 0, "no expression found in input");
+    else
+        e = parse_expression(&p, 0);
+    return parse_end(&p, e);
 }
 
-static int parse_end(struct lexer *x)
+int promql_parse_selector(struct op *op, struct slice text, struct promql *ret, struct buf *why)
 {
-    static const char *const words[] = {"and", "or", "unless", "atan2"};
+    struct parser p;
+    struct expr *e = NULL;
+    struct token name;
+    enum token_kind first;
 
-    if (x->token.kind == TOKEN_END)
-        return 0;
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (lexer_is_word(x, words[i]))
-            return lexer_fail(x, x->token.start, "operator \"%s\" is not supported", words[i]);
-    if (lexer_is(x, "==") || lexer_is(x, "!=") || lexer_is(x, ">") || lexer_is(x, "<") ||
-        lexer_is(x, ">=") || lexer_is(x, "<="))
-        return lexer_fail(x, x->token.start, "comparison \"%.*s\" is not supported",
-                          (int)x->token.text.len, (const char *)x->token.text.data);
-    if (lexer_is(x, ")"))
-        return lexer_fail(x, x->token.start, "unexpected right parenthesis ')'");
-    return lexer_fail(x, x->token.start, "unexpected %s", lexer_describe(x));
+    parser_init(&p, op, text, ret, why);
+    first = parse_peek(&p);
+    if (first == TOKEN_LEFT_BRACE) {
+        e = parse_selector(&p, NULL);
+    } else if (token_starts_expr(first) && first != TOKEN_NUMBER && first != TOKEN_DURATION &&
+               first != TOKEN_STRING && first != TOKEN_LEFT_PAREN && first != TOKEN_ADD &&
+               first != TOKEN_SUB) {
+        name = parse_take(&p);
+        e = parse_selector(&p, &name);
+    } else {
+        parse_unexpected(&p);
+    }
+    return parse_end(&p, e);
 }
 
-int promql_parse(struct op *op, struct slice text, struct expr *ret, struct buf *why)
+void promql_done(struct promql *q)
 {
-    struct lexer x;
-    int r;
-
-    *ret = (struct expr){0};
-    lexer_init(&x, op, text, why);
-    if (x.token.kind == TOKEN_END) {
-        buf_add_str(why, "unknown position: parse error: no expression found in input");
-        return -EINVAL;
+    for (struct selector *s = q->selectors; s != NULL; s = s->next) {
+        for (size_t i = 0; i < s->n_matchers; i++)
+            matcher_done(&s->matchers[i]);
+        s->n_matchers = 0;
     }
-    r = parse_expr(&x, 0, 0, ret);
-    if (r == 0)
-        r = parse_end(&x);
-    if (r < 0)
-        promql_done(ret);
-    return r;
-}
-
-int promql_parse_selector(struct op *op, struct slice text, struct expr *ret, struct buf *why)
-{
-    struct lexer x;
-    int r = 0;
-
-    *ret = (struct expr){0};
-    lexer_init(&x, op, text, why);
-    if (x.token.kind == TOKEN_END) {
-        buf_add_str(why, "unknown position: parse error: no expression found in input");
-        return -EINVAL;
-    }
-    if (x.token.kind != TOKEN_NAME && !lexer_is(&x, "{"))
-        r = lexer_fail(&x, x.token.start, "unexpected %s", lexer_describe(&x));
-    if (r == 0)
-        r = parse_selector(&x, ret);
-    if (r == 0 && (ret->kind != EXPR_SELECTOR || ret->offset_ms != 0 || ret->at != AT_NONE))
-        r = lexer_fail(&x, x.text, "expected a selector without range and offset");
-    if (r == 0)
-        r = parse_end(&x);
-    if (r < 0)
-        promql_done(ret);
-    return r;
+    q->selectors = NULL;
+    q->root = NULL;
 }
