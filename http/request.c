@@ -5,6 +5,7 @@
 #include "base/scope.h"
 
 #include <errno.h>
+#include <poll.h>
 
 /* A batch whose guard does not hold is made again: of n that change one row at once one wins each
  * time. Who has lost this often takes turns with the other losers, so that not all of them make
@@ -39,7 +40,18 @@ static void find_header(void *ctx, const char *name, int (*f)(void *arg, const c
         MHD_get_connection_values(r->connection, MHD_HEADER_KIND, visit_header, &s);
 }
 
-static const struct web_source source = {find_header};
+/* A client that closes its sending side has gone, as Go's server sees it too. */
+static bool is_gone(void *ctx)
+{
+    struct request *r = ctx;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct pollfd fd = {.fd = info != NULL ? info->connect_fd : -1, .events = POLLRDHUP};
+
+    return poll(&fd, 1, 0) > 0;
+}
+
+static const struct web_source source = {.header = find_header, .gone = is_gone};
 
 void *request_open(struct listener *l, const char *uri, struct MHD_Connection *connection)
 {

@@ -55,6 +55,8 @@ struct route {
 struct web_source {
     /* Calls f for each value of the header (name in any case) in order until f returns non-zero. */
     void (*header)(void *ctx, const char *name, int (*f)(void *arg, const char *value), void *arg);
+    /* Has the client closed its side? May be NULL. Any thread, while the handler runs. */
+    bool (*gone)(void *ctx);
 };
 
 struct web_param {
@@ -83,6 +85,9 @@ struct web_request {
 };
 
 const char *web_header(struct web_request *req, const char *name); /* the first, or NULL */
+/* Nobody waits for the answer any more: a handler that works long asks now and then, and may return
+ * -ECANCELED. Any thread. */
+bool web_gone(const struct web_request *req);
 /* All values of a header joined with ", " in the op; NULL if there is none. */
 const char *web_header_all(struct web_request *req, const char *name);
 const char *web_query(const struct web_request *req, const char *key); /* the first; NULL if absent */

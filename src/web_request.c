@@ -38,6 +38,11 @@ static int join(void *arg, const char *value)
     return 0;
 }
 
+bool web_gone(const struct web_request *req)
+{
+    return req->source != NULL && req->source->gone != NULL && req->source->gone(req->source_ctx);
+}
+
 const char *web_header_all(struct web_request *req, const char *name)
 {
     struct joined j = {0};

@@ -35,6 +35,7 @@ static void metrics_close(void *self)
     db_close(m->db);
     metadata_free(m->metadata);
     known_free(m->known);
+    gate_done(&m->gate);
     free(m);
 }
 
@@ -58,6 +59,7 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
 
     m->env = *env;
     m->started_unix_ms = clock_unix_ms();
+    gate_init(&m->gate);
     m->metadata = metadata_new();
     m->known = known_new();
     r = db_open(env->store, &db, &m->db, why);

@@ -6,7 +6,7 @@
 #include "config.h"
 #include "domain.h"
 #include "feed.h"
-#include "metrics/promql/promql.h"
+#include "metrics/promql/gate.h"
 #include "metrics/scrape/scraper.h"
 
 struct metrics {
@@ -16,12 +16,13 @@ struct metrics {
     struct metadata *metadata;
     struct known *known; /* series of remote writers */
     struct scraper *scraper;
+    struct gate gate; /* of queries */
     int64_t started_unix_ms;
 };
 
-/* Queries; as Prometheus' defaults, but for the samples, each of which is 16 bytes of memory. */
+/* Queries; as Prometheus' defaults. */
 #define QUERY_LOOKBACK_MS (5 * 60 * 1000)
-#define QUERY_SAMPLES_MAX 10000000
+#define QUERY_SAMPLES_MAX 50000000
 #define QUERY_TIMEOUT_MS  (2 * 60 * 1000)
 #define QUERY_POINTS_MAX  11000
 #define WRITE_BYTES_MAX   (32u << 20)

@@ -3,6 +3,9 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "metrics/metrics_tree.h"
+#include "metrics/promql/ast.h"
+#include "metrics/promql/print.h"
+#include "metrics/query.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -143,9 +146,12 @@ static void take_series(struct look *l, const struct index *ix, uint32_t ref)
         remember(l, buf_slice(&name), &st);
 }
 
-/* Matchers from the name of a file, so that one of a million is not found by looking at all. */
-static size_t matchers_of(struct look *l, struct matcher *metric, struct expr *e)
+/* Matchers from the name of a file, so that one of a million is not found by looking at all. The
+ * array is the op's, what it holds is that of `metric` and `q`. */
+static size_t matchers_of(struct look *l, const struct matcher *metric, struct promql *q,
+                          struct matcher **ret)
 {
+    const struct selector *s;
     autobuf text = {0};
     autobuf why = {0};
     size_t n = strlen(l->name);
@@ -156,12 +162,13 @@ static size_t matchers_of(struct look *l, struct matcher *metric, struct expr *e
     if (percent_decode(&text, slice_str(l->name), false) < 0)
         return 0;
     buf_add_char(&text, '}');
-    if (promql_parse_selector(l->op, buf_slice(&text), e, &why) < 0)
+    if (promql_parse_selector(l->op, op_slice(l->op, buf_slice(&text)), q, &why) < 0)
         return 0;
-    e->matchers = xrealloc(e->matchers, (e->n_matchers + 1) * sizeof *e->matchers);
-    e->matchers[e->n_matchers++] = *metric;
-    *metric = (struct matcher){0};
-    return e->n_matchers;
+    s = q->root->selector;
+    *ret = op_alloc(l->op, (s->n_matchers + 1) * sizeof **ret);
+    memcpy(*ret, s->matchers, s->n_matchers * sizeof **ret);
+    (*ret)[s->n_matchers] = *metric;
+    return s->n_matchers + 1;
 }
 
 static void look_series(void *ctx, const struct index *ix)
@@ -169,20 +176,24 @@ static void look_series(void *ctx, const struct index *ix)
     struct look *l = ctx;
     struct slice metric = find_metric(ix, l->metric);
     struct matcher m;
-    struct expr e = {0};
+    struct promql q = {0};
+    struct matcher *matchers = NULL;
     struct refs refs;
+    size_t n = 0;
 
     if (metric.len == 0)
         return;
     matcher_init(&m, MATCH_EQ, LABEL_NAME, metric, NULL);
-    if (l->name != NULL && matchers_of(l, &m, &e) > 0)
-        index_select(ix, e.matchers, e.n_matchers, &refs);
+    if (l->name != NULL)
+        n = matchers_of(l, &m, &q, &matchers);
+    if (n > 0)
+        index_select(ix, matchers, n, &refs);
     else
         index_select(ix, &m, 1, &refs);
     for (size_t i = 0; i < refs.n && !(l->found && (l->name != NULL || l->emit == NULL)); i++)
         take_series(l, ix, refs.items[i]);
     refs_done(&refs);
-    promql_done(&e);
+    promql_done(&q);
     matcher_done(&m);
 }
 

@@ -4,6 +4,7 @@
 #include "base/codec.h"
 #include "identity/identity.h"
 #include "metrics/metrics_tree.h"
+#include "metrics/promql/print.h"
 #include "metrics/scrape/own.h"
 
 #include <errno.h>

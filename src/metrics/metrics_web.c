@@ -13,8 +13,12 @@ static const char *error_type(int err, int *ret_status)
         *ret_status = err == -EINVAL ? 400 : 413;
         return "bad_data";
     case -EBADMSG:
+    case -E2BIG:
         *ret_status = 422;
         return "execution";
+    case -ECANCELED:
+        *ret_status = 499;
+        return "canceled";
     case -ETIMEDOUT:
         *ret_status = 503;
         return "timeout";
@@ -137,6 +141,8 @@ static int reload(struct web_request *req, struct web_response *resp)
 const struct route metrics_routes[] = {
     {.methods = BOTH, .pattern = "/api/v1/query", .handle = api_query},
     {.methods = BOTH, .pattern = "/api/v1/query_range", .handle = api_query_range},
+    {.methods = BOTH, .pattern = "/api/v1/format_query", .handle = api_format_query},
+    {.methods = BOTH, .pattern = "/api/v1/parse_query", .handle = api_parse_query},
     {.methods = BOTH, .pattern = "/api/v1/series", .handle = api_series},
     {.methods = BOTH, .pattern = "/api/v1/labels", .handle = api_labels},
     {.methods = "GET", .pattern = "/api/v1/label/{name}/values", .handle = api_label_values},

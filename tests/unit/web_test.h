@@ -127,7 +127,7 @@ static inline int web_test_target(struct web_test *t, const char *target)
 static inline int web_test_call(struct web_test *t, const char *method, const char *target,
                                 const struct web_param *headers, struct slice body)
 {
-    static const struct web_source source = {web_test_find_header};
+    static const struct web_source source = {.header = web_test_find_header};
     const struct route *route = NULL;
     const char *allow;
     int r;

@@ -119,6 +119,14 @@ void exprs_done(struct exprs *e)
     *e = (struct exprs){0};
 }
 
+static bool matches_all(const struct selector *s)
+{
+    for (size_t i = 0; i < s->n_matchers; i++)
+        if (!s->matchers[i].matches_empty)
+            return false;
+    return true;
+}
+
 int param_match(struct web_request *req, bool needed, struct exprs *ret)
 {
     size_t n = 0;
@@ -137,6 +145,13 @@ int param_match(struct web_request *req, bool needed, struct exprs *ret)
             exprs_done(ret);
             return op_fail(req->op, EINVAL, "invalid parameter \"match[]\": %s", why.data);
         }
+        if (matches_all(ret->items[ret->n].root->selector)) {
+            ret->n++;
+            exprs_done(ret);
+            return op_fail(req->op, EINVAL,
+                           "invalid parameter \"match[]\": match[] must contain at least one "
+                           "non-empty matcher");
+        }
     }
     return 0;
 }
@@ -153,16 +168,16 @@ void select_any(const struct index *ix, const struct exprs *e, struct refs *ret)
 {
     size_t kept = 0;
 
-    if (e->n <= 1) {
-        index_select(ix, e->n == 1 ? e->items[0].matchers : NULL,
-                     e->n == 1 ? e->items[0].n_matchers : 0, ret);
+    if (e->n == 0) {
+        index_select(ix, NULL, 0, ret);
         return;
     }
     *ret = (struct refs){0};
     for (size_t i = 0; i < e->n; i++) {
+        const struct selector *s = e->items[i].root->selector;
         struct refs some;
 
-        index_select(ix, e->items[i].matchers, e->items[i].n_matchers, &some);
+        index_select(ix, s->matchers, s->n_matchers, &some);
         for (size_t k = 0; k < some.n; k++)
             refs_add(ret, some.items[k]);
         refs_done(&some);

@@ -3,6 +3,8 @@
 #define METRICS_API_API_H
 
 #include "metrics/metrics.h"
+#include "metrics/promql/ast.h"
+#include "metrics/promql/print.h"
 
 /* An answer under construction: {"status":"success","data": … }. */
 struct answer {
@@ -26,9 +28,9 @@ int param_duration(struct web_request *req, const char *name, int64_t *ret_ms);
 bool parse_time(struct slice text, int64_t *ret_ms);
 bool parse_duration(struct slice text, int64_t *ret_ms); /* 5m, 1h30m, or seconds */
 
-/* The selectors of match[], each a list of matchers. In *ret_n; freed with exprs_done. */
+/* The selectors of match[]. Freed with exprs_done. */
 struct exprs {
-    struct expr *items;
+    struct promql *items; /* root is an EXPR_SELECTOR */
     size_t n;
 };
 int param_match(struct web_request *req, bool needed, struct exprs *ret);
@@ -42,6 +44,8 @@ void json_pairs(struct json *j, const struct pairs *pairs);
 
 int api_query(struct web_request *req, struct web_response *resp);
 int api_query_range(struct web_request *req, struct web_response *resp);
+int api_format_query(struct web_request *req, struct web_response *resp);
+int api_parse_query(struct web_request *req, struct web_response *resp);
 int api_series(struct web_request *req, struct web_response *resp);
 int api_labels(struct web_request *req, struct web_response *resp);
 int api_label_values(struct web_request *req, struct web_response *resp);

@@ -1,115 +1,124 @@
-/* /api/v1/query and /api/v1/query_range. */
-#include "base/alloc.h"
+/* /api/v1/query, query_range, format_query and parse_query. */
 #include "base/clock.h"
+#include "metrics/api/query_run.h"
 #include "metrics/api/result.h"
 
 #include <errno.h>
+#include <math.h>
 
-static int parse_query(struct web_request *req, struct expr *ret)
+/* What both kinds of a query take. */
+static int read_common(struct web_request *req, struct query_spec *spec)
 {
     const char *text = web_query(req, "query");
-    autobuf why = {0};
-    int r = promql_parse(req->op, slice_str(text != NULL ? text : ""), ret, &why);
+    const char *lookback = web_query(req, "lookback_delta");
+    const char *explain = web_query(req, "explain");
+    autobuf quoted = {0};
 
-    if (r < 0)
-        return op_fail(req->op, EINVAL, "invalid parameter \"query\": %s", why.data);
-    return 0;
-}
-
-static int read_eval(struct web_request *req, struct metrics *m, struct eval *ev)
-{
-    int64_t timeout_ms = QUERY_TIMEOUT_MS;
-
-    ev->db = m->db;
-    ev->lookback_ms = QUERY_LOOKBACK_MS;
-    ev->samples_max = QUERY_SAMPLES_MAX;
-    if (param_duration(req, "timeout", &timeout_ms) < 0 ||
-        param_duration(req, "lookback_delta", &ev->lookback_ms) < 0)
+    spec->text = slice_str(text != NULL ? text : "");
+    spec->before = "invalid parameter \"query\": ";
+    spec->req = req;
+    spec->explain = explain != NULL && strcmp(explain, "1") == 0;
+    if (param_duration(req, "timeout", &spec->timeout_ms) < 0)
         return -EINVAL;
-    if (timeout_ms <= 0 || timeout_ms > QUERY_TIMEOUT_MS)
-        timeout_ms = QUERY_TIMEOUT_MS;
-    if (ev->lookback_ms <= 0)
-        ev->lookback_ms = QUERY_LOOKBACK_MS;
-    ev->deadline_ms = clock_monotonic_ms() + timeout_ms;
-    return 0;
+    if (lookback == NULL || lookback[0] == 0 ||
+        parse_duration(slice_str(lookback), &spec->lookback_ms))
+        return 0;
+    quote_go(&quoted, slice_str(lookback));
+    return op_fail(req->op, EINVAL,
+                   "error parsing lookback delta duration: cannot parse %s to a valid duration",
+                   quoted.data);
 }
 
-/* E2BIG is of the query, not of the request: 422, as the rest of what goes wrong while it runs. */
-static int eval(struct web_request *req, const struct eval *ev, const struct expr *e,
-                struct result *ret)
+static void add_seconds(struct buf *out, const char *name, double v)
 {
-    int r = promql_eval(ev, e, ret);
-
-    if (r == -E2BIG)
-        return op_fail(
-            req->op, EBADMSG,
-            "query processing would load too many samples into memory in query execution");
-    if (r == -ETIMEDOUT)
-        return op_fail(req->op, ETIMEDOUT, "query timed out in expression evaluation");
-    if (r < 0)
-        return op_fail(req->op, -r, "reading samples: %s", strerror(-r));
-    return 0;
+    buf_printf(out, "%s\"%s\":", out->data[out->len - 1] == '{' ? "" : ",", name);
+    print_value(out, round(v * 1e9) / 1e9);
 }
 
-static void json_constant(struct json *j, const struct expr *e, int64_t ts_ms)
+/* As Prometheus' engine has them; sorting the result is part of the evaluation here. */
+static void add_stats(struct buf *out, const struct query_run *run)
+{
+    const struct result *r = &run->result;
+
+    buf_add_str(out, ",\"stats\":{\"timings\":{");
+    add_seconds(out, "evalTotalTime", run->prepare_s + run->eval_s);
+    add_seconds(out, "resultSortTime", 0);
+    add_seconds(out, "queryPreparationTime", run->prepare_s);
+    add_seconds(out, "innerEvalTime", run->eval_s);
+    add_seconds(out, "execQueueTime", run->queue_s);
+    add_seconds(out, "execTotalTime", run->prepare_s + run->queue_s + run->eval_s);
+    buf_printf(out,
+               "},\"samples\":{\"totalQueryableSamples\":%" PRIu64 ",\"samplesRead\":%" PRIu64
+               ",\"seriesTouched\":%" PRIu64 ",\"peakSamples\":%" PRIu64 "}}",
+               r->samples_total, r->samples_read, r->series_touched, r->samples_peak);
+}
+
+static void json_node(struct json *j, const struct expr *e)
 {
     autobuf text = {0};
 
+    promql_print_node(&text, e);
     json_object(j);
-    json_kstr(j, "resultType",
-              e->kind == EXPR_STRING   ? "string"
-              : e->kind == EXPR_SCALAR ? "scalar"
-                                       : "vector");
-    if (e->kind == EXPR_VECTOR)
-        buf_add_str(&text, "[{\"metric\":{},\"value\":");
-    if (e->kind != EXPR_STRING) {
-        result_point(&text, ts_ms, e->number);
-    } else {
-        buf_add_char(&text, '[');
-        print_time(&text, ts_ms);
-        buf_add_str(&text, ",\"");
-        json_escape(&text, e->string);
-        buf_add_str(&text, "\"]");
-    }
-    if (e->kind == EXPR_VECTOR)
-        buf_add_str(&text, "}]");
-    json_kraw(j, "result", buf_slice(&text));
+    json_kslice(j, "node", buf_slice(&text));
+    json_ku64(j, "start", e->at.start);
+    json_ku64(j, "end", e->at.end);
+    json_kbool(j, "once", e->step_invariant);
+    json_ku64(j, "nanoseconds", e->cost->ns);
+    json_ku64(j, "samples", e->cost->samples);
+    json_ku64(j, "series", e->cost->series);
+    json_key(j, "below");
+    json_array(j);
+    for (size_t i = 0; i < promql_children(e); i++)
+        json_node(j, promql_child(e, i));
+    json_array_end(j);
     json_object_end(j);
+}
+
+static void add_explain(struct buf *out, const struct query_run *run)
+{
+    struct json j;
+
+    buf_add_str(out, ",\"explain\":");
+    json_init(&j, out);
+    json_node(&j, run->q.root);
+}
+
+static int answer(struct answer *a, const struct query_spec *spec, uint64_t limit)
+{
+    const char *stats = web_query(a->req, "stats");
+    struct query_run run;
+    autobuf more = {0};
+    int r = query_run(a->req->op, a->m, spec, &run);
+
+    if (r < 0)
+        return prom_fail(a, r);
+    if (stats != NULL && stats[0] != 0)
+        add_stats(&more, &run);
+    if (spec->explain)
+        add_explain(&more, &run);
+    r = result_send(a, &run.result, spec->start_ms, limit, &more);
+    query_run_done(&run);
+    return r;
 }
 
 int api_query(struct web_request *req, struct web_response *resp)
 {
+    struct query_spec spec = {.start_ms = clock_unix_ms()};
     struct answer a;
-    struct eval ev = {0};
-    struct expr e = {0};
-    struct result result = {0};
     uint64_t limit = 0;
-    int64_t ts_ms = clock_unix_ms();
     int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
     r = param_limit(req, &limit);
     if (r == 0)
-        r = param_time(req, "time", &ts_ms);
+        r = param_time(req, "time", &spec.start_ms);
     if (r == 0)
-        r = read_eval(req, a.m, &ev);
-    if (r == 0)
-        r = parse_query(req, &e);
+        r = read_common(req, &spec);
     if (r < 0)
         return prom_fail(&a, r);
-    ev.start_ms = ev.end_ms = ts_ms;
-    if (e.kind != EXPR_SELECTOR && e.kind != EXPR_RANGE) {
-        json_constant(&a.json, &e, ts_ms);
-        return prom_end(&a, false);
-    }
-    r = eval(req, &ev, &e, &result);
-    if (r == 0)
-        r = result_send(&a, &result, e.kind == EXPR_RANGE ? RESULT_MATRIX : RESULT_VECTOR, limit);
-    else
-        prom_fail(&a, r);
-    promql_done(&e);
-    return r;
+    spec.end_ms = spec.start_ms;
+    return answer(&a, &spec, limit);
 }
 
 static int read_bound(struct web_request *req, const char *name, int64_t *ret_ms)
@@ -125,77 +134,94 @@ static int read_bound(struct web_request *req, const char *name, int64_t *ret_ms
                    quoted.data);
 }
 
-static int read_range(struct web_request *req, struct eval *ev)
+static int read_range(struct web_request *req, struct query_spec *spec)
 {
     const char *step = web_query(req, "step");
     autobuf quoted = {0};
 
-    if (read_bound(req, "start", &ev->start_ms) < 0 || read_bound(req, "end", &ev->end_ms) < 0)
+    spec->range = true;
+    if (read_bound(req, "start", &spec->start_ms) < 0 || read_bound(req, "end", &spec->end_ms) < 0)
         return -EINVAL;
-    if (ev->end_ms < ev->start_ms)
+    if (spec->end_ms < spec->start_ms)
         return op_fail(req->op, EINVAL,
                        "invalid parameter \"end\": end timestamp must not be before start time");
-    if (!parse_duration(slice_str(step != NULL ? step : ""), &ev->step_ms)) {
+    if (!parse_duration(slice_str(step != NULL ? step : ""), &spec->step_ms)) {
         quote_go(&quoted, slice_str(step != NULL ? step : ""));
         return op_fail(req->op, EINVAL,
                        "invalid parameter \"step\": cannot parse %s to a valid duration",
                        quoted.data);
     }
-    if (ev->step_ms <= 0)
+    if (spec->step_ms <= 0)
         return op_fail(req->op, EINVAL,
                        "invalid parameter \"step\": zero or negative query resolution step widths "
                        "are not accepted. Try a positive integer");
-    if ((ev->end_ms - ev->start_ms) / ev->step_ms > QUERY_POINTS_MAX)
+    if ((spec->end_ms - spec->start_ms) / spec->step_ms > QUERY_POINTS_MAX)
         return op_fail(req->op, EINVAL,
                        "exceeded maximum resolution of 11,000 points per timeseries. Try "
                        "decreasing the query resolution (?step=XX)");
     return 0;
 }
 
-/* A number at every step. */
-static void constant_range(const struct expr *e, const struct eval *ev, struct result *ret)
-{
-    size_t n = (size_t)((ev->end_ms - ev->start_ms) / ev->step_ms) + 1;
-
-    *ret = (struct result){.series = xcalloc(1, sizeof *ret->series), .n = 1};
-    ret->series[0].points = xmalloc(n * sizeof *ret->series[0].points);
-    for (size_t i = 0; i < n; i++)
-        ret->series[0].points[i] =
-            (struct point){ev->start_ms + (int64_t)i * ev->step_ms, e->number};
-    ret->series[0].n_points = n;
-}
-
 int api_query_range(struct web_request *req, struct web_response *resp)
 {
+    struct query_spec spec = {0};
     struct answer a;
-    struct eval ev = {0};
-    struct expr e = {0};
-    struct result result = {0};
     uint64_t limit = 0;
     int r = prom_begin(&a, req, resp);
 
     if (r < 0)
         return r;
-    r = read_range(req, &ev);
+    r = param_limit(req, &limit);
     if (r == 0)
-        r = param_limit(req, &limit);
+        r = read_range(req, &spec);
     if (r == 0)
-        r = read_eval(req, a.m, &ev);
-    if (r == 0)
-        r = parse_query(req, &e);
-    if (r == 0 && (e.kind == EXPR_RANGE || e.kind == EXPR_STRING))
-        r = op_fail(req->op, EINVAL,
-                    "invalid parameter \"query\": invalid expression type \"%s\" for range query, "
-                    "must be Scalar or instant Vector",
-                    e.kind == EXPR_RANGE ? "range vector" : "string");
-    if (r == 0 && e.kind == EXPR_SELECTOR)
-        r = eval(req, &ev, &e, &result);
-    else if (r == 0)
-        constant_range(&e, &ev, &result);
-    if (r == 0)
-        r = result_send(&a, &result, RESULT_MATRIX, limit);
-    else
-        prom_fail(&a, r);
-    promql_done(&e);
-    return r;
+        r = read_common(req, &spec);
+    if (r < 0)
+        return prom_fail(&a, r);
+    return answer(&a, &spec, limit);
+}
+
+static int begin_parsed(struct answer *a, struct web_request *req, struct web_response *resp,
+                        struct promql *q)
+{
+    const char *text;
+    autobuf why = {0};
+    int r = prom_begin(a, req, resp);
+
+    if (r < 0)
+        return r;
+    text = web_query(req, "query");
+    r = promql_parse(req->op, slice_str(text != NULL ? text : ""), q, &why);
+    if (r < 0)
+        return prom_fail(
+            a, op_fail(req->op, EINVAL, "invalid parameter \"query\": %s", why.data));
+    return 0;
+}
+
+int api_format_query(struct web_request *req, struct web_response *resp)
+{
+    struct answer a;
+    struct promql q = {0};
+    autobuf text = {0};
+    int r = begin_parsed(&a, req, resp, &q);
+
+    if (r < 0)
+        return r;
+    promql_pretty(&text, q.root);
+    promql_done(&q);
+    json_slice(&a.json, buf_slice(&text));
+    return prom_end(&a, false);
+}
+
+int api_parse_query(struct web_request *req, struct web_response *resp)
+{
+    struct answer a;
+    struct promql q = {0};
+    int r = begin_parsed(&a, req, resp, &q);
+
+    if (r < 0)
+        return r;
+    promql_json(&a.json, q.root);
+    promql_done(&q);
+    return prom_end(&a, false);
 }

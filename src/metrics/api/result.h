@@ -4,13 +4,12 @@
 #define METRICS_API_RESULT_H
 
 #include "metrics/api/api.h"
+#include "metrics/promql/eval.h"
 
-enum result_type { RESULT_VECTOR, RESULT_MATRIX };
-
-/* Answers with it, cut to `limit` series (0: all), and ends the answer. Takes what is in the
- * result. */
-int result_send(struct answer *a, struct result *result, enum result_type type, uint64_t limit);
-/* "[1700000000,\"0.5\"]" */
-void result_point(struct buf *out, int64_t ts_ms, double v);
+/* Answers with it, cut to `limit` series (0: all), with its warnings and infos, and ends the
+ * answer. Takes what is in the result. `at_ms`: the time of a string. `more`: members for the end of "data", each begun by a
+ * comma; taken. */
+int result_send(struct answer *a, struct result *result, int64_t at_ms, uint64_t limit,
+                struct buf *more);
 
 #endif

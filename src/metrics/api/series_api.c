@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "metrics/api/api.h"
+#include "metrics/query.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -216,26 +217,91 @@ static void put_label(struct buf *out, bool *first, struct slice name, struct sl
     buf_add_char(out, '"');
 }
 
-static void put_federated(struct buf *out, const struct result_series *s, const struct jobs *jobs)
+/* The newest sample of a series. */
+struct newest {
+    struct labels labels; /* items on the heap; the strings live as long as the database */
+    int64_t ts_ms;
+    uint64_t bits;
+};
+
+struct newest_list {
+    struct newest *items;
+    size_t n, cap;
+};
+
+static void newest_done(struct newest_list *l)
 {
-    struct labels l = {s->labels, s->n_labels};
+    for (size_t i = 0; i < l->n; i++)
+        free(l->items[i].labels.items);
+    free(l->items);
+}
+
+static int newest_cmp(const void *a, const void *b)
+{
+    const struct newest *x = a;
+    const struct newest *y = b;
+
+    return labels_cmp(&x->labels, &y->labels);
+}
+
+static void newest_add(struct newest_list *l, const struct query_item *item)
+{
+    struct newest *to;
+    uint64_t bits = item->bits[item->n - 1];
+
+    if (bits == VALUE_STALE_BITS)
+        return;
+    if (l->n == l->cap) {
+        l->cap = 2 * l->cap + 64;
+        l->items = xrealloc(l->items, l->cap * sizeof *l->items);
+    }
+    to = &l->items[l->n++];
+    *to = (struct newest){.ts_ms = item->ts[item->n - 1], .bits = bits};
+    to->labels.items = xmemdup(item->labels.items, item->labels.n * sizeof *item->labels.items);
+    to->labels.n = item->labels.n;
+}
+
+/* What the selectors find, each series as often as they do. */
+static int read_newest(struct metrics *m, const struct exprs *match, struct newest_list *ret)
+{
+    int64_t now_ms = clock_unix_ms();
+    int r = 0;
+
+    for (size_t i = 0; i < match->n && r >= 0; i++) {
+        const struct selector *s = match->items[i].root->selector;
+        struct query *q = NULL;
+        struct query_item item;
+
+        r = query_open(m->db, s->matchers, s->n_matchers, now_ms - QUERY_LOOKBACK_MS + 1, now_ms,
+                       QUERY_LAST, &q);
+        while (r >= 0 && (r = query_next(q, &item)) > 0)
+            newest_add(ret, &item);
+        query_close(q);
+    }
+    if (ret->n > 1)
+        qsort(ret->items, ret->n, sizeof *ret->items, newest_cmp);
+    return r < 0 ? r : 0;
+}
+
+static void put_federated(struct buf *out, const struct newest *s, const struct jobs *jobs)
+{
     bool first = true;
 
-    buf_add_slice(out, labels_get(&l, LABEL_NAME));
-    for (size_t i = 0; i < l.n; i++)
-        if (!slice_eq(l.items[i].name, LABEL_NAME))
-            put_label(out, &first, l.items[i].name, l.items[i].value);
+    buf_add_slice(out, labels_get(&s->labels, LABEL_NAME));
+    for (size_t i = 0; i < s->labels.n; i++)
+        if (!slice_eq(s->labels.items[i].name, LABEL_NAME))
+            put_label(out, &first, s->labels.items[i].name, s->labels.items[i].value);
     for (size_t i = 0; i < jobs->external_labels.n; i++) {
         struct slice name = slice_str(jobs->external_labels.items[i].name);
 
-        if (labels_get(&l, name).len == 0)
+        if (labels_get(&s->labels, name).len == 0)
             put_label(out, &first, name, slice_str(jobs->external_labels.items[i].value));
     }
     if (!first)
         buf_add_char(out, '}');
     buf_add_char(out, ' ');
-    print_value(out, s->points[0].v);
-    buf_printf(out, " %" PRId64 "\n", s->points[0].ts_ms);
+    print_value(out, bits_double(s->bits));
+    buf_printf(out, " %" PRId64 "\n", s->ts_ms);
 }
 
 /* The newest samples as text 0.0.4, with their times. */
@@ -244,9 +310,9 @@ int api_federate(struct web_request *req, struct web_response *resp)
     struct answer a;
     struct exprs match = {0};
     struct scraper_state state;
+    struct newest_list newest = {0};
     autobuf text = {0};
     struct slice metric = SLICE("");
-    int64_t now_ms = clock_unix_ms();
     int r = prom_begin(&a, req, resp);
 
     if (r < 0)
@@ -255,31 +321,21 @@ int api_federate(struct web_request *req, struct web_response *resp)
     r = param_match(req, true, &match);
     if (r < 0)
         return r;
+    r = read_newest(a.m, &match, &newest);
+    exprs_done(&match);
     scraper_state(a.m->scraper, &state);
-    for (size_t i = 0; i < match.n && r == 0; i++) {
-        struct eval ev = {.db = a.m->db,
-                          .start_ms = now_ms,
-                          .end_ms = now_ms,
-                          .lookback_ms = QUERY_LOOKBACK_MS,
-                          .samples_max = QUERY_SAMPLES_MAX};
-        struct result result;
+    for (size_t i = 0; i < newest.n && r == 0; i++) {
+        struct slice name = labels_get(&newest.items[i].labels, LABEL_NAME);
 
-        ev.keep_times = true;
-        r = promql_eval(&ev, &match.items[i], &result);
-        for (size_t k = 0; r == 0 && k < result.n; k++) {
-            struct labels l = {result.series[k].labels, result.series[k].n_labels};
-            struct slice name = labels_get(&l, LABEL_NAME);
-
-            if (!slice_eq(metric, name))
-                buf_printf(&text, "# TYPE %.*s untyped\n", (int)name.len, (const char *)name.data);
-            metric = name;
-            put_federated(&text, &result.series[k], state.jobs);
-        }
-        if (r == 0)
-            result_done(&result);
+        if (i > 0 && newest_cmp(&newest.items[i - 1], &newest.items[i]) == 0)
+            continue;
+        if (!slice_eq(metric, name))
+            buf_printf(&text, "# TYPE %.*s untyped\n", (int)name.len, (const char *)name.data);
+        metric = name;
+        put_federated(&text, &newest.items[i], state.jobs);
     }
     jobs_unref(state.jobs);
-    exprs_done(&match);
+    newest_done(&newest);
     if (r < 0)
         return op_fail(req->op, -r, "reading samples: %s", strerror(-r));
     resp->compress = true;

@@ -125,6 +125,13 @@ struct selector {
     bool any; /* second argument of info(): may match everything */
 };
 
+/* What an evaluation spent on a node, with all below it. */
+struct expr_cost {
+    uint64_t ns;
+    uint64_t samples; /* read from the database */
+    uint64_t series;  /* of the result */
+};
+
 struct expr {
     enum expr_kind kind;
     enum value_type type;
@@ -133,6 +140,7 @@ struct expr {
     bool step_invariant;
     uint16_t height; /* of the tree below: 1 for a leaf; at most PROMQL_HEIGHT_MAX */
     struct span at;
+    struct expr_cost *cost; /* NULL: nobody asked. The evaluation adds to it */
     union {
         struct {
             double value;
@@ -204,6 +212,11 @@ static inline struct expr *expr_bare(struct expr *e)
         e = e->inner.e;
     return e;
 }
+
+/* The nodes below, in the order of the text: the parameter of an aggregation first. A matrix
+ * selector has none. */
+size_t promql_children(const struct expr *e);
+struct expr *promql_child(const struct expr *e, size_t i);
 
 const char *binary_op_text(enum binary_op op);       /* "+", "and", … */
 const char *aggregate_op_text(enum aggregate_op op); /* "sum", … */

@@ -33,6 +33,40 @@ const char *aggregate_op_text(enum aggregate_op op)
     return names[op];
 }
 
+size_t promql_children(const struct expr *e)
+{
+    switch (e->kind) {
+    case EXPR_PAREN:
+    case EXPR_UNARY:
+    case EXPR_SUBQUERY:
+        return 1;
+    case EXPR_BINARY:
+        return 2;
+    case EXPR_CALL:
+        return e->call.n_args;
+    case EXPR_AGGREGATE:
+        return e->aggregate.param != NULL ? 2 : 1;
+    default:
+        return 0;
+    }
+}
+
+struct expr *promql_child(const struct expr *e, size_t i)
+{
+    switch (e->kind) {
+    case EXPR_SUBQUERY:
+        return e->subquery.e;
+    case EXPR_BINARY:
+        return i == 0 ? e->binary.l : e->binary.r;
+    case EXPR_CALL:
+        return e->call.args[i];
+    case EXPR_AGGREGATE:
+        return i == 0 && e->aggregate.param != NULL ? e->aggregate.param : e->aggregate.e;
+    default:
+        return e->inner.e;
+    }
+}
+
 static bool expect(struct parser *p, struct expr *e, enum value_type want, const char *where)
 {
     if (!parse_check(p, e))

@@ -65,24 +65,22 @@ void print_plain(struct buf *out, double v)
         buf_add_char(out, '0');
 }
 
-/* Go's %v of a float64. */
+/* Go's %v of a float64: an exponent below 1e-4 already. */
 static void print_general(struct buf *out, double v)
 {
-    double magnitude = fabs(v);
     char text[DOUBLE_TEXT_MAX];
+    size_t n = double_print(v, text);
+    size_t sign = v < 0;
+    size_t zeros;
 
-    if (magnitude >= 1e-4 && magnitude < 1e-3)
-        print_plain(out, v);
-    else if (magnitude > 0 && magnitude < 1e-4 && magnitude >= 1e-6) {
-        char mantissa[DOUBLE_TEXT_MAX];
-        int exponent = (int)floor(log10(magnitude));
-        size_t n = double_print(v / pow(10, exponent), mantissa);
-
-        buf_add(out, mantissa, n);
-        buf_printf(out, "e-%02d", -exponent);
-    } else {
-        buf_add(out, text, double_print(v, text));
+    if (!(fabs(v) < 1e-4) || fabs(v) < 1e-6) {
+        buf_add(out, text, n);
+        return;
     }
+    zeros = strspn(text + sign + 2, "0"); /* after "0." */
+    buf_printf(out, "%s%c%s%s", v < 0 ? "-" : "", text[sign + 2 + zeros],
+               text[sign + 3 + zeros] != 0 ? "." : "", text + sign + 3 + zeros);
+    buf_printf(out, "e-%02zu", zeros + 1);
 }
 
 const char *duration_op_text(enum duration_op op)

@@ -25,4 +25,8 @@ void print_selector(struct buf *out, const struct selector *s); /* name and brac
 const char *duration_op_text(enum duration_op op);
 const char *match_op_text(enum match_op op);
 
+/* As the API prints them. */
+void print_value(struct buf *out, double v);     /* shortest: 0.1, 1e+21, NaN, +Inf */
+void print_time(struct buf *out, int64_t ts_ms); /* seconds: 1700000000, 1700000000.500 */
+
 #endif

@@ -1,0 +1,48 @@
+/* Values and times, as the API prints them. */
+#include "base/shim.h"
+#include "metrics/promql/print.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Go's strconv 'f', with an exponent below 1e-6 and from 1e21 on. */
+void print_value(struct buf *out, double v)
+{
+    double magnitude = fabs(v);
+    char text[DOUBLE_TEXT_MAX];
+    const char *e;
+    size_t n;
+
+    if (v >= 0 && v < 1e15 && v == (double)(uint64_t)v && !signbit(v)) {
+        buf_add_u64(out, (uint64_t)v);
+        return;
+    }
+    n = double_print(v, text);
+    e = magnitude > 0 && magnitude < 1e-4 ? memchr(text, 'e', n) : NULL;
+    if (e == NULL || magnitude < 1e-6) {
+        buf_add(out, text, n);
+        return;
+    }
+    buf_add_str(out, v < 0 ? "-0." : "0.");
+    for (long zeros = strtol(e + 2, NULL, 10) - 1; zeros > 0; zeros--)
+        buf_add_char(out, '0');
+    for (const char *p = text; p < e; p++)
+        if (*p >= '0' && *p <= '9')
+            buf_add_char(out, *p);
+}
+
+void print_time(struct buf *out, int64_t ts_ms)
+{
+    int64_t part = ts_ms % 1000;
+
+    if (ts_ms < 0)
+        buf_add_char(out, '-');
+    buf_add_u64(out, (uint64_t)(ts_ms < 0 ? -(ts_ms / 1000) : ts_ms / 1000));
+    if (part != 0) {
+        unsigned p = (unsigned)(part < 0 ? -part : part);
+        char text[4] = {'.', (char)('0' + p / 100), (char)('0' + p / 10 % 10),
+                        (char)('0' + p % 10)};
+
+        buf_add(out, text, sizeof text);
+    }
+}
