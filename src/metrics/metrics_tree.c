@@ -37,7 +37,16 @@ bool tree_may(struct op *op, unsigned rights)
     return identity_may(op, rights, "metrics/tree");
 }
 
-enum place { PLACE_ROOT, PLACE_CONFIG, PLACE_SERIES, PLACE_TARGETS, PLACE_PUSH, PLACE_NONE };
+enum place {
+    PLACE_ROOT,
+    PLACE_CONFIG,
+    PLACE_SERIES,
+    PLACE_TARGETS,
+    PLACE_PUSH,
+    PLACE_QUERY,
+    PLACE_RANGE,
+    PLACE_NONE
+};
 
 static const struct {
     const char *name;
@@ -47,6 +56,8 @@ static const struct {
     {"targets", PLACE_TARGETS},
     {"series", PLACE_SERIES},
     {"push", PLACE_PUSH},
+    {"query", PLACE_QUERY},
+    {"range", PLACE_RANGE},
 };
 
 /* path begins with "metrics". *ret_rest is what stands behind the place's name. */
@@ -124,6 +135,10 @@ static int metrics_stat(struct op *op, void *self, const char *path, struct node
         return tree_targets_stat(op, m, rest, ret);
     case PLACE_PUSH:
         return tree_push_stat(op, m, rest, ret);
+    case PLACE_QUERY:
+        return tree_query_stat(op, m, rest, ret);
+    case PLACE_RANGE:
+        return tree_range_stat(op, m, rest, ret);
     case PLACE_NONE:
         break;
     }
@@ -155,6 +170,9 @@ static int metrics_list(struct op *op, void *self, const char *path, node_emit_f
         return tree_targets_list(op, m, rest, emit, ctx);
     case PLACE_PUSH:
         return tree_push_list(op, m, rest, emit, ctx);
+    case PLACE_QUERY:
+    case PLACE_RANGE:
+        return 0; /* every query has a name here: there is no list of them */
     case PLACE_NONE:
         break;
     }
@@ -226,6 +244,12 @@ static int metrics_open_node(struct op *op, void *self, const char *path, unsign
         r = tree_targets_read(op, m, rest, &text);
     else if (place == PLACE_PUSH)
         r = tree_push_read(op, m, rest, &text);
+    else if ((place == PLACE_QUERY || place == PLACE_RANGE) && (flags & NODE_WRITE) != 0)
+        return op_fail(op, EROFS, "'%s' can only be read", path);
+    else if (place == PLACE_QUERY)
+        r = tree_query_read(op, m, rest, &text);
+    else if (place == PLACE_RANGE)
+        r = tree_range_read(op, m, rest, &text);
     if (r == -ENOENT && (flags & NODE_CREATE) != 0)
         return op_fail(op, EROFS, "'%s' cannot be made here", path);
     if (r == -ENOENT)

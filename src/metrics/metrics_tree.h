@@ -26,7 +26,6 @@ int tree_targets_write(struct op *op, struct metrics *m, const char *path, unsig
                        struct node_file **ret);
 int tree_targets_remove(struct op *op, struct metrics *m, const char *path);
 
-
 /* push/<name>.prom */
 int tree_push_stat(struct op *op, struct metrics *m, const char *path, struct node_stat *ret);
 int tree_push_list(struct op *op, struct metrics *m, const char *path, node_emit_fn *emit,
@@ -35,5 +34,11 @@ int tree_push_read(struct op *op, struct metrics *m, const char *path, struct bu
 int tree_push_write(struct op *op, struct metrics *m, const char *path, unsigned flags,
                     struct node_file **ret);
 int tree_push_remove(struct op *op, struct metrics *m, const char *path);
+
+/* query/<promql>, range/<duration>[:<step>]/<promql>. Their folders list nothing. */
+int tree_query_stat(struct op *op, struct metrics *m, const char *path, struct node_stat *ret);
+int tree_query_read(struct op *op, struct metrics *m, const char *path, struct buf *ret);
+int tree_range_stat(struct op *op, struct metrics *m, const char *path, struct node_stat *ret);
+int tree_range_read(struct op *op, struct metrics *m, const char *path, struct buf *ret);
 
 #endif

@@ -195,7 +195,8 @@ struct promql {
 /* Parses and checks types. Nodes are in the op, `text` must live as long. -EINVAL with Prometheus'
  * text, "1:5: parse error: unexpected …", in why; then there is nothing to free. */
 int promql_parse(struct op *op, struct slice text, struct promql *ret, struct buf *why);
-/* The same for match[]: a selector without range, offset and @; ret->root is EXPR_SELECTOR. */
+/* The same for match[]: a selector without range, offset and @; ret->root is EXPR_SELECTOR. It may
+ * match everything. */
 int promql_parse_selector(struct op *op, struct slice text, struct promql *ret, struct buf *why);
 void promql_done(struct promql *q); /* of a zeroed one too */
 

@@ -1,4 +1,5 @@
 /* Characters, numbers and strings for the lexer. */
+#include "base/shim.h"
 #include "base/utf8.h"
 #include "metrics/labels.h"
 #include "metrics/promql/lexer.h"
@@ -41,6 +42,44 @@ int32_t lexer_peek(struct lexer *x)
 
     lexer_back(x);
     return r;
+}
+
+/* \pL in RE2's tables. */
+static bool is_letter(struct lexer *x, int32_t rune)
+{
+    if (rune < 0x80 || rune == RUNE_BAD)
+        return false;
+    if (x->letters == NULL && regex_new(SLICE("\\pL"), &x->letters, NULL) < 0)
+        return false;
+    return regex_match(x->letters, slice_of(x->text + x->pos - x->width, x->width));
+}
+
+bool lexer_starts_name(struct lexer *x, int32_t r)
+{
+    return r == '_' || (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z') || is_letter(x, r);
+}
+
+bool lexer_continues_name(struct lexer *x, int32_t r)
+{
+    return (r >= '0' && r <= '9') || r == '.' || lexer_starts_name(x, r);
+}
+
+void lexer_done(struct lexer *x)
+{
+    if (x->letters != NULL)
+        regex_free(x->letters);
+    x->letters = NULL;
+}
+
+bool name_is_plain(struct slice name)
+{
+    struct lexer x = {.text = name.data, .len = name.len};
+    bool plain = name.len > 0 && lexer_starts_name(&x, lexer_rune(&x));
+
+    while (plain && x.pos < x.len)
+        plain = lexer_continues_name(&x, lexer_rune(&x));
+    lexer_done(&x);
+    return plain;
 }
 
 void lexer_emit(struct lexer *x, enum token_kind kind)

@@ -129,7 +129,7 @@ static void lex_word(struct lexer *x)
     const char *word;
     size_t n;
 
-    for (int32_t r = lexer_rune(x); is_alpha(r) || is_digit(r) || r == ':'; r = lexer_rune(x))
+    for (int32_t r = lexer_rune(x); lexer_continues_name(x, r) || r == ':'; r = lexer_rune(x))
         ;
     lexer_back(x);
     word = x->text + x->start;
@@ -261,7 +261,7 @@ static void lex_statement(struct lexer *x)
         lex_string(x, r);
     } else if (r == '`') {
         lex_raw_string(x);
-    } else if (is_alpha(r) || r == ':') {
+    } else if (r == ':' || lexer_starts_name(x, r)) {
         lex_name(x, r);
     } else if (r == '(' || r == ')') {
         lex_paren(x, r);
@@ -308,8 +308,8 @@ static void lex_inside_braces(struct lexer *x)
         lexer_error(x, "unexpected end of input inside braces");
     } else if (is_space(r)) {
         skip_spaces(x);
-    } else if (is_alpha(r)) {
-        while (is_alpha(r) || is_digit(r))
+    } else if (lexer_starts_name(x, r)) {
+        while (lexer_continues_name(x, r))
             r = lexer_rune(x);
         lexer_back(x);
         lexer_emit(x, TOKEN_IDENTIFIER);

@@ -94,8 +94,11 @@ struct token {
 
 enum lex_state { LEX_STATEMENTS, LEX_BRACES, LEX_DURATION, LEX_ENDED };
 
+struct regex;
+
 struct lexer {
     struct op *op;
+    struct regex *letters; /* NULL until a name holds more than ASCII */
     const char *text;
     size_t len;
     size_t pos, start; /* of the next byte, and of the token under construction */
@@ -109,10 +112,14 @@ struct lexer {
 };
 
 void lexer_init(struct lexer *x, struct op *op, struct slice text);
+void lexer_done(struct lexer *x);
 /* After TOKEN_END and TOKEN_ERROR comes TOKEN_END. */
 void lexer_next(struct lexer *x, struct token *ret);
 /* As an error names it: `identifier "foo"`, `<op:+>`, `end of input`. */
 const char *token_describe(struct op *op, const struct token *t);
+
+/* May a name stand without quotes? Letters of any script and '_', then digits and '.' too. */
+bool name_is_plain(struct slice name);
 
 /* For the parts of the lexer. */
 #define RUNE_EOF (-1)
@@ -122,6 +129,8 @@ int32_t lexer_peek(struct lexer *x);
 void lexer_back(struct lexer *x); /* puts the last one back, once */
 void lexer_emit(struct lexer *x, enum token_kind kind);
 void lexer_error(struct lexer *x, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool lexer_starts_name(struct lexer *x, int32_t rune);
+bool lexer_continues_name(struct lexer *x, int32_t rune);
 bool lexer_accept(struct lexer *x, const char *set);
 void lex_number_or_duration(struct lexer *x);
 void lex_string(struct lexer *x, int32_t quote);

@@ -200,7 +200,7 @@ static bool parse_label(struct parser *p, struct slice *ret)
     *ret = t.text;
     if (t.kind == TOKEN_STRING)
         string_unquote(p->op, t.text, ret);
-    if (ret->len == 0 || !utf8_valid(*ret))
+    if (ret->len == 0 || !utf8_valid(*ret) || (t.kind != TOKEN_STRING && !name_is_plain(*ret)))
         return parse_fail(p, t.start, "invalid label name for grouping: %s",
                           text_quoted(p->op, *ret, 0)) != NULL;
     return true;

@@ -379,12 +379,14 @@ static void parser_init(struct parser *p, struct op *op, struct slice text, stru
     lexer_init(&p->lexer, op, q->text);
 }
 
-static int parse_end(struct parser *p, struct expr *e)
+/* `check`: types, too. */
+static int parse_end(struct parser *p, struct expr *e, bool check)
 {
     p->q->root = e;
     if (e != NULL && parse_peek(p) != TOKEN_END)
         parse_unexpected(p);
-    if (!parse_failed(p) && parse_check(p, e))
+    lexer_done(&p->lexer);
+    if (!parse_failed(p) && (!check || parse_check(p, e)))
         return 0;
     promql_done(p->q);
     return -EINVAL;
@@ -402,7 +404,7 @@ int promql_parse(struct op *op, struct slice text, struct promql *ret, struct bu
         parse_fail(&p, 0, "no expression found in input");
     else
         e = parse_expression(&p, 0);
-    return parse_end(&p, e);
+    return parse_end(&p, e, true);
 }
 
 int promql_parse_selector(struct op *op, struct slice text, struct promql *ret, struct buf *why)
@@ -424,7 +426,7 @@ int promql_parse_selector(struct op *op, struct slice text, struct promql *ret, 
     } else {
         parse_unexpected(&p);
     }
-    return parse_end(&p, e);
+    return parse_end(&p, e, false);
 }
 
 void promql_done(struct promql *q)

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/shim.h"
 #include "metrics/labels.h"
+#include "metrics/promql/lexer.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -150,7 +151,7 @@ static int by_text(const void *a, const void *b)
 
 static void print_label(struct buf *out, struct slice name)
 {
-    if (label_name_legacy(name))
+    if (name_is_plain(name))
         buf_add_slice(out, name);
     else
         quote_go(out, name);
