@@ -124,6 +124,18 @@ static int cursor_open(struct query *q, const struct run *run)
     return r;
 }
 
+struct query *query_split(struct query *q, size_t n)
+{
+    struct query *rest = xcalloc(1, sizeof *rest);
+
+    *rest = (struct query){
+        .db = q->db, .from_ms = q->from_ms, .to_ms = q->to_ms, .flags = q->flags};
+    rest->n_series = q->n_series - n;
+    rest->series = xmemdup(q->series + n, rest->n_series * sizeof *q->series);
+    q->n_series = n;
+    return rest;
+}
+
 static int cursors_open(struct query *q)
 {
     struct db *db = q->db;
@@ -374,6 +386,7 @@ int query_next(struct query *q, struct query_item *ret)
                               ? (const struct histogram *const *)q->histograms
                               : NULL,
             .n = q->samples.n - skip,
+            .number = q->at - 1,
         };
         pthread_rwlock_unlock(&q->db->lock);
         return 1;

@@ -17,6 +17,8 @@ int query_open(struct db *db, const struct matcher *matchers, size_t n, int64_t 
                int64_t to_ms, unsigned flags, struct query **ret);
 void query_close(struct query *q);
 size_t query_series(const struct query *q); /* how many there are, with samples or without */
+/* Keeps the first n series; returns new: a query over the others, for another thread. */
+struct query *query_split(struct query *q, size_t n);
 
 struct query_item {
     uint32_t ref;
@@ -26,7 +28,8 @@ struct query_item {
     /* NULL: all samples are floats. Else n of them: NULL for a float; a histogram where bits is
      * HISTOGRAM_BITS, or VALUE_STALE_BITS if it is a stale marker. Valid until the next. */
     const struct histogram *const *histograms;
-    size_t n; /* at least 1 */
+    size_t n;      /* at least 1 */
+    size_t number; /* of the series among all of the query */
 };
 /* The next series that has samples in the range, in the order of ids: 1, 0 at the end, -EIO. */
 int query_next(struct query *q, struct query_item *ret);

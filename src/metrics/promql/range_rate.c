@@ -1,0 +1,142 @@
+/* rate, increase and delta: between the samples of a window, extrapolated to its bounds. */
+#include "metrics/promql/histogram_math.h"
+#include "metrics/promql/range.h"
+
+#include "base/alloc.h"
+
+#include <math.h>
+
+/* The places where a counter began anew, once for the series. */
+static void find_resets(struct range_work *w)
+{
+    const double *v = w->s.v;
+
+    w->n_resets = 0;
+    for (size_t k = 1; k < w->s.n; k++) {
+        if (!(v[k] < v[k - 1]))
+            continue;
+        if (w->n_resets == w->cap_resets) {
+            w->cap_resets = w->cap_resets == 0 ? 32 : 2 * w->cap_resets;
+            w->resets = xrealloc(w->resets, w->cap_resets * sizeof *w->resets);
+        }
+        w->resets[w->n_resets++] = (uint32_t)k;
+    }
+}
+
+/* What the samples of a window say, floats or histograms. */
+struct sampled {
+    int64_t first_ms, last_ms;
+    double n_minus_one;
+    double first, result; /* of a histogram: its counts */
+    bool starts_above_zero;
+};
+
+/* By what the result between the samples is multiplied to be that of the range. */
+static double extrapolation(const struct range_work *w, size_t i, const struct sampled *s,
+                            bool counter, double per_seconds)
+{
+    int64_t end_ms = range_end(w, i);
+    double to_start = (double)(s->first_ms - (end_ms - w->c->range_ms)) / 1000;
+    double to_end = (double)(end_ms - s->last_ms) / 1000;
+    double interval = (double)(s->last_ms - s->first_ms) / 1000;
+    double average = interval / s->n_minus_one;
+    double threshold = average * 1.1;
+    double factor = 1;
+
+    if (to_start >= threshold)
+        to_start = average / 2;
+    if (counter && s->result > 0 && s->starts_above_zero) {
+        double to_zero = interval * (s->first / s->result);
+
+        if (to_zero < to_start)
+            to_start = to_zero;
+    }
+    if (to_end >= threshold)
+        to_end = average / 2;
+    if (interval != 0)
+        factor = (interval + to_start + to_end) / interval;
+    return factor / per_seconds;
+}
+
+static void rate_floats(struct range_work *w, size_t i, bool counter, double per_seconds,
+                        size_t *reset)
+{
+    const double *v = w->s.v;
+    uint32_t a = w->from[i];
+    uint32_t b = w->to[i];
+    struct sampled s;
+
+    if (b - a < 2)
+        return;
+    s = (struct sampled){w->s.ts[a], w->s.ts[b - 1], (double)(b - a - 1),
+                         v[a],       v[b - 1] - v[a], v[a] >= 0};
+    if (counter) {
+        while (*reset < w->n_resets && w->resets[*reset] <= a)
+            (*reset)++;
+        for (size_t k = *reset; k < w->n_resets && w->resets[k] < b; k++)
+            s.result += v[w->resets[k] - 1];
+    }
+    w->out->v[i] = s.result * extrapolation(w, i, &s, counter, per_seconds);
+}
+
+static void rate_of_histograms(struct range_work *w, size_t i, bool counter, double per_seconds)
+{
+    const struct readings *in = &w->s;
+    uint32_t a = w->hfrom[i];
+    uint32_t b = w->hto[i];
+    const struct histogram *h;
+    struct histogram *scaled;
+    struct sampled s;
+
+    if (b - a < 2)
+        return;
+    h = rate_histograms(w, i, counter);
+    if (h == NULL)
+        return;
+    s = (struct sampled){in->hts[a],       in->hts[b - 1], (double)(b - a - 1),
+                         in->h[a]->count, h->count,       in->h[a]->count >= 0};
+    scaled = histogram_clone(w->m, h);
+    histogram_multiply(scaled, extrapolation(w, i, &s, counter, per_seconds));
+    put_histogram(w, i, scaled);
+}
+
+static void run_rates(struct range_work *w, bool counter, bool per_second)
+{
+    double per_seconds = per_second ? go_seconds(w->c->range_ms) : 1;
+    size_t reset = 0;
+
+    if (w->c->anchored || w->c->smoothed) {
+        run_extended(w, counter, per_second);
+        return;
+    }
+    if (counter)
+        find_resets(w);
+    if (w->s.n_h == 0) {
+        for (size_t i = 0; i < w->c->f->n; i++)
+            rate_floats(w, i, counter, per_seconds, &reset);
+        return;
+    }
+    for (size_t i = 0; i < w->c->f->n; i++) {
+        if (histograms_in(w, i) == 0)
+            rate_floats(w, i, counter, per_seconds, &reset);
+        else if (floats_in(w, i) == 0)
+            rate_of_histograms(w, i, counter, per_seconds);
+        else
+            note_mixed(w->c->ev, w->c->at, w->name);
+    }
+}
+
+void run_rate(struct range_work *w)
+{
+    run_rates(w, true, true);
+}
+
+void run_increase(struct range_work *w)
+{
+    run_rates(w, true, false);
+}
+
+void run_delta(struct range_work *w)
+{
+    run_rates(w, false, false);
+}
