@@ -127,6 +127,10 @@ static void metrics_own(void *self, struct buf *out)
         s.series, s.head_samples, s.head_bytes, s.log_bytes, s.runs, s.appended, s.duplicate,
         s.out_of_order);
     buf_printf(out,
+               "# HELP infrafs_metrics_queries Queries that run.\n"
+               "# TYPE infrafs_metrics_queries gauge\ninfrafs_metrics_queries %u\n",
+               gate_running(&m->gate));
+    buf_printf(out,
                "# HELP infrafs_metrics_targets Targets by their health.\n"
                "# TYPE infrafs_metrics_targets gauge\ninfrafs_metrics_targets{health=\"up\"} %zu\n"
                "infrafs_metrics_targets{health=\"down\"} %zu\n"
