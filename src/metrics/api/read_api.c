@@ -7,6 +7,7 @@
 #include "metrics/api/xor_chunk.h"
 #include "metrics/histogram_proto.h"
 #include "metrics/proto.h"
+#include "metrics/query.h"
 
 #include <errno.h>
 #include <snappy-c.h>
