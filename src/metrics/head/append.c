@@ -56,11 +56,17 @@ static void apply_late(struct series *s, const struct db_sample *sample)
     stream_append(&(*at)->stream, sample->ts_ms, sample->bits);
 }
 
+/* Of the head's newest stream; before all time if it is empty. */
+static int64_t newest_ms(const struct series *s)
+{
+    return s->open.count > 0 ? s->open.last_ms : INT64_MIN;
+}
+
 /* What becomes of a sample behind one at last_ms. `same`: its value is that one's. */
 static enum db_verdict judge(const struct db *db, const struct series *s, int64_t last_ms,
                           const struct db_sample *sample, bool same)
 {
-    if (s->gone || sample->ts_ms <= 0 || sample->ts_ms > TIME_MAX_MS ||
+    if (s->gone || sample->ts_ms < 0 || sample->ts_ms > TIME_MAX_MS ||
         (sample->ts_ms < last_ms && last_ms - sample->ts_ms > db->options.out_of_order_ms))
         return DB_TOO_OLD;
     if (sample->ts_ms != last_ms)
@@ -110,7 +116,7 @@ enum db_verdict db_apply(struct db *db, const struct db_sample *sample, const st
     bool same = sample->bits == s->open.last_bits &&
                 (payload == NULL || sample->bits != HISTOGRAM_BITS ||
                  same_payload(db, sample, *payload));
-    enum db_verdict verdict = judge(db, s, s->open.last_ms, sample, same);
+    enum db_verdict verdict = judge(db, s, newest_ms(s), sample, same);
 
     db->out_of_order += verdict == DB_TOO_OLD;
     db->duplicate += verdict == DB_DUPLICATE;
@@ -176,7 +182,7 @@ static void check_all(const struct db *db, const struct db_batch *batch,
     for (size_t i = 0; i < batch->n; i++) {
         const struct series *series = index_series(db->index, s[i].ref);
         const struct slice *payload = payload_next(&payloads, &s[i]);
-        int64_t last_ms = series->open.last_ms;
+        int64_t last_ms = newest_ms(series);
         enum db_verdict verdict;
         bool same = s[i].bits == series->open.last_bits &&
                     (payload == NULL || same_payload(db, &s[i], *payload));
