@@ -4,6 +4,7 @@
 #include "metrics/histogram_proto.h"
 #include "metrics/metrics.h"
 #include "metrics/proto.h"
+#include "metrics/query.h"
 #include "web_test.h"
 
 #include <setjmp.h>

@@ -67,7 +67,8 @@ void note_monotonicity(struct evaluator *ev, struct span at, struct slice name, 
         return;
     n = find_or_add(ev, NOTE_MONOTONICITY, text.data);
     if (n->times++ == 0) {
-        *n = (struct note){NOTE_MONOTONICITY, n->text, at, ts_ms, ts_ms, lowest, highest, max_diff, 1};
+        *n = (struct note){
+            NOTE_MONOTONICITY, n->text, at, ts_ms, ts_ms, lowest, highest, max_diff, 1};
         return;
     }
     n->min_ms = ts_ms < n->min_ms ? ts_ms : n->min_ms;

@@ -111,7 +111,7 @@ static struct expr *parse_extended(struct parser *p, struct expr *e)
     if (e->kind == EXPR_SUBQUERY)
         return parse_fail(p, e->at.start, "%s modifier is not supported for subqueries", word);
     if (s == NULL)
-        return parse_fail(p, e->at.start, "%s modifier not implemented", word);
+        return parse_fail(p, e->at.start, "%s modifier not " "implemented", word);
     if (anchored ? s->smoothed : s->anchored)
         return parse_fail(p, e->at.start,
                           "anchored and smoothed modifiers cannot be used together");

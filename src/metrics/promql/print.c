@@ -96,7 +96,9 @@ int64_t duration_trunc_ms(double seconds)
 {
     double ns = trunc(seconds * 1e9);
 
-    return fabs(ns) < 9.2e18 ? (int64_t)ns / 1000000 : ns > 0 ? INT64_MAX / 1000000 : INT64_MIN / 1000000;
+    if (fabs(ns) < 9.2e18)
+        return (int64_t)ns / 1000000;
+    return ns > 0 ? INT64_MAX / 1000000 : INT64_MIN / 1000000;
 }
 
 static void print_seconds(struct buf *out, double seconds, bool unit)

@@ -123,7 +123,8 @@ static int run_series(struct range_job *job, struct range_work *w, struct row *o
         return 0;
     }
     out->drop_name = job->drops_name || w->s.drop_name;
-    out->labels = ev->ev->eager_names && out->drop_name ? labels_bare(w->m, l) : mem_labels(w->m, l);
+    out->labels =
+        ev->ev->eager_names && out->drop_name ? labels_bare(w->m, l) : mem_labels(w->m, l);
     return 0;
 }
 
@@ -252,7 +253,8 @@ static void note_counters(struct range_job *job)
     }
 }
 
-static int check_extended(struct evaluator *ev, const struct range_call *c, const struct function *f)
+static int check_extended(struct evaluator *ev, const struct range_call *c,
+                          const struct function *f)
 {
     bool rates = f->id == FN_RATE || f->id == FN_INCREASE || f->id == FN_DELTA;
 

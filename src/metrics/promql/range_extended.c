@@ -47,8 +47,8 @@ static double left_value(const struct readings *s, size_t first, int64_t start, 
     return between(edge_at(s, first), edge_at(s, first + 1), start, counter);
 }
 
-static double right_value(const struct readings *s, size_t a, size_t last, int64_t end, bool smoothed,
-                          bool counter)
+static double right_value(const struct readings *s, size_t a, size_t last, int64_t end,
+                          bool smoothed, bool counter)
 {
     if (s->ts[last] <= end || last == a)
         return s->v[last];

@@ -163,8 +163,8 @@ int select_rows(struct evaluator *ev, const struct matcher *matchers, size_t n,
     struct select_visit visit = {instant_begin, instant_series, &x};
     int64_t from = look_ms(look, f, 0) - ev->ev->lookback_ms + 1;
     int64_t to = look_ms(look, f, f->n - 1);
-    int r = select_visit(ev, matchers, n, from, to, to - from < ev->ev->lookback_ms ? QUERY_LAST : 0,
-                         &visit);
+    int r = select_visit(ev, matchers, n, from, to,
+                         to - from < ev->ev->lookback_ms ? QUERY_LAST : 0, &visit);
 
     if (r == 0)
         vector_compact(ev, ret, f->n);

@@ -42,7 +42,8 @@ int select_instant(struct evaluator *ev, const struct expr *e, const struct fram
  * of the series among `n` that begin was told of. */
 struct select_visit {
     int (*begin)(void *ctx, size_t n);
-    int (*series)(void *ctx, struct mem *m, unsigned worker, size_t i, const struct query_item *item);
+    int (*series)(void *ctx, struct mem *m, unsigned worker, size_t i,
+                  const struct query_item *item);
     void *ctx;
 };
 int select_visit(struct evaluator *ev, const struct matcher *matchers, size_t n, int64_t from_ms,
