@@ -29,8 +29,8 @@ struct param_range param_range(const struct grouping *g)
 
 /* One group's cells while rows are added to them. */
 struct sums {
-    double *v;     /* the row's own: ABSENT until there is a first */
-    double *c;     /* compensation, or the mean of a variance */
+    double *v; /* the row's own: ABSENT until there is a first */
+    double *c; /* compensation, or the mean of a variance */
     double *count;
     uint8_t *incremental; /* avg: 1 where the sum would overflow: then v is the mean */
 };
@@ -281,7 +281,6 @@ int aggregate_quantile(struct grouping *g, struct vector *ret)
     free(values);
     return r;
 }
-
 
 static void group_rows(struct grouping *g)
 {

@@ -119,8 +119,7 @@ static int check_one_side(struct sides *s)
 
                 if (!row_has(row, i))
                     continue;
-                if (found != NULL &&
-                    (s->has_fill_many || s->has_fill_one || any_at(s->many, i)))
+                if (found != NULL && (s->has_fill_many || s->has_fill_one || any_at(s->many, i)))
                     return fail_duplicate(s, &row->labels, &found->labels);
                 found = row;
             }
@@ -177,8 +176,8 @@ static int result_labels(struct sides *s, const struct labels *many, const struc
                          struct labels *ret)
 {
     const struct matching *how = s->how;
-    bool drops = op_drops_name(s->e->binary.op) ||
-                 (s->ev->ev->eager_names && s->e->binary.return_bool);
+    bool drops =
+        op_drops_name(s->e->binary.op) || (s->ev->ev->eager_names && s->e->binary.return_bool);
     struct label_edit edit;
 
     edit_init(&edit, many);
@@ -261,8 +260,7 @@ static bool fill_row(struct sides *s, const struct row *other, double fill, stru
     return true;
 }
 
-static int put_filled_one(struct sides *s, const struct row *many, uint32_t sig,
-                          struct vector *ret)
+static int put_filled_one(struct sides *s, const struct row *many, uint32_t sig, struct vector *ret)
 {
     struct row one;
     int r = 0;

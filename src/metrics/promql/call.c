@@ -194,9 +194,8 @@ static int call_histograms(struct evaluator *ev, struct mem *m, const struct exp
         struct row *row = &ret->rows[k];
 
         for (size_t i = 0; i < f->n; i++)
-            row->v[i] = row->h != NULL && row->h[i] != NULL
-                            ? of_histogram(e->call.f->id, row->h[i])
-                            : ABSENT;
+            row->v[i] = row->h != NULL && row->h[i] != NULL ? of_histogram(e->call.f->id, row->h[i])
+                                                            : ABSENT;
         drop_histograms(row, f->n);
     }
     return r == 0 ? named(ev, m, f, ret) : r;

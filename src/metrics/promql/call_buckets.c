@@ -1,5 +1,5 @@
-/* histogram_quantile(), histogram_quantiles() and histogram_fraction(): of classic histograms, which
- * are several series, and of native ones. */
+/* histogram_quantile(), histogram_quantiles() and histogram_fraction(): of classic histograms,
+ * which are several series, and of native ones. */
 #include "metrics/promql/buckets.h"
 #include "metrics/promql/calls.h"
 #include "metrics/promql/histogram_math.h"
@@ -27,7 +27,7 @@ struct histograms {
     struct label_index groups; /* labels without le; of native ones: all */
     struct edge *edges;        /* by group, then by upper bound */
     size_t n_edges;
-    size_t *first;             /* of a group: its edges */
+    size_t *first; /* of a group: its edges */
     struct bucket *room;
 };
 
@@ -125,7 +125,7 @@ static size_t buckets_at(struct histograms *h, size_t group, size_t i)
 /* The function at hand, of one step. */
 struct asked {
     bool fraction;
-    const double *a, *b; /* quantile: a; fraction: from a to b */
+    const double *a, *b;       /* quantile: a; fraction: from a to b */
     struct slice label, value; /* histogram_quantiles: what tells the rows apart */
 };
 
@@ -199,8 +199,7 @@ static void note_both(struct histograms *h, const struct labels *labels)
         buf_add_str(&quoted, " for metric name ");
         quote_go(&quoted, name);
     }
-    note_add(h->ev, NOTE_WARNING, h->at,
-             "vector contains a mix of classic and native histograms%s",
+    note_add(h->ev, NOTE_WARNING, h->at, "vector contains a mix of classic and native histograms%s",
              quoted.data != NULL ? quoted.data : "");
 }
 

@@ -122,8 +122,9 @@ int call_sort(struct evaluator *ev, struct mem *m, const struct expr *e, const s
     int r = eval_node(ev, m, e->call.args[0], f, ret);
 
     if (f->n > 1)
-        note_add(ev, NOTE_WARNING, e->at,
-                 "sort is ineffective for range queries since results are always ordered by labels");
+        note_add(
+            ev, NOTE_WARNING, e->at,
+            "sort is ineffective for range queries since results are always ordered by labels");
     for (size_t k = 0; k < ret->n && by_values && r == 0; k++)
         for (size_t i = 0; i < f->n && ret->rows[k].h != NULL; i++)
             ret->rows[k].h[i] = NULL;

@@ -105,6 +105,45 @@ static int eval_once(struct evaluator *ev, struct mem *m, const struct expr *e,
     return r;
 }
 
+enum { NEEDS_NOTHING, NEEDS_COUNTS, NEEDS_BUCKETS };
+
+/* What a node asks of the histograms below it. */
+static int needs(const struct expr *e)
+{
+    switch (e->kind) {
+    case EXPR_SUBQUERY:
+        return NEEDS_BUCKETS;
+    case EXPR_AGGREGATE:
+        return e->aggregate.op == AGG_COUNT_VALUES ? NEEDS_BUCKETS : NEEDS_NOTHING;
+    case EXPR_BINARY:
+        return e->binary.op == OP_EQL || e->binary.op == OP_NEQ || e->binary.op == OP_TRIM_UPPER ||
+                       e->binary.op == OP_TRIM_LOWER
+                   ? NEEDS_BUCKETS
+                   : NEEDS_NOTHING;
+    case EXPR_CALL:
+        break;
+    default:
+        return NEEDS_NOTHING;
+    }
+    switch (e->call.f->id) {
+    case FN_HISTOGRAM_COUNT:
+    case FN_HISTOGRAM_SUM:
+    case FN_HISTOGRAM_AVG:
+    case FN_TIMESTAMP:
+    case FN_ABSENT:
+        return NEEDS_COUNTS;
+    case FN_HISTOGRAM_QUANTILE:
+    case FN_HISTOGRAM_QUANTILES:
+    case FN_HISTOGRAM_FRACTION:
+    case FN_HISTOGRAM_STDDEV:
+    case FN_HISTOGRAM_STDVAR:
+    case FN_CHANGES:
+        return NEEDS_BUCKETS;
+    default:
+        return NEEDS_NOTHING;
+    }
+}
+
 static uint64_t now_ns(void)
 {
     struct timespec now;
@@ -118,14 +157,19 @@ int eval_node(struct evaluator *ev, struct mem *m, const struct expr *e, const s
 {
     uint64_t begun = e->cost != NULL ? now_ns() : 0;
     uint64_t samples = ev->samples_read;
+    int need = needs(e);
     int r = eval_check(ev);
 
     if (r < 0)
         return r;
+    ev->above_counts += need == NEEDS_COUNTS;
+    ev->above_buckets += need == NEEDS_BUCKETS;
     if (e->step_invariant && f->n > 1)
         r = eval_once(ev, m, e, f, ret);
     else
         r = eval_kind(ev, m, e, f, ret);
+    ev->above_counts -= need == NEEDS_COUNTS;
+    ev->above_buckets -= need == NEEDS_BUCKETS;
     if (e->cost != NULL) {
         e->cost->ns += now_ns() - begun;
         e->cost->samples += ev->samples_read - samples;
@@ -164,8 +208,8 @@ static void take_row(const struct row *row, const struct frame *f, struct result
     s->points = xmalloc((count_cells(row, f->n) + 1) * sizeof *s->points);
     for (size_t i = 0; i < f->n; i++)
         if (row_has(row, i))
-            s->points[s->n_points++] = (struct point){frame_ms(f, i), row->v[i],
-                                                      row->h != NULL ? row->h[i] : NULL};
+            s->points[s->n_points++] =
+                (struct point){frame_ms(f, i), row->v[i], row->h != NULL ? row->h[i] : NULL};
 }
 
 /* Rows to series; frees them as it goes. */

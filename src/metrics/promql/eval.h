@@ -27,15 +27,15 @@ struct result {
     struct result_series *series; /* SCALAR: one without labels. VECTOR: one point each, in the
                                      order of the language; MATRIX: sorted by labels */
     size_t n;
-    struct slice string;       /* STRING */
-    char **warnings, **infos;  /* as the API shows them */
+    struct slice string;      /* STRING */
+    char **warnings, **infos; /* as the API shows them */
     size_t n_warnings, n_infos;
-    uint64_t samples_read;     /* from the database */
-    uint64_t samples_total;    /* looked at, summed over the steps */
-    uint64_t series_touched;   /* summed over the selectors */
-    uint64_t samples_peak;     /* held at once */
+    uint64_t samples_read;   /* from the database */
+    uint64_t samples_total;  /* looked at, summed over the steps */
+    uint64_t series_touched; /* summed over the selectors */
+    uint64_t samples_peak;   /* held at once */
     uint64_t bytes_peak;
-    struct mem_chunk *chunks;  /* private */
+    struct mem_chunk *chunks; /* private */
 };
 void result_done(struct result *r); /* of a zeroed one too */
 
@@ -44,11 +44,11 @@ struct eval {
     struct slice text;                 /* of the query: for the places in annotations */
     int64_t start_ms, end_ms, step_ms; /* an instant: start == end, step 0 */
     int64_t lookback_ms;
-    int64_t subquery_step_ms; /* of subqueries without one; 0: a minute */
-    uint64_t samples_max;     /* held at once; 0: no limit */
-    uint64_t bytes_max;       /* of rows and results; 0: 2 GiB */
-    int64_t deadline_ms;      /* of clock_monotonic_ms; 0: none */
-    bool eager_names;         /* operators and functions drop the metric's name at once */
+    int64_t subquery_step_ms;     /* of subqueries without one; 0: a minute */
+    uint64_t samples_max;         /* held at once; 0: no limit */
+    uint64_t bytes_max;           /* of rows and results; 0: 2 GiB */
+    int64_t deadline_ms;          /* of clock_monotonic_ms; 0: none */
+    bool eager_names;             /* operators and functions drop the metric's name at once */
     bool (*cancelled)(void *ctx); /* asked now and then, by any thread; may be NULL */
     void *ctx;
 };

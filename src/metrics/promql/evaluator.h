@@ -36,9 +36,10 @@ static inline int64_t frame_ms(const struct frame *f, size_t i)
  * database's. Both v and h have frame.n cells. */
 struct row {
     struct labels labels;
-    bool drop_name;             /* the metric's name goes at the very end */
-    double *v;                  /* owned; from cells_new */
-    const struct histogram **h; /* owned; NULL: no histograms; h[i] NULL: none here, else v[i] is ABSENT */
+    bool drop_name; /* the metric's name goes at the very end */
+    double *v;      /* owned; from cells_new */
+    const struct histogram *
+        *h; /* owned; NULL: no histograms; h[i] NULL: none here, else v[i] is ABSENT */
 };
 struct vector {
     struct row *rows;
@@ -66,6 +67,10 @@ struct evaluator {
     uint64_t series_touched;
     uint64_t samples_now, samples_peak;
     int failure; /* 0, or what every loop is to stop with */
+
+    /* Nodes above the one at hand that need of a histogram only its count and sum, and that need
+     * its buckets. */
+    unsigned above_counts, above_buckets;
 };
 
 /* Memory that lives as long as the evaluation; each worker has its own. Zeroed on init. */
@@ -82,7 +87,7 @@ struct labels mem_labels(struct mem *m, const struct labels *l); /* a copy of th
 int eval_fail(struct evaluator *ev, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Time, cancellation, limits: 0, or a negative errno that stays. Cheap enough for every series. */
 int eval_check(struct evaluator *ev);
-void eval_count(struct evaluator *ev, size_t samples); /* of one more series, read */
+void eval_count(struct evaluator *ev, size_t samples);  /* of one more series, read */
 void eval_looked(struct evaluator *ev, size_t samples); /* at a step, or all */
 
 /* n cells, all ABSENT. NULL: the query takes too much memory, eval_check says so. */
@@ -118,15 +123,22 @@ int take_rows(struct evaluator *ev, struct mem *m, const struct frame *f, struct
               struct result *ret);
 int eval_call(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
               struct vector *ret);
-int eval_aggregate(struct evaluator *ev, struct mem *m, const struct expr *e,
-                   const struct frame *f, struct vector *ret);
+int eval_aggregate(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
+                   struct vector *ret);
 int eval_binary(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
                 struct vector *ret);
 int eval_scalar(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
                 double **ret); /* n cells, all present; freed with cells_free */
 void cells_free(struct evaluator *ev, double *cells, size_t n);
 
-/* Two workers at most; f(ctx, worker, i) for each i in [0, n), in order within a worker. */
+/* Of histograms only counts and sums matter: then their resets are told from sample to sample, as
+ * Prometheus' iterator of statistics does. */
+static inline bool eval_counts_only(const struct evaluator *ev)
+{
+    return ev->above_counts > 0 && ev->above_buckets == 0;
+}
+
+/* Threads of one query. */
 #define WORKERS_MAX 2
 
 #endif

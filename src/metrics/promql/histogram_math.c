@@ -181,7 +181,7 @@ struct histogram_place *histogram_places(const struct histogram *h, size_t *ret_
     }
     if (h->zero_count > 0 && !histogram_is_custom(h))
         list.b[list.n++] = (struct histogram_place){-h->zero_threshold, h->zero_threshold,
-                                                     h->zero_count, true, true};
+                                                    h->zero_count, true, true};
     w = (struct histogram_walk){.side = &h->positive};
     while (histogram_walk_next(&w))
         add_bucket(&list, h, w.index, w.count, false);

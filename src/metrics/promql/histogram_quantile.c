@@ -279,7 +279,7 @@ static struct kept trim_zero(const struct histogram *h, double at, bool upper, b
 
 struct trimmed {
     double count, sum;
-    bool any;        /* something was cut */
+    bool any; /* something was cut */
     bool populated;
 };
 

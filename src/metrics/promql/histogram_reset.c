@@ -30,10 +30,10 @@ static bool fell_between(const struct histogram *now, const struct histogram *be
 {
     struct histogram_sum a = {0};
     struct histogram_sum b = {0};
-    struct histogram empty_now = {.schema = HISTOGRAM_CUSTOM, .custom = now->custom,
-                                  .n_custom = now->n_custom};
-    struct histogram empty_before = {.schema = HISTOGRAM_CUSTOM, .custom = before->custom,
-                                     .n_custom = before->n_custom};
+    struct histogram empty_now = {
+        .schema = HISTOGRAM_CUSTOM, .custom = now->custom, .n_custom = now->n_custom};
+    struct histogram empty_before = {
+        .schema = HISTOGRAM_CUSTOM, .custom = before->custom, .n_custom = before->n_custom};
     struct histogram_add how = {1, true, NULL, NULL};
     bool result;
 
@@ -50,8 +50,8 @@ static bool fell_between(const struct histogram *now, const struct histogram *be
 /* What `before` is at the schema and the zero bucket of `now`. */
 static bool fell_exponential(const struct histogram *now, const struct histogram *before)
 {
-    struct histogram empty = {.schema = before->schema, .zero_threshold = now->zero_threshold,
-                              .reset = before->reset};
+    struct histogram empty = {
+        .schema = before->schema, .zero_threshold = now->zero_threshold, .reset = before->reset};
     struct histogram_add how = {1, true, NULL, NULL};
     struct histogram_sum a = {0};
     struct histogram_sum b = {0};
@@ -82,8 +82,8 @@ bool histogram_is_reset(const struct histogram *now, const struct histogram *bef
     if (custom && !histogram_is_custom(before))
         return true;
     if (custom && (now->n_custom != before->n_custom ||
-                   (now->n_custom > 0 && memcmp(now->custom, before->custom,
-                                                now->n_custom * sizeof *now->custom) != 0)))
+                   (now->n_custom > 0 &&
+                    memcmp(now->custom, before->custom, now->n_custom * sizeof *now->custom) != 0)))
         return fell_between(now, before);
     if (!custom && histogram_is_custom(before))
         return now->schema > before->schema;

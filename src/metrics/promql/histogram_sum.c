@@ -451,8 +451,8 @@ static void take_side(struct mem *m, const struct flat *f, double divisor,
             side->spans[side->n_spans - 1].length++;
             continue;
         }
-        side->spans[side->n_spans++] = (struct histogram_span){
-            i > 0 ? f->index[i] - f->index[i - 1] - 1 : f->index[i], 1};
+        side->spans[side->n_spans++] =
+            (struct histogram_span){i > 0 ? f->index[i] - f->index[i - 1] - 1 : f->index[i], 1};
     }
 }
 

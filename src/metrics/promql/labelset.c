@@ -67,9 +67,9 @@ static size_t take_part(const struct labels *l, enum part part, const struct nam
     size_t n = 0;
 
     for (size_t i = 0; i < l->n; i++) {
-        bool takes = part == PART_NOT_METADATA ? !label_is_metadata(l->items[i].name)
-                                               : is_named(names, l->items[i].name) ==
-                                                     (part == PART_NAMED);
+        bool takes = part == PART_NOT_METADATA
+                         ? !label_is_metadata(l->items[i].name)
+                         : is_named(names, l->items[i].name) == (part == PART_NAMED);
 
         if (takes)
             room[n++] = l->items[i];

@@ -67,8 +67,8 @@ void note_monotonicity(struct evaluator *ev, struct span at, struct slice name, 
         return;
     n = find_or_add(ev, NOTE_MONOTONICITY, text.data);
     if (n->times++ == 0) {
-        *n = (struct note){
-            NOTE_MONOTONICITY, n->text, at, ts_ms, ts_ms, lowest, highest, max_diff, 1};
+        *n = (struct note){NOTE_MONOTONICITY, n->text,  at, ts_ms, ts_ms, lowest,
+                           highest,           max_diff, 1};
         return;
     }
     n->min_ms = ts_ms < n->min_ms ? ts_ms : n->min_ms;
@@ -126,7 +126,8 @@ static void take_kind(struct evaluator *ev, bool warnings, char ***ret, size_t *
     if (omitted > 0) {
         struct buf text = {0};
 
-        buf_printf(&text, "%zu more %s annotations omitted", omitted, warnings ? "warning" : "info");
+        buf_printf(&text, "%zu more %s annotations omitted", omitted,
+                   warnings ? "warning" : "info");
         list[n++] = buf_take(&text, NULL);
     }
     *ret = list;
@@ -162,8 +163,8 @@ void note_mixed(struct evaluator *ev, struct span at, struct slice name)
     autobuf quoted = {0};
 
     quote_go(&quoted, name);
-    note_add(ev, NOTE_WARNING, at,
-             "encountered a mix of histograms and floats for metric name %s", quoted.data);
+    note_add(ev, NOTE_WARNING, at, "encountered a mix of histograms and floats for metric name %s",
+             quoted.data);
 }
 
 void note_mixed_schemas(struct evaluator *ev, struct span at, struct slice name)

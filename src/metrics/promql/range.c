@@ -238,8 +238,8 @@ static void note_counters(struct range_job *job)
         for (size_t i = 0; i < 4; i++) {
             struct slice suffix = slice_str(counter_suffixes[i]);
 
-            known |= name.len >= suffix.len &&
-                     slice_eq(slice_skip(name, name.len - suffix.len), suffix);
+            known |=
+                name.len >= suffix.len && slice_eq(slice_skip(name, name.len - suffix.len), suffix);
         }
         for (size_t i = 0; i < job->c.f->n && !floats && !known; i++)
             floats = present(row->v[i]);

@@ -25,7 +25,7 @@ struct range_work {
     const struct range_call *c;
     struct mem *m;
     struct readings s;
-    struct slice name;     /* of the metric, for annotations */
+    struct slice name; /* of the metric, for annotations */
     /* Window of step i: floats [from, to), histograms [hfrom, hto). */
     uint32_t *from, *to, *hfrom, *hto;
     struct row *out;

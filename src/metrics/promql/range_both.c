@@ -25,8 +25,7 @@ void run_first(struct range_work *w)
     for (size_t i = 0; i < w->c->f->n; i++) {
         bool float_there = floats_in(w, i) > 0;
 
-        if (histograms_in(w, i) > 0 &&
-            !(float_there && s->ts[w->from[i]] < s->hts[w->hfrom[i]]))
+        if (histograms_in(w, i) > 0 && !(float_there && s->ts[w->from[i]] < s->hts[w->hfrom[i]]))
             put_histogram(w, i, histogram_clone(w->m, s->h[w->hfrom[i]]));
         else if (float_there)
             w->out->v[i] = s->v[w->from[i]];

@@ -130,8 +130,8 @@ const struct histogram *rate_histograms(struct range_work *w, size_t i, bool cou
     const struct histogram *const *h = w->s.h + w->hfrom[i];
     size_t n = histograms_in(w, i);
     bool reconciled[2] = {false, false};
-    struct histogram empty = {.schema = h[1]->schema, .custom = h[1]->custom,
-                              .n_custom = h[1]->n_custom};
+    struct histogram empty = {
+        .schema = h[1]->schema, .custom = h[1]->custom, .n_custom = h[1]->n_custom};
     const struct histogram *first = h[0];
     struct histogram_sum s = {0};
     struct histogram *result = NULL;

@@ -68,7 +68,7 @@ static void rate_floats(struct range_work *w, size_t i, bool counter, double per
 
     if (b - a < 2)
         return;
-    s = (struct sampled){w->s.ts[a], w->s.ts[b - 1], (double)(b - a - 1),
+    s = (struct sampled){w->s.ts[a], w->s.ts[b - 1],  (double)(b - a - 1),
                          v[a],       v[b - 1] - v[a], v[a] >= 0};
     if (counter) {
         while (*reset < w->n_resets && w->resets[*reset] <= a)
@@ -93,7 +93,7 @@ static void rate_of_histograms(struct range_work *w, size_t i, bool counter, dou
     h = rate_histograms(w, i, counter);
     if (h == NULL)
         return;
-    s = (struct sampled){in->hts[a],       in->hts[b - 1], (double)(b - a - 1),
+    s = (struct sampled){in->hts[a],      in->hts[b - 1], (double)(b - a - 1),
                          in->h[a]->count, h->count,       in->h[a]->count >= 0};
     scaled = histogram_clone(w->m, h);
     histogram_multiply(scaled, extrapolation(w, i, &s, counter, per_seconds));

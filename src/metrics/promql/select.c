@@ -17,10 +17,43 @@ struct worker {
     const struct select_visit *visit;
     struct query *q;
     size_t base; /* place of its first series */
+    int64_t from_ms;
     unsigned number;
     int r;
     pthread_t thread;
 };
+
+/* The histograms of a series with what each says of the one before it, where it does not yet. Of
+ * the first in the range itself only that it follows no reset is told: Prometheus has it from the
+ * chunk, and a chunk that begins with a reset does not say so. */
+static const struct histogram *const *told_resets(struct mem *m, const struct query_item *item,
+                                                  int64_t from_ms)
+{
+    const struct histogram **told = mem_get(m, item->n * sizeof *told);
+    const struct histogram *before = NULL;
+    bool first = true;
+
+    for (size_t i = 0; i < item->n; i++) {
+        const struct histogram *h = item->histograms[i];
+        struct histogram *copy;
+
+        told[i] = h;
+        if (h == NULL || item->bits[i] == VALUE_STALE_BITS)
+            continue;
+        if (before != NULL && h->reset == HISTOGRAM_RESET_UNKNOWN) {
+            copy = mem_get(m, sizeof *copy);
+            *copy = *h;
+            if (!histogram_is_reset(h, before))
+                copy->reset = HISTOGRAM_NO_RESET;
+            else if (!first)
+                copy->reset = HISTOGRAM_RESET;
+            told[i] = copy;
+        }
+        first = first && item->ts[i] < from_ms;
+        before = h;
+    }
+    return told;
+}
 
 static void *work(void *arg)
 {
@@ -31,6 +64,8 @@ static void *work(void *arg)
 
     while ((r = query_next(w->q, &item)) > 0) {
         eval_count(w->ev, item.n);
+        if (item.histograms != NULL && eval_counts_only(w->ev))
+            item.histograms = told_resets(&m, &item, w->from_ms);
         r = w->visit->series(w->visit->ctx, &m, w->number, w->base + item.number, &item);
         if (r == 0)
             r = eval_check(w->ev);
@@ -41,17 +76,21 @@ static void *work(void *arg)
     return NULL;
 }
 
-static int visit_all(struct evaluator *ev, struct query *q, const struct select_visit *visit)
+static int visit_all(struct evaluator *ev, struct query *q, const struct select_visit *visit,
+                     int64_t from_ms)
 {
     size_t n = query_series(q);
-    struct worker w[WORKERS_MAX] = {{.ev = ev, .visit = visit, .q = q}};
+    struct worker w[WORKERS_MAX] = {{.ev = ev, .visit = visit, .q = q, .from_ms = from_ms}};
     struct query *second = NULL;
 
     if (n >= PARALLEL_MIN) {
         size_t half = n - n / 2;
 
         second = query_split(q, half);
-        w[1] = (struct worker){.ev = ev, .visit = visit, .q = second, .base = half, .number = 1};
+        w[1] = w[0];
+        w[1].q = second;
+        w[1].base = half;
+        w[1].number = 1;
         if (pthread_create(&w[1].thread, NULL, work, &w[1]) != 0) {
             work(&w[0]);
             work(&w[1]);
@@ -71,12 +110,13 @@ int select_visit(struct evaluator *ev, const struct matcher *matchers, size_t n,
                  int64_t to_ms, unsigned flags, const struct select_visit *visit)
 {
     struct query *q = NULL;
-    int r = query_open(ev->ev->db, matchers, n, from_ms, to_ms, flags, &q);
+    int64_t before = eval_counts_only(ev) ? ev->ev->lookback_ms : 0; /* for told_resets */
+    int r = query_open(ev->ev->db, matchers, n, from_ms - before, to_ms, flags, &q);
 
     if (r == 0)
         r = visit->begin(visit->ctx, query_series(q));
     if (r == 0)
-        r = visit_all(ev, q, visit);
+        r = visit_all(ev, q, visit, from_ms);
     query_close(q);
     return r < 0 ? r : 0;
 }
@@ -163,8 +203,8 @@ int select_rows(struct evaluator *ev, const struct matcher *matchers, size_t n,
     struct select_visit visit = {instant_begin, instant_series, &x};
     int64_t from = look_ms(look, f, 0) - ev->ev->lookback_ms + 1;
     int64_t to = look_ms(look, f, f->n - 1);
-    int r = select_visit(ev, matchers, n, from, to,
-                         to - from < ev->ev->lookback_ms ? QUERY_LAST : 0, &visit);
+    bool last = to - from < ev->ev->lookback_ms && !eval_counts_only(ev);
+    int r = select_visit(ev, matchers, n, from, to, last ? QUERY_LAST : 0, &visit);
 
     if (r == 0)
         vector_compact(ev, ret, f->n);

@@ -14,12 +14,13 @@ int subquery_rows(struct evaluator *ev, struct mem *m, const struct expr *e, con
                   struct frame *ret_frame, struct vector *ret)
 {
     struct look look = look_of(&e->subquery.moment);
-    int64_t step = e->subquery.step_ms > 0      ? e->subquery.step_ms
+    int64_t step = e->subquery.step_ms > 0        ? e->subquery.step_ms
                    : ev->ev->subquery_step_ms > 0 ? ev->ev->subquery_step_ms
                                                   : STEP_DEFAULT_MS;
     int64_t low = look_ms(&look, f, 0) - e->subquery.range_ms;
     int64_t end = look_ms(&look, f, f->n - 1);
     int64_t start = step * (low / step);
+    int r;
 
     if (start <= low)
         start += step;
@@ -29,7 +30,10 @@ int subquery_rows(struct evaluator *ev, struct mem *m, const struct expr *e, con
     ret_frame->n = (size_t)((end - start) / step) + 1;
     if (!cells_fit(ev, ret_frame->n))
         return -E2BIG;
-    return eval_node(ev, m, expr_bare(e->subquery.e), ret_frame, ret);
+    ev->above_buckets++;
+    r = eval_node(ev, m, expr_bare(e->subquery.e), ret_frame, ret);
+    ev->above_buckets--;
+    return r;
 }
 
 int select_subquery(struct evaluator *ev, struct mem *m, const struct expr *e,
