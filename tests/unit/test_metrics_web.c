@@ -118,7 +118,7 @@ static const struct {
     {"/api/v1/query", 400,
      BAD("invalid parameter \\\"query\\\": unknown position: parse error: no expression found in input")},
     {"/api/v1/query?query=sum(", 400,
-     BAD("invalid parameter \\\"query\\\": 1:1: parse error: aggregation \\\"sum\\\" is not supported")},
+     BAD("invalid parameter \\\"query\\\": 1:5: parse error: unclosed left parenthesis")},
     {"/api/v1/query?query=(", 400,
      BAD("invalid parameter \\\"query\\\": 1:2: parse error: unclosed left parenthesis")},
     {"/api/v1/query?query=up&time=foo", 400,
@@ -180,12 +180,14 @@ static const struct {
      VECTOR("{\"metric\":" UP_A ",\"value\":[1700000000,\"1\"]}")},
     {"/api/v1/query?query=-(2%5E3%5E2)%2B10%252" AT, 200,
      OK("{\"resultType\":\"scalar\",\"result\":[1700000000,\"-512\"]}")},
-    {"/api/v1/query?query=rate(up%5B5m%5D)", 400,
-     BAD("invalid parameter \\\"query\\\": 1:1: parse error: function \\\"rate\\\" is not supported")},
-    {"/api/v1/query?query=up%2B1", 400,
-     BAD("invalid parameter \\\"query\\\": 1:3: parse error: operator \\\"+\\\" on vectors is not supported")},
+    {"/api/v1/query?query=rate(up)", 400,
+     BAD("invalid parameter \\\"query\\\": 1:6: parse error: expected type range vector in call to function "
+         "\\\"rate\\\", got instant vector")},
+    {"/api/v1/query?query=up%2B%22x%22", 400,
+     BAD("invalid parameter \\\"query\\\": 1:4: parse error: binary expression must contain only scalar and "
+         "instant vector types")},
     {"/api/v1/query?query=up%7Bjob%3D~%22(%22%7D", 400,
-     BAD("invalid parameter \\\"query\\\": 1:9: parse error: error parsing regexp: missing ): (")},
+     BAD("invalid parameter \\\"query\\\": 1:4: parse error: error parsing regexp: missing closing ): `(`")},
     {"/api/v1/query?query=%7Bjob%3D%22%22%7D", 400,
      BAD("invalid parameter \\\"query\\\": 1:1: parse error: vector selector must contain at least one "
          "non-empty matcher")},
@@ -410,7 +412,7 @@ static void test_tree(void **state)
 
     (void)state;
     sample("slash", "a/b", "%x", T, 2.5);
-    expect_list("metrics", "prometheus.yml;targets/;series/;push/;");
+    expect_list("metrics", "prometheus.yml;targets/;series/;push/;query/;range/;");
     expect_list("metrics/targets", "a/;");
     expect_list("metrics/targets/a", "h:1;h:2;");
     expect_list("metrics/series/up",
