@@ -223,7 +223,7 @@ def first_difference(a, b):
 
 
 def without_name(labels):
-    return [json.dumps({k: v for k, v in json.loads(x).items() if k != "__name__"}, sort_keys=True) for x in labels]
+    return [json.dumps({k: v for k, v in json.loads(x or "{}").items() if k != "__name__"}, sort_keys=True) for x in labels]
 
 
 def difference(pair, query, span):
