@@ -330,6 +330,6 @@ void result_done(struct result *r)
         free(r->infos[i]);
     free(r->warnings);
     free(r->infos);
-    chunks_free(r->chunks);
+    mem_chunks_free(r->chunks);
     *r = (struct result){0};
 }

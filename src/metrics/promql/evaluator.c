@@ -290,7 +290,7 @@ int vector_merge(struct evaluator *ev, struct vector *v, size_t n_cells)
     return r;
 }
 
-void chunks_free(struct mem_chunk *c)
+void mem_chunks_free(struct mem_chunk *c)
 {
     while (c != NULL) {
         struct mem_chunk *next = c->next;

@@ -48,7 +48,7 @@ struct vector {
 
 struct note; /* notes.h */
 struct mem_chunk;
-void chunks_free(struct mem_chunk *c);
+void mem_chunks_free(struct mem_chunk *c);
 
 struct evaluator {
     const struct eval *ev;
