@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/scope.h"
+#include "config_images.h"
 #include "config_schema.h"
 
 #include <ctype.h>
@@ -26,6 +27,7 @@ void config_free(struct config *c)
     config_free_listen(c);
     config_free_identities(c);
     config_free_grants(c);
+    config_free_images_lists(c);
     free(c->file);
     free(c->data);
     free(c->mount);
@@ -51,7 +53,8 @@ static int set_from_text(struct config *c, const struct config_key *key, const c
     autofree char *copy = xstrdup(text);
     struct yaml scalar = {.kind = YAML_SCALAR, .text = copy, .text_len = strlen(copy)};
     bool is_list = key->type == CONFIG_IDENTITIES || key->type == CONFIG_GRANTS ||
-                    (key->type == CONFIG_LISTEN && text[0] == '[');
+                   config_is_images_list(key->type) ||
+                   (key->type == CONFIG_LISTEN && text[0] == '[');
 
     if (!is_list)
         return config_set(c, key, &scalar, why);

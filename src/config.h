@@ -36,6 +36,36 @@ struct config_grant {
     char *secret;     /* a file below the services of the tree; {credential} is replaced */
 };
 
+/* What a client of the registry is sent to when it must log in. AUTO: tokens where the policy
+ * "anonymous" gives something below images/ (docker pulls without a login only so), else Basic. */
+enum images_auth { IMAGES_AUTH_AUTO, IMAGES_AUTH_BASIC, IMAGES_AUTH_BEARER };
+
+/* Repositories <prefix>/<name> are those of another registry, kept here when they are pulled. */
+struct config_mirror {
+    char *prefix;         /* "docker.io" */
+    char *upstream;       /* "https://registry-1.docker.io" */
+    char *username;       /* NULL: nobody in particular */
+    char *password_file;
+    char *realm;          /* of another host, that may see the password too; or NULL */
+    int64_t fresh_ms;     /* a tag is asked for again after this; -1: 1 m */
+};
+
+/* The first rule whose patterns fit a tag says whether it stays. -1 and 0: no such condition. */
+struct config_retention {
+    char *repositories, *tags; /* globs */
+    uint64_t keep_last;
+    int64_t keep_pulled_ms, keep_pushed_ms;
+    int64_t untagged_ms;  /* manifests without a tag go after this */
+};
+
+enum config_webhook_actions { WEBHOOK_PUSH = 1, WEBHOOK_PULL = 2, WEBHOOK_DELETE = 4 };
+struct config_webhook {
+    char *url;
+    char *authorization_file; /* the value of the header; or NULL */
+    char *repositories;       /* glob */
+    unsigned actions;         /* enum config_webhook_actions */
+};
+
 /* What a client may make us do or hold. One table; every limit has a test that goes one over. */
 struct config_limits {
     uint64_t header_bytes;         /* 32 KiB: request line and headers */
@@ -81,6 +111,16 @@ struct config {
     char *packages_mirror_credentials;  /* a file, "user:password"; "": none */
     char *packages_mirror_ca;           /* a file of certificates; "": the system's */
     int64_t gc_grace_ms;    /* images.gc_grace, 1 h */
+    int64_t upload_idle_ms; /* images.upload_idle, 24 h: an upload that nobody goes on with ends */
+    enum images_auth images_auth;
+    struct config_mirror *mirrors;       /* images.mirrors */
+    size_t n_mirrors;
+    struct config_retention *retention;  /* images.retention */
+    size_t n_retention;
+    struct config_webhook *webhooks;     /* images.webhooks */
+    size_t n_webhooks;
+    int64_t scrub_every_ms;     /* scrub.every, 30 d; 0: only when asked */
+    uint64_t scrub_rate_bytes;  /* scrub.rate, 32 MiB a second; 0: as fast as it goes */
     int64_t retention_ms;   /* metrics.retention, 15 d; 0: for ever */
     uint64_t retention_bytes; /* metrics.retention_size, 0: no limit */
     int64_t push_age_ms;      /* metrics.push_age, 1 d: what was pushed is stale after it */

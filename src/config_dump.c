@@ -1,5 +1,6 @@
 /* config_dump.c: the configuration in force, as a file that reads back to the same. */
 #include "base/json.h"
+#include "config_images.h"
 #include "config_schema.h"
 
 /* JSON's strings are YAML's (YAML 1.2, section 1.3). */
@@ -10,7 +11,7 @@ static void print_text(struct buf *out, const char *text)
     buf_add_char(out, '"');
 }
 
-static void print_duration(struct buf *out, int64_t ms)
+void config_print_duration(struct buf *out, int64_t ms)
 {
     static const struct {
         const char *unit;
@@ -114,6 +115,14 @@ static void print_value(struct buf *out, const struct config *c, const struct co
     case CONFIG_NAMES:
         print_names(out, *(char **const *)at);
         return;
+    case CONFIG_AUTH:
+        buf_add_str(out, config_images_auth_name(c->images_auth));
+        return;
+    case CONFIG_MIRRORS:
+    case CONFIG_RETENTION:
+    case CONFIG_WEBHOOKS:
+        config_print_images_list(c, key, out);
+        return;
     case CONFIG_MEMORY:
     case CONFIG_SIZE:
         print_size(out, *(const uint64_t *)at);
@@ -125,7 +134,7 @@ static void print_value(struct buf *out, const struct config *c, const struct co
         buf_add_u64(out, *(const unsigned *)at);
         return;
     case CONFIG_DURATION:
-        print_duration(out, *(const int64_t *)at);
+        config_print_duration(out, *(const int64_t *)at);
         return;
     default:
         print_text(out, *(char *const *)at != NULL ? *(char *const *)at : "none");

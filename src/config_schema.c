@@ -1,4 +1,5 @@
 #include "config_schema.h"
+#include "config_images.h"
 
 #include "base/alloc.h"
 #include "base/codec.h"
@@ -16,8 +17,8 @@
 #define MIB (1ull << 20)
 #define HOUR 3600000ull
 
-const char *const config_sections[] = {"audit",  "credentials", "packages", "images",
-                                       "metrics", "limits",     NULL};
+const char *const config_sections[] = {"audit", "credentials", "packages", "images",
+                                       "scrub", "metrics",     "limits",   NULL};
 
 const struct config_key config_keys[] = {
     {NULL, "data", CONFIG_TEXT, AT(data), "/var/lib/infrafs", 0, 0},
@@ -40,6 +41,13 @@ const struct config_key config_keys[] = {
     {"packages", "mirror_credentials", CONFIG_PATH, AT(packages_mirror_credentials), "", 0, 0},
     {"packages", "mirror_ca", CONFIG_PATH, AT(packages_mirror_ca), "", 0, 0},
     {"images", "gc_grace", CONFIG_DURATION, AT(gc_grace_ms), "1h", 0, 0},
+    {"images", "upload_idle", CONFIG_DURATION, AT(upload_idle_ms), "24h", 1000, 0},
+    {"images", "auth", CONFIG_AUTH, AT(images_auth), "auto", 0, 0},
+    {"images", "mirrors", CONFIG_MIRRORS, 0, NULL, 0, 0},
+    {"images", "retention", CONFIG_RETENTION, 0, NULL, 0, 0},
+    {"images", "webhooks", CONFIG_WEBHOOKS, 0, NULL, 0, 0},
+    {"scrub", "every", CONFIG_DURATION, AT(scrub_every_ms), "30d", 0, 0},
+    {"scrub", "rate", CONFIG_SIZE, AT(scrub_rate_bytes), "32MiB", 0, 0},
     {"metrics", "retention", CONFIG_DURATION, AT(retention_ms), "15d", 0, 0},
     {"metrics", "retention_size", CONFIG_SIZE, AT(retention_bytes), "0", 0, 0},
     {"metrics", "push_age", CONFIG_DURATION, AT(push_age_ms), "1d", 0, 0},
@@ -226,6 +234,12 @@ int config_set(struct config *c, const struct config_key *key, const struct yaml
         return config_set_identities(c, value, why);
     case CONFIG_GRANTS:
         return config_set_grants(c, value, why);
+    case CONFIG_AUTH:
+        return config_set_images_auth(c, key, value, why);
+    case CONFIG_MIRRORS:
+    case CONFIG_RETENTION:
+    case CONFIG_WEBHOOKS:
+        return config_set_images_list(c, key, value, why);
     default:
         return set_number(c, key, value, why);
     }

@@ -21,6 +21,10 @@ enum config_type {
     CONFIG_LISTEN,
     CONFIG_IDENTITIES,
     CONFIG_GRANTS,
+    CONFIG_AUTH,       /* enum images_auth */
+    CONFIG_MIRRORS,    /* the lists of config_images.c */
+    CONFIG_RETENTION,
+    CONFIG_WEBHOOKS,
 };
 
 struct config_key {
@@ -44,6 +48,9 @@ void config_free_identities(struct config *c);
 void config_free_grants(struct config *c);
 /* "host:port" or "[v6]:port" with a port up to 65535? */
 bool config_address_valid(const char *address);
+
+/* As it is read: "1h30m"; config_dump.c. */
+void config_print_duration(struct buf *out, int64_t ms);
 
 /* The lists: config_lists.c. Names are NULL-terminated, NULL if there are none. */
 int config_set_listen(struct config *c, const struct yaml *value, struct buf *why);

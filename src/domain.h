@@ -45,6 +45,9 @@ struct domain {
     int (*reload)(void *self, struct op *op);
     /* Appends the domain's own metrics in exposition format. NULL: none. */
     void (*metrics)(void *self, struct buf *out);
+    /* Lets go of what rules say may go, before blobs are reaped; with dry_run only says what. A
+     * line for each thing, for a person, in out. NULL: nothing. */
+    int (*tidy)(void *self, struct op *op, bool dry_run, struct buf *out);
     /* Appends a line or two for a person, `.status`. NULL: none. */
     void (*status)(void *self, struct buf *out);
 };

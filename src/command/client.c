@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
 
 #define VALUE_MAX  (64u << 20)
 #define ANSWER_MAX (256u << 20)
@@ -323,6 +324,39 @@ int run_status(const struct command_line *line)
 
     if (code == 0)
         code = ask(&c, "/tree/.status", NULL);
+    client_close(&c);
+    return code;
+}
+
+/* Follows the scrub until it is over. */
+static int follow_scrub(struct client *c)
+{
+    int code;
+
+    do {
+        nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+        code = ask(c, "/tree/.infra/scrub", NULL);
+    } while (code == 0 && c->answer.len > 0 && strncmp(c->answer.data, "running", 7) == 0);
+    return code;
+}
+
+int run_scrub(const struct command_line *line)
+{
+    bool wait = line_option(line, "wait") != NULL;
+    struct slice word = line_option(line, "stop") != NULL ? SLICE("stop") : SLICE("run");
+    bool only_look = line_option(line, "state") != NULL;
+    struct client c = {0};
+    int code = client_open(line, &c);
+
+    if (code == 0 && !only_look)
+        code = ask(&c, "/tree/.infra/scrub", &word);
+    if (code == 0)
+        code = wait ? follow_scrub(&c) : ask(&c, "/tree/.infra/scrub", NULL);
+    if (code == 0)
+        fputs(c.answer.len > 0 ? c.answer.data : "", stdout);
+    if (code == 0 && c.answer.len > 0 && strstr(c.answer.data, "\ndamaged ") != NULL)
+        code = command_fail(EX_DATAERR, "stored content is damaged; restore it, or delete what needs it and push "
+                                        "it again");
     client_close(&c);
     return code;
 }

@@ -66,6 +66,15 @@ static const struct command_option yank_options[] = {
     OPTION_DATA,
     END,
 };
+static const struct command_option scrub_options[] = {
+    {"wait", 'w', NULL, "wait until it is over"},
+    {"state", 's', NULL, "only say how far it is"},
+    {"stop", 0, NULL, "end the one that runs"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
 static const struct command_option help_options[] = {
     {"man", 0, NULL, "print the manual page, for man -l -"},
     {"completion", 0, NULL, "print the completion for bash"},
@@ -149,7 +158,8 @@ const struct command command_table[] = {
      0, 0, run_config_dump},
     {"gc", "", "free blobs that nothing needs any more",
      "The daemon does this by itself every few minutes, after a grace (images.gc_grace); it is "
-     "safe beside uploads.\n\n" TOKEN_TEXT,
+     "safe beside uploads. What the rules of images.retention let go goes first, and is "
+     "named.\n\n" TOKEN_TEXT,
      gc_options, 0, 0, run_gc},
     {"yank", "PACKAGE", "mark a release as not to be chosen any more",
      "PACKAGE is a file, 'shop-1.0-py3-none-any.whl', or a release, 'shop==1.0'. Installers pass "
@@ -171,6 +181,11 @@ const struct command command_table[] = {
      "Flat, as 'pip install --no-index -f DIR' and pypiserver read it. Files that are there already "
      "are passed over.\n\n" TOKEN_TEXT,
      client_options, 1, 1, run_export_pypi},
+    {"scrub", "", "read what is stored and compare its digests",
+     "The daemon does this by itself (scrub.every), at a limited rate (scrub.rate). Each blob that "
+     "is damaged is named, here and in the log, where its owners stand too; the exit code is then "
+     "65.\n\n" TOKEN_TEXT,
+     scrub_options, 0, 0, run_scrub},
     {"help", "[COMMAND]", "explain a command", NULL, help_options, 0, 2, run_help},
     {"version", "", "print the version", NULL, no_options, 0, 0, run_version},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},

@@ -128,6 +128,7 @@ void identity_unref(struct identity *who)
 {
     if (who == NULL || __atomic_sub_fetch(&who->refs, 1, __ATOMIC_ACQ_REL) > 0 || who->ids == NULL)
         return;
+    identity_unref(who->within);
     policy_set_unref(who->policies);
     for (size_t i = 0; i < who->n_retired; i++) {
         policy_set_unref(who->retired[i]);
@@ -184,12 +185,18 @@ unsigned identity_rights(const struct identity *who, struct slice path)
 
     if (who->kind == IDENTITY_INTERNAL)
         return POLICY_ALL;
+    if (who->within != NULL) {
+        rights = policy_set_rights(who->policies, path);
+        return rights & POLICY_DENY ? 0 : rights & identity_rights(who->within, path);
+    }
     rights = policy_set_rights(current_set(who), path);
     return rights & POLICY_DENY ? 0 : rights;
 }
 
 const struct policy_limits *identity_limits(const struct identity *who, struct slice path)
 {
+    if (who->within != NULL) /* a scope sets no limits of its own */
+        return identity_limits(who->within, path);
     return who->kind == IDENTITY_INTERNAL ? NULL : policy_set_limits(current_set(who), path);
 }
 
@@ -256,6 +263,9 @@ int identity_check(struct op *op, unsigned rights, const char *path_format, ...)
     va_end(args);
     if ((have & rights) == rights)
         return 0;
+    if (op->who->within != NULL &&
+        (identity_rights(op->who->within, slice_str(path)) & rights) == rights)
+        return op_fail(op, EPERM, "this token is not for that on '%s'; ask for one that is", path);
     if (op->who->kind == IDENTITY_ANONYMOUS && op->door == DOOR_HTTP) {
         if (op->who->ids != NULL && !users_any(op->who->ids))
             return op_fail(op, EPERM, "no users yet: run 'infrafs user add NAME'");

@@ -25,6 +25,8 @@ struct identity {
     const char *accessor;             /* tokens: safe to log; else "" */
     const char *token_id;             /* tokens: private key of the token's row; else "" */
     const struct policy_entity *entity; /* for templates in policies; NULL: nobody's */
+    struct identity *within;          /* of a scoped token (scoped.h): who it is narrowed from, whose
+                                         rights count too; else NULL. A reference */
     unsigned refs;                    /* private, as all below; zero in one made by hand */
     struct identities *ids;
     uint64_t generation;              /* of the named policies that `policies` was compiled from */
@@ -73,8 +75,9 @@ int identity_local(struct identities *ids, uid_t uid, const gid_t *gids, size_t 
  * refused what is limited. */
 const struct policy_limits *identity_limits(const struct identity *who, struct slice path);
 unsigned identity_rights(const struct identity *who, struct slice path);
-/* May the op's caller do this to path? 0, or op_fail: -EPERM if it is not known who asks over HTTP
- * (401), -EACCES otherwise (403). All bits of `rights` are needed. */
+/* May the op's caller do this to path? 0, or op_fail: -EPERM if it is not known who asks over HTTP,
+ * or a scoped token is too narrow (401), -EACCES otherwise (403). All bits of `rights` are
+ * needed. */
 int identity_check(struct op *op, unsigned rights, const char *path_format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The same as a question, without a refusal. */

@@ -64,9 +64,18 @@ void users_close(struct identities *ids);
 bool users_any(struct identities *ids);              /* is there any user? */
 bool users_know(struct identities *ids, const char *name);
 uint64_t users_generation(struct identities *ids);   /* grows when the file changed */
+/* A user as he is in the file now, as a reference, and the hash of his line, new; NULL: not there. */
+struct identity *users_find(struct identities *ids, const char *name, char **ret_hash);
 
 int tokens_open(struct identities *ids, struct buf *why);
 void tokens_close(struct identities *ids);
+/* The caller that shows the token of this accessor, as a reference; NULL with a reason if there is
+ * none that is alive. */
+struct identity *tokens_find(struct identities *ids, struct op *op, const char *accessor);
+
+/* scoped.c: is it of the form that scoped_issue() makes? Then scoped_verify() says whose. -EPERM. */
+bool scoped_looks_like(struct slice token);
+int scoped_verify(struct identities *ids, struct op *op, struct slice token, struct identity **ret);
 
 struct refusals *refusals_new(void);
 void refusals_free(struct refusals *r);

@@ -222,6 +222,8 @@ int identity_token(struct identities *ids, struct op *op, struct slice token, st
 
     if (token.len == 0 || token.len > TEXT_MAX)
         return token_bad(op);
+    if (scoped_looks_like(token))
+        return scoped_verify(ids, op, token, ret);
     quick_of(t, token, quick);
     *ret = find_cached(t, quick, op->remote);
     if (*ret != NULL)
@@ -317,6 +319,16 @@ int token_lookup_accessor(struct identities *ids, struct op *op, const char *acc
     if (r == -ENOENT)
         return op_fail(op, ENOENT, "invalid accessor");
     return r < 0 ? r : token_lookup_id(ids, op, id, ret);
+}
+
+struct identity *tokens_find(struct identities *ids, struct op *op, const char *accessor)
+{
+    struct token_info info;
+
+    if (accessor[0] == 0 || token_lookup_accessor(ids, op, accessor, &info) < 0 ||
+        info.num_uses < 0 || !cidrs_have(info.cidrs, op->remote))
+        return NULL;
+    return make_identity(ids->tokens, &info);
 }
 
 static int renew_locked(struct tokens *t, struct op *op, const char *id, int64_t increment_s,

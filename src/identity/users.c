@@ -363,6 +363,25 @@ bool users_know(struct identities *ids, const char *name)
     return user != NULL;
 }
 
+struct identity *users_find(struct identities *ids, const char *name, char **ret_hash)
+{
+    struct users *u = ids->users;
+    struct identity *who = NULL;
+    struct user *user;
+
+    users_look(u, false);
+    pthread_rwlock_rdlock(&u->lock);
+    HASH_FIND_STR(u->table, name, user);
+    if (user != NULL) {
+        *ret_hash = xstrdup(user->hash);
+        who = user->who != NULL ? identity_ref(user->who) : NULL;
+    }
+    pthread_rwlock_unlock(&u->lock);
+    if (user == NULL)
+        return NULL;
+    return who != NULL ? who : identity_new(ids, IDENTITY_USER, name, team, "", "");
+}
+
 uint64_t users_generation(struct identities *ids)
 {
     users_look(ids->users, false);

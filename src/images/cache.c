@@ -1,8 +1,10 @@
 #include "images/cache.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/scope.h"
 #include "images/reference.h"
+#include "images/used.h"
 
 #include <pthread.h>
 #include <uthash.h>
@@ -14,6 +16,7 @@ struct entry {
     UT_hash_handle hh;
     struct web_page *page;
     uint64_t generation;
+    int64_t noted_monotonic_ms;
     bool used; /* since the hand last passed */
     size_t key_len;
     char key[];
@@ -82,13 +85,15 @@ static struct shard *shard_of(struct page_cache *c, const char *key, size_t n)
 }
 
 struct web_page *page_cache_get(struct page_cache *c, const char *repo, const char *reference,
-                                uint64_t generation)
+                                uint64_t generation, bool *ret_note)
 {
     char key[KEY_MAX];
     size_t n = key_of(repo, reference, key);
     struct shard *s = shard_of(c, key, n);
     struct entry *e = NULL;
+    int64_t now = clock_monotonic_ms();
 
+    *ret_note = false;
     if (n == 0)
         return NULL;
     guard(&s->lock);
@@ -100,6 +105,9 @@ struct web_page *page_cache_get(struct page_cache *c, const char *repo, const ch
         return NULL;
     }
     e->used = true;
+    *ret_note = now - e->noted_monotonic_ms >= USED_NOTE_MS;
+    if (*ret_note)
+        e->noted_monotonic_ms = now;
     return web_page_ref(e->page);
 }
 
@@ -139,6 +147,7 @@ void page_cache_put(struct page_cache *c, const char *repo, const char *referenc
     e->key_len = n;
     e->page = web_page_ref(page);
     e->generation = generation;
+    e->noted_monotonic_ms = clock_monotonic_ms(); /* by who put it here */
     s->bytes += page->bytes.len;
     HASH_ADD_KEYPTR(hh, s->table, e->key, e->key_len, e);
 }

@@ -12,9 +12,10 @@ struct page_cache;
 
 struct page_cache *page_cache_new(void); /* returns new */
 void page_cache_free(struct page_cache *c);
-/* Returns a reference, or NULL. Any thread; never waits long. */
+/* Returns a reference, or NULL. *ret_note: it was not said for a while that it was asked for
+ * (used.h). Any thread; never waits long. */
 struct web_page *page_cache_get(struct page_cache *c, const char *repo, const char *reference,
-                                uint64_t generation);
+                                uint64_t generation, bool *ret_note);
 /* Keeps a reference of its own. */
 void page_cache_put(struct page_cache *c, const char *repo, const char *reference,
                     uint64_t generation, struct web_page *page);

@@ -4,15 +4,21 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/scope.h"
+#include "feed.h"
+#include "identity/identity.h"
 #include "images/cache.h"
+#include "images/hooks.h"
+#include "images/retention.h"
 #include "images/rootfs/rootfs.h"
 #include "images/state.h"
 #include "images/upload.h"
+#include "images/used.h"
 
 #include <errno.h>
 #include <sys/random.h>
 
-#define SWEEP_MS (10 * 60 * INT64_C(1000))
+#define SWEEP_MS  (10 * 60 * INT64_C(1000))
+#define RETIRE_MS (60 * 60 * INT64_C(1000))
 
 int images_check_name(struct op *op, const char *repo)
 {
@@ -174,29 +180,80 @@ static bool janitor_waits(struct images *im, int64_t ms)
     return !im->stopping;
 }
 
+static void sweep(struct images *im)
+{
+    uint64_t dropped = 0;
+    int r = used_flush(im->used);
+
+    if (r < 0)
+        log_line(LOG_WARN, NULL, "images.pulls_forgotten", "error=%s", strerror(-r));
+    links_sweep(im, clock_unix_ms(), &dropped);
+    uploads_sweep(im->uploads, clock_unix_ms());
+    rootfs_sweep(im->rootfs);
+    if (dropped > 0)
+        log_line(LOG_INFO, NULL, "images.swept", "links=%" PRIu64, dropped);
+}
+
+static void retire(struct images *im)
+{
+    struct retention_count count;
+    struct op op;
+    int r;
+
+    if (im->config->n_retention == 0)
+        return;
+    op_init(&op, DOOR_INTERNAL, identity_internal(im->identities));
+    r = retention_run(&op, im, false, NULL, &count);
+    if (r < 0)
+        log_event(LOG_ERROR, &op, "images.not_retired", "error=%s", op_why(&op, r));
+    feed_publish(im->feed, &op, false);
+    op_done(&op);
+}
+
 static void *janitor(void *arg)
 {
     struct images *im = arg;
-    int64_t period_ms = im->config->gc_grace_ms / 2, next_sweep_ms;
+    int64_t period_ms = im->config->gc_grace_ms / 2, next_sweep_ms, next_retire_ms;
 
     period_ms = period_ms > SWEEP_MS ? SWEEP_MS : period_ms < 5000 ? 5000 : period_ms;
-    next_sweep_ms = clock_monotonic_ms() + period_ms;
+    next_sweep_ms = next_retire_ms = clock_monotonic_ms() + period_ms;
     links_mend(im);
     while (janitor_waits(im, 5000)) {
-        uint64_t dropped = 0;
+        int64_t now = clock_monotonic_ms();
 
-        uploads_rest(im->uploads, clock_monotonic_ms());
-        rootfs_rest(im->rootfs, clock_monotonic_ms());
-        if (clock_monotonic_ms() < next_sweep_ms)
+        uploads_rest(im->uploads, now);
+        rootfs_rest(im->rootfs, now);
+        if (now >= next_retire_ms) {
+            retire(im);
+            next_retire_ms = now + RETIRE_MS;
+        }
+        if (now < next_sweep_ms)
             continue;
-        next_sweep_ms = clock_monotonic_ms() + period_ms;
-        links_sweep(im, clock_unix_ms(), &dropped);
-        uploads_sweep(im->uploads, clock_unix_ms());
-        rootfs_sweep(im->rootfs);
-        if (dropped > 0)
-            log_line(LOG_INFO, NULL, "images.swept", "links=%" PRIu64, dropped);
+        next_sweep_ms = now + period_ms;
+        sweep(im);
     }
     return NULL;
+}
+
+/* When the daemon collects garbage: what rules let go, links and uploads whose time is over. */
+int images_tidy(void *self, struct op *op, bool dry_run, struct buf *out)
+{
+    struct images *im = self;
+    struct retention_count count = {0};
+    int r = retention_run(op, im, dry_run, out, &count);
+
+    if (r < 0)
+        return r;
+    if (im->config->n_retention > 0)
+        buf_printf(out, "images: %s %" PRIu64 " tags and %" PRIu64 " manifests by rule",
+                   dry_run ? "would remove" : "removed", count.tags, count.manifests);
+    if (im->config->n_retention > 0 && dry_run)
+        buf_printf(out, ", and so let go of %" PRIu64 " bytes of blobs", count.bytes);
+    if (im->config->n_retention > 0)
+        buf_add_char(out, '\n');
+    if (!dry_run)
+        sweep(im);
+    return 0;
 }
 
 static int start_janitor(struct images *im)
@@ -215,6 +272,16 @@ static int start_janitor(struct images *im)
     return -r;
 }
 
+static void free_parts(struct images *im)
+{
+    hooks_stop(im->hooks);
+    rootfs_free(im->rootfs);
+    uploads_free(im->uploads);
+    used_free(im->used);
+    page_cache_free(im->pages);
+    store_unwatch(im->watch);
+}
+
 int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
 {
     struct images *im = xcalloc(1, sizeof *im);
@@ -224,6 +291,7 @@ int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
     im->store = env->store;
     im->config = env->config;
     im->feed = env->feed;
+    im->identities = env->identities;
     if (getrandom(&life, sizeof life, 0) != sizeof life)
         life = (uint32_t)clock_unix_ms();
     im->life = life;
@@ -236,13 +304,13 @@ int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
     im->pages = page_cache_new();
     im->uploads = uploads_new(im);
     im->rootfs = rootfs_new(im->store);
-    r = start_janitor(im);
+    im->used = used_new(im->store);
+    r = hooks_start(im, &im->hooks);
+    if (r == 0)
+        r = start_janitor(im);
     if (r < 0) {
         buf_printf(why, "images: cannot start a thread: %s", strerror(-r));
-        rootfs_free(im->rootfs);
-        uploads_free(im->uploads);
-        page_cache_free(im->pages);
-        store_unwatch(im->watch);
+        free_parts(im);
         free(im);
         return r;
     }
@@ -259,10 +327,7 @@ void images_close(void *self)
     pthread_cond_broadcast(&im->wake);
     pthread_mutex_unlock(&im->lock);
     pthread_join(im->janitor, NULL);
-    rootfs_free(im->rootfs);
-    uploads_free(im->uploads);
-    page_cache_free(im->pages);
-    store_unwatch(im->watch);
+    free_parts(im);
     pthread_cond_destroy(&im->wake);
     pthread_mutex_destroy(&im->lock);
     free(im);

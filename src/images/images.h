@@ -29,6 +29,7 @@ struct images;
 
 int images_open(const struct domain_env *env, void **ret_self, struct buf *why);
 void images_close(void *self);
+int images_tidy(void *self, struct op *op, bool dry_run, struct buf *out);
 
 int images_check_name(struct op *op, const char *repo);
 int images_parse_reference(struct op *op, const char *text, struct reference *ret);
@@ -64,6 +65,7 @@ struct manifest_push {
     struct slice bytes;
     const char *const *tags; /* more tags for it */
     size_t n_tags;
+    bool may_move;         /* tags that are there may move; else -EEXIST */
     struct digest digest;  /* out */
     bool has_subject;      /* out */
     struct digest subject; /* out */
@@ -91,6 +93,9 @@ struct tag_view {
     struct digest manifest;
     int64_t changed_unix_ms;
 };
+/* Removes a tag while it is as it was seen; -EAGAIN: it has moved. */
+int tag_delete_exact(struct op *op, struct images *im, const char *repo,
+                     const struct tag_view *tag);
 /* Tags behind `last` ("": from the first) in byte order, through f; its non-zero result ends it and
  * is returned. */
 int tag_each(struct op *op, struct images *im, const char *repo, const char *last,

@@ -1,6 +1,7 @@
 /* images/ as folders: repositories, and tags as symlinks to manifests. */
 #include "base/codec.h"
 #include "identity/identity.h"
+#include "images/hooks.h"
 #include "images/images_web.h"
 #include "images/tree_place.h"
 
@@ -460,7 +461,9 @@ static int tree_node_symlink(struct op *op, void *self, const char *path, const 
     if (r == 0)
         r = target_digest(op, im, repo, target, &d);
     if (r == 0)
-        r = tag_put(op, im, repo, tag, &d, false);
+        r = tag_put(op, im, repo, tag, &d, !identity_may(op, POLICY_UPDATE, "images/%s", repo));
+    if (r == 0)
+        hooks_emit(im, op, WEBHOOK_PUSH, repo, tag, &d, NULL);
     return r == -ENXIO ? -ENOENT : r;
 }
 
@@ -501,6 +504,8 @@ static int tree_node_unlink(struct op *op, void *self, const char *path)
         r = identity_check(op, POLICY_DELETE, "images/%s", repo);
     if (r == 0)
         r = tag_delete(op, im, repo, tag);
+    if (r == 0)
+        hooks_emit(im, op, WEBHOOK_DELETE, repo, tag, NULL, NULL);
     return r == -ENXIO ? -ENOENT : r;
 }
 
@@ -530,8 +535,11 @@ static int tree_node_rmdir(struct op *op, void *self, const char *path)
     if (p.kind != PLACE_MANIFEST)
         return op_fail(op, EROFS, "this folder is not stored, and cannot be removed");
     r = check_untagged(op, im, &p);
-    if (r == 0 && p.rest[0] == 0)
-        r = manifest_delete(op, im, p.name, &p.digest, MANIFEST_KEEP_TAGGED);
+    if (r < 0 || p.rest[0] != 0)
+        return r;
+    r = manifest_delete(op, im, p.name, &p.digest, MANIFEST_KEEP_TAGGED);
+    if (r == 0)
+        hooks_emit(im, op, WEBHOOK_DELETE, p.name, NULL, &p.digest, NULL);
     return r;
 }
 
@@ -556,7 +564,13 @@ static int tree_node_rename(struct op *op, void *self, const char *from, const c
     if (r == 0)
         r = check_tag_right(op, im, repo, to_tag);
     if (r == 0)
-        r = tag_rename(op, im, repo, tag, to_tag, (flags & NODE_NOREPLACE) != 0);
+        r = tag_rename(op, im, repo, tag, to_tag,
+                       (flags & NODE_NOREPLACE) != 0 ||
+                           !identity_may(op, POLICY_UPDATE, "images/%s", repo));
+    if (r == 0) {
+        hooks_emit(im, op, WEBHOOK_DELETE, repo, tag, NULL, NULL);
+        hooks_emit(im, op, WEBHOOK_PUSH, repo, to_tag, NULL, NULL);
+    }
     return r == -ENXIO ? -ENOENT : r;
 }
 

@@ -3,6 +3,7 @@
 #include "base/codec.h"
 #include "base/json.h"
 #include "identity/identity.h"
+#include "images/hooks.h"
 #include "images/upload.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ void web_set_digest(struct web_request *req, struct web_response *resp, const st
  * particular may push: clients decide here whether they send a password at all. */
 static int base_get(struct web_request *req, struct web_response *resp)
 {
-    if (req->op->who->kind == IDENTITY_ANONYMOUS) {
+    if (req->op->who->kind == IDENTITY_ANONYMOUS && req->op->who->within == NULL) {
         int r = identity_check(req->op, POLICY_READ | POLICY_CREATE, "images/");
 
         if (r < 0)
@@ -143,12 +144,25 @@ static int tags_get(struct web_request *req, struct web_response *resp)
     return 0;
 }
 
+/* Who may read it; with a token for the catalog, who was given it. */
+static bool may_list(struct op *op, const char *repo)
+{
+    const struct identity *who = op->who;
+    const char *path;
+
+    if (who->within == NULL)
+        return identity_may(op, POLICY_READ, "images/%s", repo);
+    path = op_printf(op, "images/%s", repo);
+    return (identity_rights(who->within, slice_str(path)) & POLICY_READ) != 0 &&
+           (policy_set_rights(who->policies, slice_str(path)) & (POLICY_READ | POLICY_LIST)) != 0;
+}
+
 static int list_repo(void *ctx, const char *repo, const char **seek)
 {
     struct list *l = ctx;
 
     (void)seek;
-    if (!identity_may(l->req->op, POLICY_READ, "images/%s", repo))
+    if (!may_list(l->req->op, repo))
         return 0;
     return list_add(l, slice_str(repo));
 }
@@ -270,7 +284,7 @@ static void images_render(void *self, struct web_request *req, int err, struct w
     json_object_end(&json);
     web_set_header(req, resp, "Docker-Distribution-Api-Version", "registry/2.0");
     if (status == 401)
-        web_set_header(req, resp, "WWW-Authenticate", "Basic realm=\"infrafs\"");
+        web_challenge(req, resp);
     if (status == 503)
         web_set_header(req, resp, "Retry-After", "1");
     if (status == 416 && id[0] != 0 && image_upload_stat(req->op, self, repo, id, &size) == 0)
@@ -293,6 +307,15 @@ static void images_render(void *self, struct web_request *req, int err, struct w
     }
 
 static const struct route images_routes[] = {
+    {.methods = "GET",
+     .pattern = "/token",
+     .handle = token_get,
+     .flags = ROUTE_SECRET | ROUTE_AUDIT},
+    {.methods = "POST",
+     .pattern = "/token",
+     .handle = token_post,
+     .flags = ROUTE_SECRET | ROUTE_AUDIT,
+     .body_limit_bytes = 64u << 10},
     {.methods = "GET", .pattern = "/v2/", .handle = base_get, .flags = ROUTE_INLINE},
     {.methods = "GET", .pattern = "/v2", .handle = base_get, .flags = ROUTE_INLINE},
     {.methods = "GET", .pattern = "/v2/_catalog", .handle = catalog_get},
@@ -343,6 +366,7 @@ static void images_metrics(void *self, struct buf *out)
                "# HELP infrafs_images_uploads_open Uploads of blobs that are under way.\n"
                "# TYPE infrafs_images_uploads_open gauge\ninfrafs_images_uploads_open %zu\n",
                uploads_open(im->uploads));
+    hooks_metrics(im->hooks, out);
 }
 
 extern const struct domain images_domain;
@@ -355,4 +379,5 @@ const struct domain images_domain = {
     .render = images_render,
     .metrics = images_metrics,
     .status = images_status,
+    .tidy = images_tidy,
 };

@@ -15,6 +15,11 @@ void web_next_link(struct web_request *req, struct web_response *resp, size_t n,
                    const char *extra);
 void web_set_digest(struct web_request *req, struct web_response *resp, const struct digest *d);
 
+/* web_token.c: the WWW-Authenticate of a 401, and who trades a login for a token. */
+void web_challenge(struct web_request *req, struct web_response *resp);
+int token_get(struct web_request *req, struct web_response *resp);
+int token_post(struct web_request *req, struct web_response *resp);
+
 /* web_manifests.c */
 int manifests_get(struct web_request *req, struct web_response *resp);
 int manifests_put(struct web_request *req, struct web_response *resp);

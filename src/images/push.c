@@ -1,8 +1,9 @@
-/* Manifests coming and going. One batch in the repository's partition holds all that must agree:
+/* Manifests coming. One batch in the repository's partition holds all that must agree:
  * the manifest, what it needs, whom it refers to, and its tags; the list of repositories follows.
  */
 #include "base/clock.h"
 #include "base/scope.h"
+#include "identity/identity.h"
 #include "images/state.h"
 
 #include <errno.h>
@@ -13,9 +14,7 @@ static int by_digest(const void *a, const void *b)
     return memcmp(a, b, sizeof(struct digest));
 }
 
-/* The blobs that a manifest needs, each once, in the op. An index needs manifests, which may be
- * missing (a sparse index), and no blobs. */
-static struct digest *needs_of(struct op *op, const struct manifest *m, size_t *ret_n)
+struct digest *manifest_needs(struct op *op, const struct manifest *m, size_t *ret_n)
 {
     struct digest *list = op_alloc(op, (m->n_items + 1) * sizeof *list);
     size_t n = 0, kept = 0;
@@ -81,7 +80,7 @@ static int add_needs(struct op *op, struct images *im, const char *repo, struct 
                      struct store_batch *batch)
 {
     size_t n;
-    struct digest *list = needs_of(op, m, &n);
+    struct digest *list = manifest_needs(op, m, &n);
 
     for (size_t i = 0; i < n; i++) {
         int r = add_need(op, im, repo, part, m, &list[i], manifest, batch);
@@ -104,16 +103,6 @@ static void add_referrer(const struct manifest *m, const struct digest *manifest
     store_batch_put(batch, key_slice(&key), buf_slice(&json));
 }
 
-static void add_tag(struct store_batch *batch, const char *tag, const struct digest *d)
-{
-    struct tag_row row = {.changed_unix_ms = clock_unix_ms(), .manifest = *d};
-    struct row_key key = key_tag(slice_str(tag));
-    autobuf value = {0};
-
-    tag_row_print(&row, &value);
-    store_batch_put(batch, key_slice(&key), buf_slice(&value));
-}
-
 /* What one push of a manifest goes through. */
 struct push_state {
     struct op *op;
@@ -126,6 +115,44 @@ struct push_state {
     bool held;       /* a large manifest's blob, under this nonce: */
     uint64_t nonce;
 };
+
+/* A tag that may not move must be new, or where it is already, when the batch is applied. */
+static int add_tag(struct push_state *s, struct store_batch *batch, const char *tag)
+{
+    struct tag_row row = {.changed_unix_ms = clock_unix_ms(), .manifest = s->push->digest}, there;
+    struct row_key key = key_tag(slice_str(tag));
+    struct slice old;
+    autobuf value = {0};
+    int r = touch_left(s->op, s->im, s->part, tag, &row.manifest, batch);
+
+    if (r == 0 && !s->push->may_move) {
+        r = images_row(s->op, s->im, s->part, key_slice(&key), &old);
+        if (r == -ENOENT) {
+            store_batch_expect_absent(batch, key_slice(&key));
+        } else if (r < 0) {
+            return r;
+        } else if (tag_row_parse(old, &there) < 0) {
+            return images_damaged(s->op, s->repo, "tag");
+        } else if (!digest_eq(&there.manifest, &row.manifest)) {
+            return op_fail(s->op, EEXIST, "'%s:%s' exists, and '%s' may not move tags here",
+                           s->repo, tag, s->op->who->name);
+        } else {
+            store_batch_expect(batch, key_slice(&key), old);
+        }
+    }
+    if (r < 0 && r != -ENOENT)
+        return r;
+    tag_row_print(&row, &value);
+    store_batch_put(batch, key_slice(&key), buf_slice(&value));
+    return 0;
+}
+
+/* What an index lists is in use from now on, also if it is as old as what retention removes. */
+static void touch_items(struct push_state *s, struct store_batch *batch)
+{
+    for (size_t i = 0; s->m->kind == MANIFEST_INDEX && i < s->m->n_items; i++)
+        touch_put(s->im, batch, &s->m->items[i].digest);
+}
 
 /* A large manifest is a blob with a hold of its own. */
 static int hold_bytes(struct push_state *s)
@@ -146,7 +173,7 @@ static int hold_bytes(struct push_state *s)
     return r;
 }
 
-static void release_bytes(struct images *im, const char *repo, const struct digest *d,
+void manifest_release(struct images *im, const char *repo, const struct digest *d,
                           uint64_t nonce)
 {
     char text[HOLDER_MAX];
@@ -200,16 +227,17 @@ static int push_once(struct push_state *s, bool *ret_used)
     r = add_needs(s->op, s->im, s->repo, s->part, s->m, &s->push->digest, batch);
     if (r == 0)
         r = add_row(s, batch, ret_used);
+    if (r == 0 && s->tag != NULL)
+        r = add_tag(s, batch, s->tag);
+    for (size_t i = 0; r == 0 && i < s->push->n_tags; i++)
+        r = add_tag(s, batch, s->push->tags[i]);
     if (r < 0) {
         store_batch_free(batch);
         return r;
     }
+    touch_items(s, batch);
     if (s->m->has_subject)
         add_referrer(s->m, &s->push->digest, s->push->bytes.len, batch);
-    if (s->tag != NULL)
-        add_tag(batch, s->tag, &s->push->digest);
-    for (size_t i = 0; i < s->push->n_tags; i++)
-        add_tag(batch, s->push->tags[i], &s->push->digest);
     return store_commit(batch, STORE_DURABLE);
 }
 
@@ -221,7 +249,7 @@ static int push_checked(struct push_state *s)
     for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++)
         r = push_once(s, &used);
     if (s->held && (r < 0 || !used))
-        release_bytes(s->im, s->repo, &s->push->digest, s->nonce);
+        manifest_release(s->im, s->repo, &s->push->digest, s->nonce);
     if (r == 0)
         r = repo_note(s->op, s->im, s->repo);
     if (r < 0)
@@ -277,162 +305,4 @@ int manifest_put(struct op *op, struct images *im, const char *repo, struct mani
     r = push_checked(&s);
     manifest_free(s.m);
     return r;
-}
-
-/* Deleting. */
-
-struct tag_drop {
-    struct op *op;
-    const char *repo;
-    const struct digest *digest;
-    struct store_batch *batch;
-    unsigned flags;
-};
-
-static int drop_tag(void *ctx, const struct tag_view *tag)
-{
-    struct tag_drop *d = ctx;
-    struct row_key key = key_tag(tag->name);
-    struct tag_row row = {tag->changed_unix_ms, tag->manifest};
-    autobuf value = {0};
-
-    if (!digest_eq(&tag->manifest, d->digest))
-        return 0;
-    if (d->flags & MANIFEST_KEEP_TAGGED)
-        return op_fail(d->op, EBUSY, "'%s' points at it; remove the tag first",
-                       op_strndup(d->op, tag->name.data, tag->name.len));
-    tag_row_print(&row, &value);
-    store_batch_expect(d->batch, key_slice(&key), buf_slice(&value));
-    store_batch_delete(d->batch, key_slice(&key));
-    tag_changed(d->op, d->repo, op_strndup(d->op, tag->name.data, tag->name.len));
-    return 0;
-}
-
-/* Is this manifest the only one that needs the blob? */
-static int is_last_need(struct images *im, struct slice part, const struct digest *blob,
-                        const struct digest *manifest)
-{
-    struct row_key from = key_need(blob, NULL), to = key_after(from);
-    struct store_scan *scan;
-    struct slice key, value;
-    struct digest d;
-    int r, last = 1;
-
-    r = store_scan(im->store, part, key_slice(&from), key_slice(&to), STORE_KEYS_ONLY, &scan);
-    if (r < 0)
-        return r;
-    while (last && (r = store_scan_next(scan, &key, &value)) == 1)
-        if (key_last_digest(key, &d) == 0 && !digest_eq(&d, manifest))
-            last = 0;
-    store_scan_free(scan);
-    return r < 0 ? r : last;
-}
-
-/* What no manifest needs any more stays for the grace, so that who found it here a moment ago can
- * still refer to it. */
-static int drop_need(struct op *op, struct images *im, struct slice part, const struct digest *blob,
-                     const struct digest *manifest, struct store_batch *batch)
-{
-    struct row_key need = key_need(blob, manifest), link = key_link(blob);
-    uint8_t bytes[LINK_ROW_BYTES];
-    struct link_row row;
-    struct slice old;
-    int r;
-
-    store_batch_delete(batch, key_slice(&need));
-    r = is_last_need(im, part, blob, manifest);
-    if (r <= 0)
-        return r;
-    r = images_row(op, im, part, key_slice(&link), &old);
-    if (r == -ENOENT)
-        return 0;
-    if (r < 0 || link_row_parse(old, &row) < 0)
-        return r < 0 ? r : 0;
-    row.expires_unix_ms = clock_unix_ms() + im->config->gc_grace_ms;
-    store_batch_expect(batch, key_slice(&link), old);
-    store_batch_put(batch, key_slice(&link), link_row_print(&row, bytes));
-    return 0;
-}
-
-static int drop_contents(struct op *op, struct images *im, const char *repo, struct slice part,
-                         struct manifest_view *view, struct store_batch *batch)
-{
-    struct manifest *m = NULL;
-    struct slice bytes;
-    struct digest *list;
-    autobuf why = {0};
-    size_t n;
-    int r;
-
-    r = manifest_bytes(op, view, &bytes);
-    if (r < 0)
-        return r;
-    if (manifest_parse(bytes, view->media_type, &m, &why) < 0)
-        return images_damaged(op, repo, "manifest");
-    list = needs_of(op, m, &n);
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = drop_need(op, im, part, &list[i], &view->digest, batch);
-    if (r == 0 && m->has_subject) {
-        struct row_key key = key_referrer(&m->subject.digest, &view->digest);
-
-        store_batch_delete(batch, key_slice(&key));
-        referrer_changed(op, repo, &m->subject.digest, &view->digest);
-    }
-    manifest_free(m);
-    return r;
-}
-
-static int delete_once(struct op *op, struct images *im, const char *repo, const struct digest *d,
-                       unsigned flags, uint64_t *ret_nonce)
-{
-    struct reference ref = {.is_digest = true, .digest = *d};
-    struct row_key key = key_manifest(d);
-    struct manifest_view view = {0};
-    struct tag_drop drop = {.op = op, .repo = repo, .digest = d, .flags = flags};
-    struct manifest_row row;
-    struct slice old;
-    struct part p;
-    struct slice part = part_of(repo, &p);
-    int r;
-
-    r = manifest_get(op, im, repo, &ref, &view);
-    if (r < 0)
-        return r;
-    drop.batch = store_batch_new(im->store, part);
-    r = images_row(op, im, part, key_slice(&key), &old);
-    if (r == 0)
-        r = manifest_row_parse(old, &row) < 0 ? images_damaged(op, repo, "manifest") : 0;
-    else if (r == -ENOENT)
-        r = -EAGAIN;
-    if (r == 0) {
-        store_batch_expect(drop.batch, key_slice(&key), old);
-        store_batch_delete(drop.batch, key_slice(&key));
-        *ret_nonce = row.nonce;
-        r = tag_each(op, im, repo, "", drop_tag, &drop);
-    }
-    if (r == 0)
-        r = drop_contents(op, im, repo, part, &view, drop.batch);
-    blob_close(view.blob);
-    if (r < 0) {
-        store_batch_free(drop.batch);
-        return r;
-    }
-    return store_commit(drop.batch, STORE_DURABLE);
-}
-
-int manifest_delete(struct op *op, struct images *im, const char *repo, const struct digest *d,
-                    unsigned flags)
-{
-    uint64_t nonce = 0;
-    int r = -EAGAIN;
-
-    for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++)
-        r = delete_once(op, im, repo, d, flags, &nonce);
-    if (r < 0)
-        return r;
-    release_bytes(im, repo, d, nonce);
-    if (im->config->gc_grace_ms == 0)
-        links_sweep_repo(im, repo, clock_unix_ms());
-    manifest_changed(op, repo, d);
-    return 0;
 }

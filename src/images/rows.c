@@ -59,6 +59,11 @@ struct row_key key_manifest(const struct digest *d)
     return key_of('m', d, NULL);
 }
 
+struct row_key key_touch(const struct digest *d)
+{
+    return key_of('u', d, NULL);
+}
+
 struct row_key key_link(const struct digest *d)
 {
     return key_of('b', d, NULL);
@@ -115,6 +120,16 @@ int key_last_digest(struct slice key, struct digest *ret)
     if (take_digest(&key, &d) < 0 || key.len != 0)
         return -EBADMSG;
     *ret = d;
+    return 0;
+}
+
+int key_digests(struct slice key, struct digest *ret_first, struct digest *ret_last)
+{
+    if (key.len == 0)
+        return -EBADMSG;
+    key = slice_skip(key, 1);
+    if (take_digest(&key, ret_first) < 0 || take_digest(&key, ret_last) < 0 || key.len != 0)
+        return -EBADMSG;
     return 0;
 }
 

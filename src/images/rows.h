@@ -6,7 +6,9 @@
  *   b <digest>               link: the repository has this blob
  *   k <blob> <manifest>      the manifest needs the blob
  *   r <subject> <manifest>   the manifest refers to the subject; value: the descriptor, or empty
- * when it is too long for a row Partition "images":         <repo>: it exists (has had a manifest)
+ *                            when it is too long for a row
+ *   u <manifest>             when a tag last left it, or an index came to list it; a nonce
+ * Partition "images":         <repo>: it exists (has had a manifest)
  * Partition "images-uploads": <stage id>: an upload under way
  * A digest in a key is a byte for the algorithm and its 32 or 64 bytes. Integers are big-endian. */
 #ifndef IMAGES_ROWS_H
@@ -38,14 +40,17 @@ static inline struct slice key_slice(const struct row_key *k)
 }
 struct row_key key_tag(struct slice tag);
 struct row_key key_manifest(const struct digest *d);
+struct row_key key_touch(const struct digest *d);
 struct row_key key_link(const struct digest *d);
 struct row_key key_need(const struct digest *blob,
                         const struct digest *manifest); /* manifest NULL: the prefix */
 struct row_key key_referrer(const struct digest *subject,
                             const struct digest *manifest); /* NULL: the prefix */
 struct row_key key_after(struct row_key prefix); /* the first key behind all with this prefix */
-/* The digest at the end of a key of kind m, b, k or r; -EBADMSG if the row is damaged. */
+/* The digest at the end of a key of kind m, b, k, r or u; -EBADMSG if the row is damaged. */
 int key_last_digest(struct slice key, struct digest *ret);
+/* Both digests of a key of kind k or r. */
+int key_digests(struct slice key, struct digest *ret_first, struct digest *ret_last);
 
 struct tag_row {
     int64_t changed_unix_ms;

@@ -12,6 +12,8 @@
 struct page_cache;
 struct rootfs;
 struct uploads;
+struct used;
+struct hooks;
 
 #define GENERATIONS  1024u
 #define RETRIES      32 /* of a compare-and-set that lost */
@@ -21,10 +23,13 @@ struct images {
     struct store *store;
     const struct config *config;
     struct feed *feed;
+    struct identities *identities;
     struct store_watch *watch;
     struct page_cache *pages;
     struct uploads *uploads;
     struct rootfs *rootfs;
+    struct used *used;
+    struct hooks *hooks;
     uint64_t life;                     /* the upper half of this process's nonces */
     uint32_t nonces;                   /* atomic: the lower half */
     uint64_t generations[GENERATIONS]; /* atomic; by hash of the partition */
@@ -34,6 +39,28 @@ struct images {
     pthread_cond_t wake;
     bool stopping;
 };
+
+/* The blobs that a manifest needs, each once, in the op. An index needs manifests, which may be
+ * missing (a sparse index), and no blobs. */
+struct digest *manifest_needs(struct op *op, const struct manifest *m, size_t *ret_n);
+/* Gives up the hold on a manifest that is a blob; nonce 0: it is none. */
+void manifest_release(struct images *im, const char *repo, const struct digest *d, uint64_t nonce);
+
+/* A manifest's mark, which changes when a tag leaves it or an index comes to list it: what
+ * retention took for unused it only deletes while the mark stands (touch.c). */
+struct touch {
+    int64_t unix_ms; /* 0: there is no mark */
+    struct slice row;
+};
+int touch_get(struct op *op, struct images *im, struct slice part, const struct digest *d,
+              struct touch *ret);
+void touch_put(struct images *im, struct store_batch *batch, const struct digest *d);
+/* The tag is about to point at `to` (NULL: to go): where it pointed is touched. */
+int touch_left(struct op *op, struct images *im, struct slice part, const char *tag,
+               const struct digest *to, struct store_batch *batch);
+/* Deletes a manifest without tags, if its mark is still what it was; else -EAGAIN. */
+int manifest_delete_unused(struct op *op, struct images *im, const char *repo,
+                           const struct digest *d, const struct touch *mark);
 
 uint64_t images_nonce(struct images *im);
 /* A row's value into the op. -ENOENT without a reason. */

@@ -86,6 +86,11 @@ static int tag_put_once(struct op *op, struct images *im, const char *repo, cons
     }
     if (fresh)
         store_batch_expect_absent(batch, key_slice(&key));
+    r = touch_left(op, im, p.name, tag, d, batch);
+    if (r < 0) {
+        store_batch_free(batch);
+        return r;
+    }
     put_tag(batch, tag, d);
     return store_commit(batch, STORE_DURABLE);
 }
@@ -130,10 +135,32 @@ int tag_delete(struct op *op, struct images *im, const char *repo, const char *t
         batch = store_batch_new(im->store, p.name);
         store_batch_expect(batch, key_slice(&key), old);
         store_batch_delete(batch, key_slice(&key));
+        touch_put(im, batch, &there);
         r = store_commit(batch, STORE_DURABLE);
     }
     if (r == 0)
         tag_changed(op, repo, tag);
+    return r;
+}
+
+int tag_delete_exact(struct op *op, struct images *im, const char *repo,
+                     const struct tag_view *tag)
+{
+    struct tag_row row = {.changed_unix_ms = tag->changed_unix_ms, .manifest = tag->manifest};
+    struct row_key key = key_tag(tag->name);
+    struct store_batch *batch;
+    struct part p;
+    autobuf value = {0};
+    int r;
+
+    batch = store_batch_new(im->store, part_of(repo, &p));
+    tag_row_print(&row, &value);
+    store_batch_expect(batch, key_slice(&key), buf_slice(&value));
+    store_batch_delete(batch, key_slice(&key));
+    touch_put(im, batch, &tag->manifest);
+    r = store_commit(batch, STORE_DURABLE);
+    if (r == 0)
+        tag_changed(op, repo, op_strndup(op, tag->name.data, tag->name.len));
     return r;
 }
 
@@ -166,6 +193,8 @@ int tag_rename(struct op *op, struct images *im, const char *repo, const char *f
         if (fresh)
             store_batch_expect_absent(batch, key_slice(&target));
         r = expect_manifest(op, im, repo, &d, batch);
+        if (r == 0)
+            r = touch_left(op, im, p.name, to, &d, batch);
         if (r < 0) {
             store_batch_free(batch);
             return r;

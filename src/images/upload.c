@@ -467,7 +467,7 @@ void uploads_sweep(struct uploads *us, int64_t now_unix_ms)
         uint64_t durable_bytes;
 
         if (key.len != BLOB_STAGE_ID_BYTES || upload_row_parse(value, &row) < 0 ||
-            row.touched_unix_ms > now_unix_ms - LINK_IDLE_MS)
+            row.touched_unix_ms > now_unix_ms - us->im->config->upload_idle_ms)
             continue;
         hex_encode(key, id);
         pthread_mutex_lock(&us->lock);

@@ -1,7 +1,10 @@
+#include "base/clock.h"
 #include "base/codec.h"
 #include "identity/identity.h"
 #include "images/cache.h"
+#include "images/hooks.h"
 #include "images/images_web.h"
+#include "images/used.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -34,6 +37,30 @@ static void reply_view(struct web_request *req, struct web_response *resp, const
     reply_page(req, resp, page);
 }
 
+static void emit_pull(struct web_request *req, const char *repo, const struct digest *d)
+{
+    const char *text = web_param(req, "reference");
+
+    if (strcmp(req->method, "GET") == 0)
+        hooks_emit(req->self, req->op, WEBHOOK_PULL, repo,
+                   strchr(text, ':') == NULL ? text : NULL, d, req);
+}
+
+/* A manifest that is in memory was pulled. */
+static void note_page(struct web_request *req, const char *repo, const struct web_page *page,
+                      bool note)
+{
+    struct images *im = req->self;
+    struct digest d;
+
+    if ((!note && im->config->n_webhooks == 0) ||
+        digest_parse(slice_of(page->etag + 1, strlen(page->etag) - 2), &d) < 0)
+        return;
+    if (note)
+        used_note(im->used, repo, &d, clock_unix_ms());
+    emit_pull(req, repo, &d);
+}
+
 /* OCI distribution-spec 1.1, "Pulling manifests". What is stored is served, whatever Accept says:
  * there is nothing it could be converted to. */
 int manifests_get(struct web_request *req, struct web_response *resp)
@@ -44,14 +71,16 @@ int manifests_get(struct web_request *req, struct web_response *resp)
     struct reference ref;
     struct web_page *page;
     uint64_t generation;
+    bool note;
     int r;
 
     r = web_repo(req, POLICY_READ, &repo);
     if (r < 0)
         return r;
     generation = images_generation(im, repo);
-    page = page_cache_get(im->pages, repo, text, generation);
+    page = page_cache_get(im->pages, repo, text, generation, &note);
     if (page != NULL) {
+        note_page(req, repo, page, note);
         reply_page(req, resp, page);
         return 0;
     }
@@ -62,37 +91,10 @@ int manifests_get(struct web_request *req, struct web_response *resp)
         r = manifest_get(req->op, im, repo, &ref, &view);
     if (r < 0)
         return r;
+    used_note(im->used, repo, &view.digest, clock_unix_ms());
+    emit_pull(req, repo, &view.digest);
     reply_view(req, resp, repo, generation, &view);
     return 0;
-}
-
-/* Moving a tag needs more than setting a new one. */
-static int check_retag(struct web_request *req, const char *repo, const char *tag,
-                       const struct digest *d)
-{
-    struct digest there;
-    int r;
-
-    r = tag_get(req->op, req->self, repo, slice_str(tag), &there, NULL);
-    op_forgive(req->op);
-    if (r == -ENOENT || r == -ENXIO || (r == 0 && digest_eq(&there, d)))
-        return 0;
-    return r < 0 ? r : identity_check(req->op, POLICY_UPDATE, "images/%s", repo);
-}
-
-static int check_retags(struct web_request *req, const char *repo, const struct manifest_push *push)
-{
-    struct digest d;
-    int r = 0;
-
-    digest_of(push->ref->is_digest ? push->ref->digest.algorithm : DIGEST_SHA256,
-              push->bytes.len > 0 ? push->bytes.data : "", push->bytes.len, &d);
-    if (!push->ref->is_digest)
-        r = check_retag(req, repo, op_strndup(req->op, push->ref->tag.data, push->ref->tag.len),
-                        &d);
-    for (size_t i = 0; r == 0 && i < push->n_tags; i++)
-        r = check_retag(req, repo, push->tags[i], &d);
-    return r;
 }
 
 static int query_tags(struct web_request *req, struct manifest_push *push)
@@ -113,6 +115,17 @@ static int query_tags(struct web_request *req, struct manifest_push *push)
     return 0;
 }
 
+static void emit_push(struct web_request *req, const char *repo, const char *reference,
+                      const struct manifest_push *push)
+{
+    if (!push->ref->is_digest)
+        hooks_emit(req->self, req->op, WEBHOOK_PUSH, repo, reference, &push->digest, req);
+    for (size_t i = 0; i < push->n_tags; i++)
+        hooks_emit(req->self, req->op, WEBHOOK_PUSH, repo, push->tags[i], &push->digest, req);
+    if (push->ref->is_digest && push->n_tags == 0)
+        hooks_emit(req->self, req->op, WEBHOOK_PUSH, repo, NULL, &push->digest, req);
+}
+
 /* OCI distribution-spec 1.1, "Pushing Manifests"; ?tag= is of the version after it. */
 int manifests_put(struct web_request *req, struct web_response *resp)
 {
@@ -129,12 +142,15 @@ int manifests_put(struct web_request *req, struct web_response *resp)
     if (r == 0)
         r = query_tags(req, &push);
     push.ref = &ref;
-    if (r == 0)
-        r = check_retags(req, repo, &push);
-    if (r == 0)
-        r = manifest_put(req->op, req->self, repo, &push);
     if (r < 0)
         return r;
+    push.may_move = identity_may(req->op, POLICY_UPDATE, "images/%s", repo);
+    r = manifest_put(req->op, req->self, repo, &push);
+    if (r == -EEXIST) /* moving a tag needs more than setting a new one: as a refusal of that right */
+        r = identity_check(req->op, POLICY_UPDATE, "images/%s", repo);
+    if (r < 0)
+        return r;
+    emit_push(req, repo, text, &push);
     web_add_header(req, resp, "Location", "/v2/%s/manifests/%s", repo,
                    digest_print(&push.digest, digest));
     web_set_digest(req, resp, &push.digest);
@@ -165,6 +181,8 @@ int manifests_delete(struct web_request *req, struct web_response *resp)
         r = tag_delete(req->op, req->self, repo, text);
     if (r < 0)
         return r;
+    hooks_emit(req->self, req->op, WEBHOOK_DELETE, repo, ref.is_digest ? NULL : text,
+               ref.is_digest ? &ref.digest : NULL, req);
     resp->status = 202;
     return 0;
 }

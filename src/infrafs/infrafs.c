@@ -9,7 +9,9 @@ static void infrafs_close(void *arg)
 {
     struct infrafs *self = arg;
 
+    scrub_stop(self);
     reaper_stop(self);
+    buf_done(&self->last_lines);
     pthread_mutex_destroy(&self->lock);
     pthread_cond_destroy(&self->wake);
     free(self);
@@ -30,6 +32,12 @@ static int infrafs_open(const struct domain_env *env, void **ret_self, struct bu
     r = reaper_start(self);
     if (r < 0) {
         buf_printf(why, "the reaper did not start: %s", strerror(-r));
+        infrafs_close(self);
+        return r;
+    }
+    r = scrub_start(self);
+    if (r < 0) {
+        buf_printf(why, "the scrub did not start: %s", strerror(-r));
         infrafs_close(self);
         return r;
     }

@@ -10,6 +10,8 @@
 
 #include <pthread.h>
 
+struct scrub;
+
 struct infrafs {
     struct domain_env env;
     pthread_t reaper;
@@ -21,6 +23,8 @@ struct infrafs {
     int last_result;
     int64_t last_unix_ms;         /* 0: none yet */
     struct blob_reaped total;     /* freed since the start */
+    struct buf last_lines;        /* what the domains said of the last run that was asked for */
+    struct scrub *scrub;
 };
 
 /* reaper.c: "run" or "dry-run" now; the state as text. */
@@ -32,6 +36,12 @@ void reaper_print(struct infrafs *self, struct buf *out);
 /* backup.c: copies of the store, of one moment, in DATA/backups/NAME. */
 int backup_make(struct infrafs *self, struct op *op, struct slice name);
 void backup_print(struct infrafs *self, struct buf *out); /* those that are there, one a line */
+/* scrub.c: reads what is stored and compares digests, at a limited rate. */
+int scrub_start(struct infrafs *self);
+void scrub_stop(struct infrafs *self); /* it goes on there at the next start */
+int scrub_command(struct infrafs *self, struct op *op, struct slice word); /* "run", "stop" */
+void scrub_print(struct infrafs *self, struct buf *out);
+void scrub_metrics(struct infrafs *self, struct buf *out);
 
 /* report.c */
 void report_status(struct infrafs *self, struct buf *out);  /* lines for a person */

@@ -30,6 +30,7 @@ enum place {
     PLACE_AUDIT,
     PLACE_GC,
     PLACE_BACKUP,
+    PLACE_SCRUB,
     PLACE_POLICIES,
     PLACE_POLICY,
 };
@@ -52,6 +53,7 @@ static const struct file {
     {".infra/audit.log", PLACE_AUDIT, "sys/audit"},
     {".infra/gc", PLACE_GC, "sys/gc"},
     {".infra/backup", PLACE_BACKUP, "sys/backup"},
+    {".infra/scrub", PLACE_SCRUB, "sys/scrub"},
 };
 
 /* The policy a path names, in the op; NULL if it names none. */
@@ -87,7 +89,7 @@ static enum place find_place(struct op *op, const char *path, unsigned rights,
 static bool is_writable(enum place place)
 {
     return place == PLACE_USERS || place == PLACE_GC || place == PLACE_BACKUP ||
-           place == PLACE_POLICY;
+           place == PLACE_SCRUB || place == PLACE_POLICY;
 }
 
 /* A file of the host. */
@@ -294,6 +296,9 @@ static void print_file(struct infrafs *self, struct op *op, enum place place, st
     case PLACE_BACKUP:
         backup_print(self, out);
         break;
+    case PLACE_SCRUB:
+        scrub_print(self, out);
+        break;
     default:
         refusals_print(op, out);
     }
@@ -356,6 +361,8 @@ static int publish(struct op *op, void *ctx, struct slice content)
         return publish_gc(e, op, content);
     if (e->place == PLACE_BACKUP)
         return backup_make(e->self, op, content);
+    if (e->place == PLACE_SCRUB)
+        return scrub_command(e->self, op, content);
     r = policies_put(e->self->env.identities, op, e->policy, content);
     if (r == 0)
         op_changed(op, CHANGE_CONTENT | CHANGE_ENTRY, "/" POLICIES "/%s" SUFFIX, e->policy);
@@ -433,7 +440,7 @@ static int tree_open_node(struct op *op, void *arg, const char *path, unsigned f
         return r;
     if (writes) {
         bool emptied = (flags & NODE_TRUNC) != 0 && text.len > 0 && place != PLACE_GC &&
-                       place != PLACE_BACKUP;
+                       place != PLACE_BACKUP && place != PLACE_SCRUB;
 
         return open_to_write(self, place, policy, flags, buf_slice(&text), fresh || emptied, ret);
     }

@@ -10,6 +10,7 @@
 
 #define PERIOD_MS 180000
 #define LEASE_MS  600000
+#define LINES_MAX (1u << 20) /* of what a run removed; the rest is left out */
 
 static uint64_t grace_s(const struct infrafs *self)
 {
@@ -40,11 +41,33 @@ static int reap(struct infrafs *self, bool dry_run, struct blob_reaped *ret)
     return 0;
 }
 
+/* What rules let go, domain by domain. The lines are kept for who reads. */
+static int tidy(struct infrafs *self, struct op *op, bool dry_run)
+{
+    const struct daemon *daemon = self->env.daemon;
+    struct buf lines = {.limit_bytes = LINES_MAX};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < daemon->n_domains; i++) {
+        const struct domain *d = daemon->domains[i].domain;
+
+        if (d->tidy != NULL)
+            r = d->tidy(daemon->domains[i].self, op, dry_run, &lines);
+    }
+    guard(&self->lock);
+    buf_done(&self->last_lines);
+    self->last_lines = lines;
+    return r;
+}
+
 int reaper_run(struct infrafs *self, struct op *op, bool dry_run)
 {
     struct blob_reaped reaped = {0};
-    int r = reap(self, dry_run, &reaped);
+    int r = tidy(self, op, dry_run);
 
+    if (r < 0)
+        return op_fail(op, -r, "what rules let go was not removed: %s", strerror(-r));
+    r = reap(self, dry_run, &reaped);
     if (r == -EBUSY)
         return op_fail(op, EBUSY, "another process reaps at this moment");
     return r < 0 ? op_fail(op, -r, "the blobs were not reaped: %s", strerror(-r)) : 0;
@@ -68,6 +91,7 @@ void reaper_print(struct infrafs *self, struct buf *out)
                time, self->last_was_dry ? "would free" : "freed",
                (unsigned long long)self->last.blobs, (unsigned long long)self->last.bytes,
                (unsigned long long)self->last.stages, (unsigned long long)grace_s(self));
+    buf_add_slice(out, buf_slice(&self->last_lines));
 }
 
 static void *work(void *arg)

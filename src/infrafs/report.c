@@ -161,6 +161,7 @@ void report_metrics(struct infrafs *self, struct buf *out)
                      "infrafs_build_info{version=\"" INFRAFS_VERSION "\"} 1\n");
     process_metrics(self, out);
     store_metrics(self, out);
+    scrub_metrics(self, out);
     for (size_t i = 0; i < daemon->n_domains; i++)
         if (daemon->domains[i].domain->metrics != NULL)
             daemon->domains[i].domain->metrics(daemon->domains[i].self, out);

@@ -262,12 +262,24 @@ static int each_row(struct store *s, struct slice key, struct slice value,
 int blob_each(struct store *s,
               int (*f)(void *ctx, const struct digest *d, const struct blob_stat *st), void *ctx)
 {
+    return blob_each_after(s, NULL, f, ctx);
+}
+
+int blob_each_after(struct store *s, const struct digest *after,
+                    int (*f)(void *ctx, const struct digest *d, const struct blob_stat *st),
+                    void *ctx)
+{
     struct store_scan *scan = NULL;
     struct slice key, value;
     int r = catalog_scan(s, ROW_CONTENT, (struct slice){0}, &scan);
 
     if (r < 0)
         return r;
+    if (after != NULL) {
+        uint8_t text[1 + DIGEST_KEY_MAX + 1] = {ROW_CONTENT};
+
+        store_scan_seek(scan, slice_of(text, 1 + digest_key(after, text + 1).len + 1));
+    }
     while ((r = store_scan_next(scan, &key, &value)) == 1) {
         r = each_row(s, key, value, f, ctx);
         if (r != 0)

@@ -87,6 +87,11 @@ int blob_reap(struct store *s, uint64_t grace_s, bool dry_run, struct blob_reape
 /* Every sealed blob in digest order; f's non-zero result ends it and is returned. */
 int blob_each(struct store *s,
               int (*f)(void *ctx, const struct digest *d, const struct blob_stat *st), void *ctx);
+/* The same behind a digest (NULL: from the first), for who does not want to hold one moment in time
+ * for long. */
+int blob_each_after(struct store *s, const struct digest *after,
+                    int (*f)(void *ctx, const struct digest *d, const struct blob_stat *st),
+                    void *ctx);
 /* Reads a blob whole and compares its digest: 0, -EIO damaged, -ENOENT. */
 int blob_verify(struct store *s, const struct digest *d);
 

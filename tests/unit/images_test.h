@@ -71,7 +71,7 @@ static inline int images_test_setup_at(void **state, const char *url)
     struct buf why = {0};
 
     assert_non_null(t);
-    assert_int_equal(config_parse(SLICE(""), &t->config, &why), 0);
+    assert_int_equal(config_parse(SLICE("images: {auth: basic}"), &t->config, &why), 0);
     assert_int_equal(store_open(url, NULL, &t->store, &why), 0);
     t->root = images_test_identity(IDENTITY_USER, "root", NULL);
     t->reader = images_test_identity(IDENTITY_USER, "bob",

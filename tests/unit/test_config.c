@@ -59,15 +59,55 @@ static const char full[] =
     "audit: {file: \"\", rotate: 1MiB, keep: 3}\n"
     "packages: {mirror: \"https://pypi.org/simple\", mirror_allow: [acme-*, Six], mirror_refresh: 1m, "
     "mirror_credentials: DATA/mirror}\n"
-    "images: {gc_grace: 2m}\n"
+    "images:\n"
+    "  gc_grace: 2m\n"
+    "  upload_idle: 3h\n"
+    "  auth: bearer\n"
+    "  mirrors:\n"
+    "    - {prefix: docker.io, upstream: \"https://registry-1.docker.io/\", username: bob,\n"
+    "       password_file: /etc/p, realm: \"https://auth.docker.io\", fresh: 30s}\n"
+    "    - {prefix: ghcr, upstream: \"http://127.0.0.1:5001\"}\n"
+    "  retention:\n"
+    "    - {repositories: \"team/*\", tags: \"v*\", keep_last: 3, keep_pulled: 10d, untagged: 0}\n"
+    "    - {keep_pushed: 1h}\n"
+    "  webhooks:\n"
+    "    - {url: \"http://127.0.0.1:9/h\", actions: [push, delete], authorization_file: /etc/a}\n"
+    "scrub: {every: 7d, rate: 1MiB}\n"
     "metrics: {retention: 1d12h, retention_size: 10GiB, out_of_order_window: 100y}\n"
     "limits:\n"
     "  connections: 10\n"
     "  json: 1MiB\n"
     "  request_timeout: 1500ms\n";
 
+static void check_images(const struct config *c)
+{
+    assert_int_equal(c->upload_idle_ms, 3 * 3600000);
+    assert_int_equal(c->images_auth, IMAGES_AUTH_BEARER);
+    assert_int_equal(c->n_mirrors, 2);
+    assert_string_equal(c->mirrors[0].upstream, "https://registry-1.docker.io");
+    assert_string_equal(c->mirrors[0].username, "bob");
+    assert_string_equal(c->mirrors[0].realm, "https://auth.docker.io");
+    assert_int_equal(c->mirrors[0].fresh_ms, 30000);
+    assert_null(c->mirrors[1].username);
+    assert_int_equal(c->mirrors[1].fresh_ms, -1);
+    assert_int_equal(c->n_retention, 2);
+    assert_string_equal(c->retention[0].tags, "v*");
+    assert_int_equal(c->retention[0].keep_last, 3);
+    assert_int_equal(c->retention[0].keep_pulled_ms, 10ll * 86400000);
+    assert_int_equal(c->retention[0].keep_pushed_ms, -1);
+    assert_int_equal(c->retention[0].untagged_ms, 0);
+    assert_string_equal(c->retention[1].repositories, "*");
+    assert_int_equal(c->retention[1].untagged_ms, -1);
+    assert_int_equal(c->n_webhooks, 1);
+    assert_int_equal(c->webhooks[0].actions, WEBHOOK_PUSH | WEBHOOK_DELETE);
+    assert_string_equal(c->webhooks[0].repositories, "*");
+    assert_int_equal(c->scrub_every_ms, 7ll * 86400000);
+    assert_int_equal(c->scrub_rate_bytes, 1 << 20);
+}
+
 static void check_full(const struct config *c)
 {
+    check_images(c);
     assert_string_equal(c->data, "/srv/infra");
     assert_null(c->mount);
     assert_int_equal(c->memory_bytes, 64 << 20);
@@ -123,8 +163,23 @@ static void test_refusals(void **state)
         const char *text, *why;
     } cases[] = {
         {"dta: /x", "line 1, column 1: unknown key 'dta'; did you mean 'data'?"},
+        {"images: {auth: token}", "line 1, column 16: auth is auto, basic or bearer, not 'token'"},
+        {"images: {mirrors: [{prefix: a}]}", "line 1, column 20: 'upstream' is missing"},
+        {"images: {mirrors: [{prefix: a, upstream: ftp://b}]}",
+         "line 1, column 42: 'upstream' begins with http:// or https://"},
+        {"images: {mirrors: [{prefix: a, upstream: \"http://u:p@b\"}]}",
+         "line 1, column 42: 'upstream' holds no blanks and no user"},
+        {"images: {mirrors: [{prefix: /a, upstream: \"http://b\"}]}",
+         "line 1, column 20: a mirror's prefix is the head of a name, such as 'docker.io'"},
+        {"images: {mirrors: [{prefix: a, upstream: \"http://b\", username: c}]}",
+         "line 1, column 20: a mirror needs both 'username' and 'password_file', or none"},
+        {"images: {retention: [{tags: a}]}",
+         "line 1, column 22: a rule of retention needs one of 'keep_last', 'keep_pulled', "
+         "'keep_pushed', 'untagged'"},
+        {"images: {retention: 5}", "line 1, column 21: 'retention' is a list"},
+        {"images: {webhooks: [{url: \"http://b\", actions: [pushes]}]}",
+         "line 1, column 51: unknown action 'pushes'; there are push, pull, delete"},
         {"images: {gcgrace: 1h}", "line 1, column 10: unknown key 'gcgrace'; did you mean 'gc_grace'?"},
-        {"images: {mirror: x}", "line 1, column 10: unknown key 'mirror'"},
         {"packages: {mirrors: x}",
          "line 1, column 12: unknown key 'mirrors'; did you mean 'mirror'?"},
         {"packages: {mirror: pypi.org}",
@@ -136,6 +191,8 @@ static void test_refusals(void **state)
         {"packages: {mirror: \"https://u:p@a/simple\"}",
          "line 1, column 20: 'mirror' holds a password; use 'mirror_credentials'"},
         {"packages: {mirror_allow: {a: b}}", "line 1, column 26: expected a list of names"},
+        {"images: {mirror: x}",
+         "line 1, column 10: unknown key 'mirror'; did you mean 'mirrors'?"},
         {"run_as: nobody", "line 1, column 1: unknown key 'run_as'"},
         {"metrics: {downsample: x}", "line 1, column 11: unknown key 'downsample'"},
         {"data: ''", "line 1, column 7: 'data' must not be empty"},

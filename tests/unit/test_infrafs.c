@@ -208,7 +208,7 @@ static void test_lists(void **state)
     assert_string_equal(names.data != NULL ? names.data : "", "");
     list(p, p->root, ".infra", &names);
     assert_string_equal(names.data, "status health ready version config metrics errors audit.log gc "
-                                    "backup policies ");
+                                    "backup scrub policies ");
     list(p, p->team, ".infra", &names);
     assert_string_equal(names.data, "status health ready version metrics errors ");
     list(p, p->root, ".infra/policies", &names);
