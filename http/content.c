@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #define READ_BLOCK (256u << 10)
+#define SLOW_BLOCK (128u << 10)
 /* libmicrohttpd copies the iovecs into the connection's memory, which holds the headers too. */
 #define LENT_MAX (CONNECTION_MEMORY / 2 / sizeof(struct iovec))
 
@@ -45,12 +46,63 @@ static ssize_t read_more(void *cls, uint64_t position, char *buf, size_t max)
     return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : n;
 }
 
+/* What may be slow to read: a worker reads a block, while the connection is suspended. */
+struct slow {
+    struct content content; /* first */
+    uint64_t position;      /* of block */
+    ssize_t n;              /* bytes in it; negative: reading failed */
+    size_t sent;            /* of those */
+    bool read;
+    char block[SLOW_BLOCK];
+};
+
+static void job_read(struct request *r)
+{
+    struct slow *s = r->slow;
+
+    s->n = read_at(r, s->content.offset + s->position, s->block, sizeof s->block);
+    s->sent = 0;
+    s->read = true;
+    request_resume(r);
+}
+
+static ssize_t read_slowly(void *cls, uint64_t position, char *buf, size_t max)
+{
+    struct slow *s = cls;
+    struct request *r = s->content.request;
+    size_t left;
+
+    (void)__atomic_load_n(&r->handed, __ATOMIC_ACQUIRE);
+    if (!s->read || (s->n > 0 && s->sent == (size_t)s->n)) {
+        s->read = false;
+        s->position = position;
+        r->slow = s;
+        request_to_worker(r, r->http->readers, job_read);
+        return 0;
+    }
+    if (s->n <= 0)
+        return s->n == 0 ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+    left = (size_t)s->n - s->sent;
+    if (max > left)
+        max = left;
+    memcpy(buf, s->block + s->sent, max);
+    s->sent += max;
+    return (ssize_t)max;
+}
+
 /* Read in blocks while it is sent. */
 static struct MHD_Response *read_later(struct request *r, uint64_t offset, uint64_t length,
                                        size_t block)
 {
-    struct content *c = op_alloc(&r->op, sizeof *c);
+    struct content *c;
+    struct slow *s;
 
+    if (r->resp.body == WEB_FILE && r->resp.file->flags & NODE_SLOW) {
+        s = op_alloc(&r->op, sizeof *s);
+        s->content = (struct content){r, offset};
+        return MHD_create_response_from_callback(length, 64u << 10, read_slowly, s, NULL);
+    }
+    c = op_alloc(&r->op, sizeof *c);
     *c = (struct content){r, offset};
     return MHD_create_response_from_callback(length, block, read_more, c, NULL);
 }

@@ -69,6 +69,7 @@ struct request {
     bool unread;                       /* it was answered without reading the body */
     bool close;                        /* the framing is in doubt: nothing more from this client */
     void (*job)(struct request *r);    /* what the worker does */
+    struct slow *slow;                 /* what the worker reads (content.c) */
     struct stream *stream;
     char *body;                        /* collected */
     size_t body_len, body_cap;

@@ -11,6 +11,7 @@
 
 #define WORKERS 64
 #define HASHERS 4
+#define READERS 64
 
 /* libmicrohttpd's threads inherit the mask: signals belong to main. */
 static int open_listeners(struct http *h, struct buf *why)
@@ -43,6 +44,7 @@ int http_start(const struct http_options *options, struct http **ret, struct buf
     h->page = page_new(&h->page_policy);
     h->workers = pool_new(WORKERS, "http");
     h->hashers = pool_new(HASHERS, "hash");
+    h->readers = pool_new(READERS, "read");
     r = open_listeners(h, why);
     if (r < 0)
         http_stop(h, 0);
@@ -79,6 +81,7 @@ void http_stop(struct http *h, unsigned grace_ms)
         nap();
     for (size_t i = 0; i < h->n_listeners; i++)
         listener_close(h->listeners[i]);
+    pool_free(h->readers);
     pool_free(h->hashers);
     pool_free(h->workers);
     pthread_mutex_destroy(&h->turns.lock);

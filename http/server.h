@@ -27,6 +27,7 @@ struct http {
     const struct config_limits *limits;
     struct domain_instance own;  /* /tree/ and the page */
     struct pool *workers;        /* handlers that may wait */
+    struct pool *readers;        /* content that may be slow to come */
     struct pool *hashers;        /* password hashes: few at a time, they only burn CPU */
     struct listener **listeners;
     size_t n_listeners;

@@ -24,6 +24,7 @@ enum node_flags {
     NODE_VOLATILE = 16, /* changes without op_changed: attributes and entries are not cached */
     NODE_AUDIT = 32,    /* opening it to read is written to the audit log */
     NODE_EXACT_MODE = 64, /* mode is as it stands, also 0 */
+    NODE_SLOW = 128,    /* a read may wait for long: not in a server's thread */
 };
 
 struct node_stat {

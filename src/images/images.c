@@ -8,6 +8,7 @@
 #include "identity/identity.h"
 #include "images/cache.h"
 #include "images/hooks.h"
+#include "images/mirror.h"
 #include "images/retention.h"
 #include "images/rootfs/rootfs.h"
 #include "images/state.h"
@@ -276,6 +277,7 @@ static void free_parts(struct images *im)
 {
     hooks_stop(im->hooks);
     rootfs_free(im->rootfs);
+    mirrors_free(im->mirrors);
     uploads_free(im->uploads);
     used_free(im->used);
     page_cache_free(im->pages);
@@ -305,6 +307,7 @@ int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
     im->uploads = uploads_new(im);
     im->rootfs = rootfs_new(im->store);
     im->used = used_new(im->store);
+    im->mirrors = mirrors_new(im);
     r = hooks_start(im, &im->hooks);
     if (r == 0)
         r = start_janitor(im);

@@ -65,6 +65,7 @@ struct manifest_push {
     struct slice bytes;
     const char *const *tags; /* more tags for it */
     size_t n_tags;
+    bool mirrored;         /* its blobs come later, when they are pulled */
     bool may_move;         /* tags that are there may move; else -EEXIST */
     struct digest digest;  /* out */
     bool has_subject;      /* out */

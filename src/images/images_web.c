@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "identity/identity.h"
 #include "images/hooks.h"
+#include "images/mirror.h"
 #include "images/upload.h"
 
 #include <errno.h>
@@ -21,6 +22,15 @@ int web_repo(struct web_request *req, unsigned rights, const char **ret)
         r = identity_check(req->op, rights, "images/%s", repo);
     if (r == 0)
         *ret = repo;
+    return r;
+}
+
+int web_repo_to_push(struct web_request *req, const char **ret)
+{
+    int r = web_repo(req, POLICY_CREATE, ret);
+
+    if (r == 0 && mirror_of(req->self, *ret) != NULL)
+        return op_fail(req->op, EACCES, "'%s' is a mirror of another registry; push there", *ret);
     return r;
 }
 
@@ -244,6 +254,7 @@ static const struct refusal refusals[] = {
     {EBUSY, OF_UPLOAD, 409, "BLOB_UPLOAD_INVALID"},
     {EAGAIN, OF_NONE, 503, "TOOMANYREQUESTS"},
     {ENOTSUP, OF_NONE, 405, "UNSUPPORTED"},
+    {EHOSTUNREACH, OF_NONE, 502, "UNKNOWN"},
     {ENOSPC, OF_NONE, 507, "DENIED"},
     {0, OF_NONE, 0, "UNKNOWN"},
 };

@@ -8,6 +8,8 @@
 
 /* The repository of the request, checked: its name, and the right to do this in it. */
 int web_repo(struct web_request *req, unsigned rights, const char **ret);
+/* The same for who would push there: a mirror takes nothing. */
+int web_repo_to_push(struct web_request *req, const char **ret);
 /* "?n=" (at most IMAGES_PAGE_MAX, also when absent) and "?last=" ("" when absent). */
 int web_paging(struct web_request *req, size_t *ret_n, const char **ret_last);
 /* Link: <path?n=N&last=LAST&extra>; rel="next". n 0 leaves it out; extra may be NULL. */

@@ -42,19 +42,37 @@ static const struct descriptor *descriptor_of(const struct manifest *m, const st
     return NULL;
 }
 
+/* What one push of a manifest goes through. */
+struct push_state {
+    struct op *op;
+    struct images *im;
+    const char *repo;
+    struct slice part;
+    struct manifest_push *push;
+    struct manifest *m;
+    const char *tag; /* of the reference; NULL if it is a digest */
+    bool held;       /* a large manifest's blob, under this nonce: */
+    uint64_t nonce;
+};
+
 /* The blob is here and of the size that is claimed; the batch holds only while it stays so. */
-static int add_need(struct op *op, struct images *im, const char *repo, struct slice part,
-                    const struct manifest *m, const struct digest *blob,
-                    const struct digest *manifest, struct store_batch *batch)
+static int add_need(struct push_state *s, const struct digest *blob, struct store_batch *batch)
 {
-    struct row_key link = key_link(blob), need = key_need(blob, manifest);
+    struct row_key link = key_link(blob), need = key_need(blob, &s->push->digest);
+    uint64_t said = descriptor_of(s->m, blob)->size_bytes;
+    const char *repo = s->repo;
+    struct op *op = s->op;
     uint8_t bytes[LINK_ROW_BYTES];
     char text[DIGEST_TEXT_MAX];
     struct link_row row;
     struct slice old;
     int r;
 
-    r = images_row(op, im, part, key_slice(&link), &old);
+    r = images_row(op, s->im, s->part, key_slice(&link), &old);
+    if (r == -ENOENT && s->push->mirrored) {
+        store_batch_put(batch, key_slice(&need), slice_of("", 0));
+        return 0;
+    }
     if (r == -ENOENT)
         return op_fail(op, ENODATA, "blob %s is not in '%s'; push it before the manifest",
                        digest_print(blob, text), repo);
@@ -62,10 +80,9 @@ static int add_need(struct op *op, struct images *im, const char *repo, struct s
         return r;
     if (link_row_parse(old, &row) < 0)
         return images_damaged(op, repo, digest_print(blob, text));
-    if (row.size_bytes != descriptor_of(m, blob)->size_bytes)
+    if (row.size_bytes != said)
         return op_fail(op, EINVAL, "blob %s has %" PRIu64 " bytes, the manifest says %" PRIu64,
-                       digest_print(blob, text), row.size_bytes,
-                       descriptor_of(m, blob)->size_bytes);
+                       digest_print(blob, text), row.size_bytes, said);
     store_batch_expect(batch, key_slice(&link), old);
     if (row.expires_unix_ms != LINK_NEEDED) {
         row.expires_unix_ms = LINK_NEEDED;
@@ -75,15 +92,13 @@ static int add_need(struct op *op, struct images *im, const char *repo, struct s
     return 0;
 }
 
-static int add_needs(struct op *op, struct images *im, const char *repo, struct slice part,
-                     const struct manifest *m, const struct digest *manifest,
-                     struct store_batch *batch)
+static int add_needs(struct push_state *s, struct store_batch *batch)
 {
     size_t n;
-    struct digest *list = manifest_needs(op, m, &n);
+    struct digest *list = manifest_needs(s->op, s->m, &n);
 
     for (size_t i = 0; i < n; i++) {
-        int r = add_need(op, im, repo, part, m, &list[i], manifest, batch);
+        int r = add_need(s, &list[i], batch);
 
         if (r < 0)
             return r;
@@ -102,19 +117,6 @@ static void add_referrer(const struct manifest *m, const struct digest *manifest
         buf_clear(&json); /* made again from the manifest when it is asked for */
     store_batch_put(batch, key_slice(&key), buf_slice(&json));
 }
-
-/* What one push of a manifest goes through. */
-struct push_state {
-    struct op *op;
-    struct images *im;
-    const char *repo;
-    struct slice part;
-    struct manifest_push *push;
-    struct manifest *m;
-    const char *tag; /* of the reference; NULL if it is a digest */
-    bool held;       /* a large manifest's blob, under this nonce: */
-    uint64_t nonce;
-};
 
 /* A tag that may not move must be new, or where it is already, when the batch is applied. */
 static int add_tag(struct push_state *s, struct store_batch *batch, const char *tag)
@@ -224,7 +226,7 @@ static int push_once(struct push_state *s, bool *ret_used)
     struct store_batch *batch = store_batch_new(s->im->store, s->part);
     int r;
 
-    r = add_needs(s->op, s->im, s->repo, s->part, s->m, &s->push->digest, batch);
+    r = add_needs(s, batch);
     if (r == 0)
         r = add_row(s, batch, ret_used);
     if (r == 0 && s->tag != NULL)

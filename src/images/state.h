@@ -14,6 +14,7 @@ struct rootfs;
 struct uploads;
 struct used;
 struct hooks;
+struct mirrors;
 
 #define GENERATIONS  1024u
 #define RETRIES      32 /* of a compare-and-set that lost */
@@ -30,6 +31,7 @@ struct images {
     struct rootfs *rootfs;
     struct used *used;
     struct hooks *hooks;
+    struct mirrors *mirrors;
     uint64_t life;                     /* the upper half of this process's nonces */
     uint32_t nonces;                   /* atomic: the lower half */
     uint64_t generations[GENERATIONS]; /* atomic; by hash of the partition */

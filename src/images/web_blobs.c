@@ -1,7 +1,70 @@
+#include "base/alloc.h"
 #include "identity/identity.h"
 #include "images/images_web.h"
+#include "images/mirror.h"
 
 #include <errno.h>
+#include <stdlib.h>
+
+static ssize_t promise_read(struct op *op, struct node_file *f, uint64_t offset, void *buf,
+                            size_t n)
+{
+    (void)op;
+    (void)f;
+    (void)offset;
+    (void)buf;
+    (void)n;
+    return -EIO;
+}
+
+static void promise_close(struct node_file *f)
+{
+    free(f);
+}
+
+/* For the answer to a HEAD: a size, and nothing to read. */
+static struct node_file *promise_new(uint64_t size_bytes)
+{
+    static const struct node_file_ops ops = {.read = promise_read, .close = promise_close};
+    struct node_file *f = xcalloc(1, sizeof *f);
+
+    *f = (struct node_file){.ops = &ops, .size_bytes = size_bytes};
+    return f;
+}
+
+/* A blob of a mirror that is not here yet. 0: answered; 1: it is here now. */
+static int get_mirrored(struct web_request *req, struct web_response *resp, const char *repo,
+                        const struct digest *d)
+{
+    struct images *im = req->self;
+    struct mirror *m = mirror_of(im, repo);
+    char text[DIGEST_TEXT_MAX];
+    struct node_file *file = NULL;
+    struct blob_stat st;
+    uint64_t size;
+    int r;
+
+    op_forgive(req->op);
+    if (!req->may_wait)
+        return -EINPROGRESS;
+    if (strcmp(req->method, "HEAD") == 0 && blob_stat(im->store, d, &st) < 0) {
+        r = mirror_blob_size(req->op, m, repo, d, &size);
+        if (r == 0)
+            file = promise_new(size);
+    } else {
+        r = mirror_blob(req->op, im, m, repo, d, &file);
+    }
+    if (r < 0)
+        return r;
+    if (file == NULL)
+        return 1;
+    web_set_digest(req, resp, d);
+    web_set_header(req, resp, "Content-Type", "application/octet-stream");
+    resp->etag = op_printf(req->op, "\"%s\"", digest_print(d, text));
+    resp->body = WEB_FILE;
+    resp->file = file;
+    return 0;
+}
 
 /* OCI distribution-spec 1.1, "Pulling blobs"; Range is the front end's. */
 int blobs_get(struct web_request *req, struct web_response *resp)
@@ -18,6 +81,12 @@ int blobs_get(struct web_request *req, struct web_response *resp)
         r = images_parse_digest(req->op, web_param(req, "digest"), &d);
     if (r == 0)
         r = link_get(req->op, im, repo, &d, &size);
+    if (r == -ENOENT && mirror_of(im, repo) != NULL) {
+        r = get_mirrored(req, resp, repo, &d);
+        if (r != 1)
+            return r;
+        r = 0;
+    }
     if (r == 0)
         r = blob_open(im->store, &d, &blob);
     if (r < 0)

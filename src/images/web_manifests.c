@@ -4,6 +4,7 @@
 #include "images/cache.h"
 #include "images/hooks.h"
 #include "images/images_web.h"
+#include "images/mirror.h"
 #include "images/used.h"
 
 #include <errno.h>
@@ -61,6 +62,27 @@ static void note_page(struct web_request *req, const char *repo, const struct we
     emit_pull(req, repo, &d);
 }
 
+/* Makes a mirror's manifest be here, as it is there. */
+static int get_mirrored(struct web_request *req, struct mirror *m, const char *repo,
+                        const char *text)
+{
+    struct manifest_view view;
+    struct reference ref;
+    int r;
+
+    r = images_parse_reference(req->op, text, &ref);
+    if (r < 0)
+        return r == -EDOM ? -ENOENT : r;
+    if (!ref.is_digest && mirror_is_fresh(m, repo, text))
+        return 0;
+    if (ref.is_digest && manifest_stat(req->op, req->self, repo, &ref.digest, &view) == 0)
+        return 0;
+    op_forgive(req->op);
+    if (!req->may_wait)
+        return -EINPROGRESS;
+    return mirror_manifest(req->op, req->self, m, repo, &ref);
+}
+
 /* OCI distribution-spec 1.1, "Pulling manifests". What is stored is served, whatever Accept says:
  * there is nothing it could be converted to. */
 int manifests_get(struct web_request *req, struct web_response *resp)
@@ -71,12 +93,19 @@ int manifests_get(struct web_request *req, struct web_response *resp)
     struct reference ref;
     struct web_page *page;
     uint64_t generation;
+    struct mirror *m;
     bool note;
     int r;
 
     r = web_repo(req, POLICY_READ, &repo);
     if (r < 0)
         return r;
+    m = mirror_of(im, repo);
+    if (m != NULL) {
+        r = get_mirrored(req, m, repo, text);
+        if (r < 0)
+            return r;
+    }
     generation = images_generation(im, repo);
     page = page_cache_get(im->pages, repo, text, generation, &note);
     if (page != NULL) {
@@ -136,7 +165,7 @@ int manifests_put(struct web_request *req, struct web_response *resp)
     struct reference ref;
     int r;
 
-    r = web_repo(req, POLICY_CREATE, &repo);
+    r = web_repo_to_push(req, &repo);
     if (r == 0)
         r = images_parse_reference(req->op, text, &ref);
     if (r == 0)

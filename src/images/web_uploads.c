@@ -58,7 +58,7 @@ int uploads_post_begin(struct web_request *req)
     const char *repo;
     int r;
 
-    r = web_repo(req, POLICY_CREATE, &repo);
+    r = web_repo_to_push(req, &repo);
     if (r == 0)
         r = query_digest(req, &t);
     if (r == 0 && t.has_want && web_query(req, "mount") == NULL) {
@@ -100,7 +100,7 @@ int uploads_chunk_begin(struct web_request *req)
     const char *repo;
     int r;
 
-    r = web_repo(req, POLICY_CREATE, &repo);
+    r = web_repo_to_push(req, &repo);
     if (r < 0)
         return r;
     r = image_upload_take(req->op, req->self, repo, web_param(req, "id"), &t.upload);
@@ -262,7 +262,7 @@ int uploads_get(struct web_request *req, struct web_response *resp)
     uint64_t size;
     int r;
 
-    r = web_repo(req, POLICY_CREATE, &repo);
+    r = web_repo_to_push(req, &repo);
     if (r == 0)
         r = image_upload_stat(req->op, req->self, repo, id, &size);
     if (r < 0)
@@ -278,7 +278,7 @@ int uploads_delete(struct web_request *req, struct web_response *resp)
     const char *repo;
     int r;
 
-    r = web_repo(req, POLICY_CREATE, &repo);
+    r = web_repo_to_push(req, &repo);
     if (r == 0)
         r = image_upload_take(req->op, req->self, repo, web_param(req, "id"), &u);
     if (r < 0)

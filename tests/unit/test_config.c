@@ -178,7 +178,7 @@ static void test_refusals(void **state)
          "'keep_pushed', 'untagged'"},
         {"images: {retention: 5}", "line 1, column 21: 'retention' is a list"},
         {"images: {webhooks: [{url: \"http://b\", actions: [pushes]}]}",
-         "line 1, column 51: unknown action 'pushes'; there are push, pull, delete"},
+         "line 1, column 49: unknown action 'pushes'; there are push, pull, delete"},
         {"images: {gcgrace: 1h}", "line 1, column 10: unknown key 'gcgrace'; did you mean 'gc_grace'?"},
         {"packages: {mirrors: x}",
          "line 1, column 12: unknown key 'mirrors'; did you mean 'mirror'?"},

@@ -1,0 +1,40 @@
+/* mirror_internal.h: what mirror.c and mirror_fetch.c share. */
+#ifndef IMAGES_MIRROR_INTERNAL_H
+#define IMAGES_MIRROR_INTERNAL_H
+
+#include "base/pool.h"
+#include "images/mirror.h"
+#include "images/state.h"
+#include "images/upstream.h"
+
+#include <uthash.h>
+
+#define FETCHES_MAX 16 /* blobs that come in at once */
+
+struct fetch;
+struct fresh;
+
+struct mirror {
+    struct mirrors *home;
+    const struct config_mirror *config;
+    struct upstream *upstream;
+    pthread_mutex_t lock; /* guards: fresh */
+    struct fresh *fresh;
+};
+
+struct mirrors {
+    struct images *im;
+    struct mirror *list;
+    size_t n;
+    struct pool *pool;
+    pthread_mutex_t lock; /* guards: fetches */
+    struct fetch *fetches;
+};
+
+/* The repository's name there, in the op. */
+const char *mirror_repo_there(struct op *op, const struct mirror *m, const char *repo);
+/* Says why it failed, and logs it; returns -EHOSTUNREACH. */
+int mirror_failed(struct op *op, const struct mirror *m, const char *repo, const char *why,
+                  long status);
+
+#endif
