@@ -22,7 +22,7 @@ static const struct {
     {"bAsIc   YTpi  ", NULL, 0, CREDENTIALS_BASIC, "a", "b"},
     {"Basic YTpiOmM=", NULL, 0, CREDENTIALS_BASIC, "a", "b:c"},
     {"Basic YTpiOmM", NULL, 0, CREDENTIALS_BASIC, "a", "b:c"},
-    {"Basic Og==", NULL, 0, CREDENTIALS_BASIC, "", ""},
+    {"Basic Og==", NULL, 0, CREDENTIALS_NONE, NULL, NULL},
     {"Basic YTo=", NULL, 0, CREDENTIALS_BASIC, "a", ""},
     {"Basic w6k6w7w=", NULL, 0, CREDENTIALS_BASIC, "\xc3\xa9", "\xc3\xbc"},
     {"Basic YQ==", NULL, -EINVAL, 0, NULL, NULL},     /* no colon */

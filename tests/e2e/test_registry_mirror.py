@@ -1,0 +1,270 @@
+"""Repositories of another registry, kept as they are pulled: beside a real one, beside one that fails, and beside none."""
+import http.server
+import json
+import os
+import threading
+
+import make
+import pytest
+import requests
+from conftest import need, run, running
+
+
+class Upstream(http.server.ThreadingHTTPServer):
+    """A registry that is told how to behave; notes what it was asked."""
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.manifests, self.blobs, self.asked, self.headers = {}, {}, [], []
+        self.status = None  # of every answer
+        self.cut = None     # blobs break off after so many bytes
+        self.gate = None    # an event that blobs wait for in their middle
+        self.basic = None   # "Basic …": what opens it
+        self.token = None   # "Bearer …": likewise, by way of realm
+        self.realm = None
+        self.redirect = None
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def add(self, repo, tag, image):
+        for ref in (tag, image.digest):
+            self.manifests[f"/v2/{repo}/manifests/{ref}"] = image.manifest
+        for blob in [image.config, *image.layers]:
+            self.blobs[f"/v2/{repo}/blobs/{make.digest(blob)}"] = blob
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *a):
+        pass
+
+    def answer(self, status, body=b"", **headers):
+        self.send_response(status)
+        for k, v in headers.items():
+            self.send_header(k.replace("_", "-"), v)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.send_body(body)
+
+    def send_body(self, body):
+        u = self.server
+        half = len(body) // 2
+        if u.gate is not None and "/blobs/" in self.path:
+            self.wfile.write(body[:half])
+            self.wfile.flush()
+            u.gate.wait(30)
+            self.wfile.write(body[half:])
+        elif u.cut is not None and "/blobs/" in self.path:
+            self.wfile.write(body[:u.cut])
+            self.close_connection = True
+        else:
+            self.wfile.write(body)
+
+    def do_GET(self):
+        u = self.server
+        path = self.path.split("?")[0]
+        u.asked.append((self.command, path))
+        u.headers.append(self.headers.get("Authorization"))
+        if path == "/token":
+            self.answer(200, json.dumps({"token": "t0ken", "expires_in": 300}).encode())
+        elif u.status:
+            self.answer(u.status)
+        elif u.basic and self.headers.get("Authorization") != u.basic:
+            self.answer(401, WWW_Authenticate='Basic realm="up"')
+        elif u.token and self.headers.get("Authorization") != u.token:
+            self.answer(401, WWW_Authenticate=f'Bearer realm="{u.realm}",service="up",scope="repository:x:pull"')
+        elif path in u.manifests:
+            body = u.manifests[path]
+            self.answer(200, body, Content_Type=make.OCI_MANIFEST, Docker_Content_Digest=make.digest(body))
+        elif path in u.blobs and u.redirect:
+            self.answer(307, Location=u.redirect + path)
+        elif path in u.blobs:
+            self.answer(200, u.blobs[path])
+        else:
+            self.answer(404)
+
+    do_HEAD = do_GET
+
+
+@pytest.fixture
+def upstream():
+    u = Upstream()
+    yield u
+    u.shutdown()
+    u.server_close()
+
+
+def config(url, more=""):
+    return f'images: {{mirrors: [{{prefix: up, upstream: "{url}", fresh: 0{more}}}]}}\n'
+
+
+@pytest.fixture
+def mirror(upstream):
+    with running(mount=False, config=config(upstream.url)) as d:
+        yield d
+
+
+def pull(s, repo, image, ref="1.0"):
+    r = s.get(f"/v2/{repo}/manifests/{ref}")
+    assert r.status_code == 200 and r.content == image.manifest and r.headers["Docker-Content-Digest"] == image.digest, r.text
+    for blob in [image.config, *image.layers]:
+        r = s.get(f"/v2/{repo}/blobs/{make.digest(blob)}")
+        assert r.status_code == 200 and r.content == blob
+
+
+def test_kept_revalidated_and_served_when_down(upstream, mirror, name):
+    image, other = make.Image({"a": os.urandom(3_000_000)}), make.Image({"b": b"b"})
+    upstream.add(f"team/{name}", "1.0", image)
+    s, repo = mirror.http(), f"up/team/{name}"
+    pull(s, repo, image)
+    first = len(upstream.asked)
+    pull(s, repo, image)  # what has a digest is asked for once; a tag by HEAD
+    assert upstream.asked[first:] == [("HEAD", f"/v2/team/{name}/manifests/1.0")]
+    pull(s, repo, image, image.digest)
+    assert len(upstream.asked) == first + 1
+    upstream.add(f"team/{name}", "1.0", other)
+    pull(s, repo, other)
+    for status in (500, 429, 403):
+        upstream.status = status
+        pull(s, repo, other)
+        pull(s, repo, image, image.digest)
+    mirror.restart()
+    pull(mirror.http(), repo, other)
+    s = mirror.http()
+    upstream.shutdown()
+    upstream.server_close()
+    pull(s, repo, other)
+    r = s.get(f"/v2/{repo}/manifests/2.0")
+    assert r.status_code == 502 and "nothing is kept" in r.json()["errors"][0]["message"], r.text
+    assert s.get(f"/v2/{repo}/blobs/sha256:{'1' * 64}").status_code == 502
+
+
+def test_not_there_and_not_taken(upstream, mirror, name):
+    s, repo = mirror.http(), f"up/{name}"
+    r = s.get(f"/v2/{repo}/manifests/1.0")
+    assert r.status_code == 404 and r.json()["errors"][0]["code"] == "MANIFEST_UNKNOWN"
+    assert s.get(f"/v2/{repo}/blobs/sha256:{'1' * 64}").status_code == 404
+    assert s.head(f"/v2/{repo}/blobs/sha256:{'1' * 64}").status_code == 404
+    r = s.post(f"/v2/{repo}/blobs/uploads/")
+    assert r.status_code == 403 and "mirror" in r.text
+    assert s.put(f"/v2/{repo}/manifests/x", data=make.Image().manifest, headers={"Content-Type": make.OCI_MANIFEST}).status_code == 403
+    assert requests.get(f"{mirror.url}/v2/{repo}/manifests/1.0", timeout=20).status_code == 401
+    # what is not what its digest says is neither given out whole nor kept
+    image = make.Image({"a": os.urandom(500_000)})
+    upstream.add(name, "1.0", image)
+    path = f"/v2/{name}/blobs/{make.digest(image.layers[0])}"
+    good = upstream.blobs[path]
+    upstream.blobs[path] = good[:-1] + bytes([good[-1] ^ 1])
+    pull_failed(s, repo, image)
+    upstream.blobs[path] = good
+    upstream.cut = 100_000
+    pull_failed(s, repo, image)
+    upstream.cut = None
+    pull(s, repo, image)
+    other = make.Image()
+    upstream.manifests[f"/v2/{name}/manifests/{other.digest}"] = image.manifest
+    assert s.get(f"/v2/{repo}/manifests/{other.digest}").status_code == 502
+
+
+def pull_failed(s, repo, image):
+    blob = make.digest(image.layers[0])
+    try:
+        r = s.get(f"/v2/{repo}/blobs/{blob}")
+        assert r.status_code == 502
+    except requests.RequestException:
+        pass  # it broke off
+    assert s.get(f"/v2/{repo}/manifests/1.0").status_code == 200
+
+
+def test_streamed_while_it_comes(upstream, mirror, name):
+    image = make.Image({"a": os.urandom(6_000_000)})
+    upstream.add(name, "1.0", image)
+    upstream.gate = threading.Event()
+    s, path = mirror.http(), f"/v2/up/{name}/blobs/{make.digest(image.layers[0])}"
+    first = s.get(path, stream=True)
+    assert first.status_code == 200 and int(first.headers["Content-Length"]) == len(image.layers[0])
+    got = first.raw.read(1_000_000)  # and the other half has not been sent
+    assert len(got) == 1_000_000 and not upstream.gate.is_set()
+    results = []
+
+    def other(headers):
+        r = mirror.http().get(path, headers=headers)
+        results.append((r.status_code, r.content))
+    threads = [threading.Thread(target=other, args=(h,)) for h in ({}, {"Range": "bytes=5000000-5000099"})]
+    for t in threads:
+        t.start()
+    upstream.gate.set()
+    assert got + first.raw.read() == image.layers[0]
+    for t in threads:
+        t.join(30)
+    assert sorted(results)[0] == (200, image.layers[0]) and sorted(results)[1] == (206, image.layers[0][5000000:5000100])
+    assert upstream.asked.count(("GET", path.replace("/up/", "/"))) == 1
+    assert s.get(path, headers={"Range": "bytes=-7"}).content == image.layers[0][-7:]
+
+
+def test_client_leaves_and_it_is_kept(upstream, mirror, name):
+    image = make.Image({"a": os.urandom(5_000_000)})
+    upstream.add(name, "1.0", image)
+    upstream.gate = threading.Event()
+    s, path = mirror.http(), f"/v2/up/{name}/blobs/{make.digest(image.layers[0])}"
+    first = s.get(path, stream=True)
+    first.raw.read(1000)
+    first.close()
+    upstream.gate.set()
+    asked = ("GET", path.replace("/up/", "/"))
+    assert s.get(path).content == image.layers[0]
+    assert upstream.asked.count(asked) == 1
+
+
+def test_credentials_stay_with_their_host(upstream, name, tmp_path):
+    other = Upstream()
+    image = make.Image({"a": os.urandom(100_000)})
+    upstream.add(name, "1.0", image)
+    other.blobs = {p: b for p, b in ((f"/v2/{name}/blobs/{make.digest(b)}", b) for b in [image.config, *image.layers])}
+    (tmp_path / "password").write_text("s3cret\n")
+    login = "Basic dXNlcjpzM2NyZXQ="
+    more = f", username: user, password_file: {tmp_path}/password"
+    # Basic; and a redirect elsewhere
+    upstream.basic, upstream.redirect = login, other.url
+    with running(mount=False, config=config(upstream.url, more)) as d:
+        pull(d.http(), f"up/{name}", image)
+        assert login in upstream.headers and set(other.headers) == {None}
+        assert "s3cret" not in d.log.read_text()
+    # a token by a realm of its own host
+    upstream.basic, upstream.redirect, upstream.token, upstream.realm = None, None, "Bearer t0ken", upstream.url + "/token"
+    upstream.headers.clear()
+    with running(mount=False, config=config(upstream.url, more)) as d:
+        pull(d.http(), f"up/{name}", image)
+        assert upstream.headers.count(login) == 1 and "Bearer t0ken" in upstream.headers
+    # by one of another host, which is not trusted, and then is
+    upstream.realm = other.url + "/token"
+    for trusted in (False, True):
+        other.headers.clear()
+        with running(mount=False, config=config(upstream.url, more + (f', realm: "{other.url}"' if trusted else ""))) as d:
+            pull(d.http(), f"up/{name}", image)
+            assert other.headers == [login if trusted else None]
+    other.shutdown()
+    other.server_close()
+
+
+def test_skopeo_through_a_mirror_of_ourselves(name, tmp_path):
+    """Two daemons, the upstream with tokens; a multi-arch index comes piece by piece."""
+    skopeo = need("skopeo")
+    image = make.Image({"a": os.urandom(200_000)}, {"b": os.urandom(2_000_000)})
+    with running(mount=False, config="images: {auth: bearer}\n") as up:
+        (tmp_path / "password").write_text(up.password)
+        s = up.http()
+        make.push_image(s, f"team/{name}", "amd64", image)
+        index = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+            {"mediaType": make.OCI_MANIFEST, "digest": image.digest, "size": len(image.manifest), "platform": {"os": "linux", "architecture": "amd64"}}]})
+        assert s.put(f"/v2/team/{name}/manifests/1.0", data=index, headers={"Content-Type": "application/vnd.oci.image.index.v1+json"}).status_code == 201
+        with running(mount=False, config=config(up.url, f", username: {up.user}, password_file: {tmp_path}/password")) as d:
+            run(skopeo, "copy", "--all", "--src-tls-verify=false", "--src-creds", f"{d.user}:{d.password}", f"docker://{d.host}/up/team/{name}:1.0", f"oci:{tmp_path}/out:x")
+            for blob in [image.config, image.manifest, *image.layers]:
+                assert (tmp_path / "out" / "blobs" / "sha256" / make.digest(blob)[7:]).read_bytes() == blob
+            up.stop()
+            run(skopeo, "copy", "--all", "--src-tls-verify=false", "--src-creds", f"{d.user}:{d.password}", f"docker://{d.host}/up/team/{name}:1.0", f"oci:{tmp_path}/again:x")
+            up.start()
