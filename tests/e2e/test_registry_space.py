@@ -76,8 +76,7 @@ def test_rules():
 
 
 def usage(d):
-    return int(next(line for line in d.http().get("/metrics").text.splitlines() if line.startswith("infrafs_blob_bytes ")).split()[1].split("e")[0].split(".")[0]) if False else float(
-        next(line for line in d.http().get("/metrics").text.splitlines() if line.startswith("infrafs_blob_bytes ")).split()[1])
+    return float(next(line for line in d.http().get("/metrics").text.splitlines() if line.startswith("infrafs_blob_bytes ")).split()[1])
 
 
 def test_a_pull_keeps_a_tag_behind_a_restart():
