@@ -57,6 +57,8 @@ static int mark_of(struct identities *ids, struct op *op, const struct identity 
     *ret = "";
     if (who->kind == IDENTITY_ANONYMOUS)
         return 0;
+    if (identity_is_batch(who))
+        return op_fail(op, EINVAL, "a batch token makes no others");
     if (who->kind == IDENTITY_TOKEN) {
         *ret = who->accessor;
         return 0;
@@ -239,7 +241,7 @@ static struct policy_set *scope_of(const json_t *claims)
         const char *path = text_of(item, "path");
 
         policy_add(policy, slice_str(path),
-                   (unsigned)json_integer_value(json_object_get(item, "rights")), &why);
+                   (unsigned)json_integer_value(json_object_get(item, "rights")), NULL, &why);
     }
     set = policy_set_new(&policy, 1);
     policy_free(policy);
