@@ -224,6 +224,15 @@ int rootfs_node_open(struct op *op, struct images *im, const struct place *p,
     file->bytes = bytes;
     file->offset = f.inode.data;
     file->view = take(v);
+    if (op->door == DOOR_HTTP) { /* its server reads on in a thread that others wait for */
+        char first;
+        ssize_t n = layer_file_read(op, &file->file, 0, &first, 1);
+
+        if (n < 0) {
+            layer_file_close(&file->file);
+            return (int)n;
+        }
+    }
     *ret = &file->file;
     return 0;
 }
