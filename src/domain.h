@@ -26,6 +26,9 @@ struct domain {
     const char *name; /* also the folder in the tree, unless roots says otherwise */
     /* Opens state in *ret_self. -errno with a reason for a person in why. Required. */
     int (*open)(const struct domain_env *env, void **ret_self, struct buf *why);
+    /* The daemon ends, and its front ends wait for the calls under way: long ones give up. NULL:
+     * there are none. */
+    void (*stopping)(void *self);
     /* Ends background work, frees. NULL: nothing to do. */
     void (*close)(void *self);
     /* The tree below roots. NULL: nothing to mount. */

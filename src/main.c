@@ -175,6 +175,9 @@ static int start(struct server *s, struct buf *why)
 
 static void stop(struct server *s)
 {
+    for (size_t i = 0; i < s->daemon.n_domains; i++)
+        if (s->domains[i].domain->stopping != NULL)
+            s->domains[i].domain->stopping(s->domains[i].self);
     fs_stop(s->fs);
     http_stop(s->http, 5000);
     tree_free(s->daemon.tree);

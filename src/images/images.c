@@ -321,6 +321,13 @@ int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
     return 0;
 }
 
+void images_stopping(void *self)
+{
+    struct images *im = self;
+
+    rootfs_stop(im->rootfs);
+}
+
 void images_close(void *self)
 {
     struct images *im = self;

@@ -28,6 +28,7 @@ struct images;
 #define IMAGES_REFERRERS_BYTES_MAX (3u << 20)
 
 int images_open(const struct domain_env *env, void **ret_self, struct buf *why);
+void images_stopping(void *self);
 void images_close(void *self);
 int images_tidy(void *self, struct op *op, bool dry_run, struct buf *out);
 

@@ -384,6 +384,7 @@ extern const struct domain images_domain;
 const struct domain images_domain = {
     .name = "images",
     .open = images_open,
+    .stopping = images_stopping,
     .close = images_close,
     .tree = &images_tree,
     .routes = images_routes,

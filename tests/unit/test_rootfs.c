@@ -684,6 +684,26 @@ static void index_and_layer(void **state)
     buf_done(&out);
 }
 
+/* At the end of the daemon a look at a layer fails, and leaves nothing that says so later. */
+static void stopping(void **state)
+{
+    struct images_test *t = *state;
+    struct buf tar = {0}, out = {0};
+    struct slice layer;
+    char folder[400], why[300];
+
+    make_layer("f a 1", &tar);
+    layer = buf_slice(&tar);
+    push_layers(t, "team/s", &layer, 1, folder);
+    images_domain.stopping(t->self);
+    assert_int_equal(list_top(t, folder, &out, why), -ECANCELED);
+    images_test_reopen(t);
+    assert_int_equal(list_top(t, folder, &out, why), 0);
+    assert_string_equal(out.data, "a ");
+    buf_done(&tar);
+    buf_done(&out);
+}
+
 /* An index that was lost is made anew. */
 static void lost_index(void **state)
 {
@@ -789,10 +809,9 @@ static void many_readers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(layers_are_merged), TEST(attributes),      TEST(names_of_all_kinds),
-        TEST(random_reads),      TEST(bad_layers),      TEST(limits),
-        TEST(who_sees_it),       TEST(index_and_layer), TEST(lost_index),
-        TEST(many_readers),
+        TEST(layers_are_merged), TEST(attributes), TEST(names_of_all_kinds), TEST(random_reads),
+        TEST(bad_layers),        TEST(limits),     TEST(who_sees_it),        TEST(index_and_layer),
+        TEST(lost_index),        TEST(stopping),   TEST(many_readers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,8 +101,11 @@ static int read_layer(struct build *b, const struct unpack_source *layer, struct
     int r = 0;
 
     while (r == 0) {
-        ssize_t n = unpack_next(b->unpack, piece, PIECE);
+        ssize_t n;
 
+        if (__atomic_load_n(stop, __ATOMIC_RELAXED))
+            return -ECANCELED;
+        n = unpack_next(b->unpack, piece, PIECE);
         if (n < 0 && n != -EAGAIN)
             return explain(b->unpack, (int)n, why);
         if (n == 0)
@@ -113,8 +116,6 @@ static int read_layer(struct build *b, const struct unpack_source *layer, struct
             r = note_point(b, why);
         if (r == 0)
             r = check_size(b, layer->size_bytes, why);
-        if (r == 0 && __atomic_load_n(stop, __ATOMIC_RELAXED))
-            r = -ECANCELED;
     }
     return r < 0 ? r : 0;
 }

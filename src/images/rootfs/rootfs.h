@@ -9,6 +9,7 @@
 
 struct rootfs;
 struct rootfs *rootfs_new(struct store *store); /* returns new; borrows */
+void rootfs_stop(struct rootfs *fs);            /* who makes an index gives up */
 void rootfs_free(struct rootfs *fs);            /* NULL is fine; nobody is in it any more */
 /* Lets go of what was not used lately. Called every few seconds. */
 void rootfs_rest(struct rootfs *fs, int64_t now_ms);

@@ -55,11 +55,15 @@ static void drop_idle(struct rootfs *fs, int64_t before_ms)
     } while (v != NULL);
 }
 
+void rootfs_stop(struct rootfs *fs)
+{
+    layers_stop(fs->layers);
+}
+
 void rootfs_free(struct rootfs *fs)
 {
     if (fs == NULL)
         return;
-    layers_stop(fs->layers);
     drop_idle(fs, INT64_MAX);
     layers_free(fs->layers);
     pthread_mutex_destroy(&fs->lock);
