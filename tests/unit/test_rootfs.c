@@ -704,6 +704,42 @@ static void stopping(void **state)
     buf_done(&out);
 }
 
+/* The daemon was killed when the index had its row and nobody held it yet: it is reaped, and made
+ * anew; then it is held. */
+static void index_without_hold(void **state)
+{
+    struct images_test *t = *state;
+    struct buf tar = {0}, out = {0};
+    struct slice layer, key, value;
+    struct store_scan *scan;
+    struct digest index = {0};
+    struct blob_reaped reaped;
+    char folder[400], why[300], owner[200], digest[DIGEST_TEXT_MAX];
+
+    make_layer("f a 1", &tar);
+    layer = buf_slice(&tar);
+    push_layers(t, "team/h", &layer, 1, folder);
+    assert_int_equal(list_top(t, folder, &out, why), 0);
+    assert_int_equal(store_scan(t->store, SLICE("images-layers"), (struct slice){0},
+                                (struct slice){0}, 0, &scan),
+                     0);
+    assert_int_equal(store_scan_next(scan, &key, &value), 1);
+    index.algorithm = ((const uint8_t *)value.data)[2];
+    memcpy(index.bytes, (const uint8_t *)value.data + 3, value.len - 3);
+    store_scan_free(scan);
+    snprintf(owner, sizeof owner, "images-layers#%s", digest_text(layer, digest));
+    assert_int_equal(blob_release(t->store, &index, slice_str(owner)), 0);
+    images_test_reopen(t);
+    assert_int_equal(blob_reap(t->store, 0, false, &reaped), 0);
+    assert_int_equal(reaped.blobs, 1);
+    assert_int_equal(list_top(t, folder, &out, why), 0);
+    assert_string_equal(out.data, "a ");
+    assert_int_equal(blob_reap(t->store, 0, false, &reaped), 0);
+    assert_int_equal(reaped.blobs, 0);
+    buf_done(&tar);
+    buf_done(&out);
+}
+
 /* An index that was lost is made anew. */
 static void lost_index(void **state)
 {
@@ -811,7 +847,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(layers_are_merged), TEST(attributes), TEST(names_of_all_kinds), TEST(random_reads),
         TEST(bad_layers),        TEST(limits),     TEST(who_sees_it),        TEST(index_and_layer),
-        TEST(lost_index),        TEST(stopping),   TEST(many_readers),
+        TEST(lost_index),        TEST(stopping),   TEST(index_without_hold), TEST(many_readers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
