@@ -156,21 +156,25 @@ static int emit_file(void *ctx, const struct package_file *f)
     return l->emit(l->ctx, f->name, &st);
 }
 
+/* With memory of its own for each project: all files there are may be many. */
 static int emit_files_of(void *ctx, const char *project, const char *display, bool has_files)
 {
     struct listing *l = ctx;
+    struct op op;
     int r;
 
     (void)display;
     if (!has_files || !project_visible(l->op, project))
         return 0;
-    r = project_offers_files(l->op, l->pk, project);
+    op_init(&op, l->op->door, l->op->who);
+    r = project_offers_files(&op, l->pk, project);
     if (r == 0)
-        r = package_each(l->op, l->pk, project, emit_file, l);
-    if (r == -ENOENT || r == -EACCES) { /* it went away meanwhile, or is quarantined */
-        op_forgive(l->op);
-        return 0;
-    }
+        r = package_each(&op, l->pk, project, emit_file, l);
+    if (r == -ENOENT || r == -EACCES) /* it went away meanwhile, or is quarantined */
+        r = 0;
+    else if (r < 0)
+        r = op_fail(l->op, -r, "%s", op_why(&op, r));
+    op_done(&op);
     return r;
 }
 
