@@ -225,6 +225,8 @@ int index_mend(struct packages *pk)
     for (size_t i = 0; i < names.n; i++) {
         if (r == 0)
             r = index_derive(&op, pk, names.name[i], false);
+        if (r == 0)
+            r = status_look(pk, names.name[i]);
         free(names.name[i]);
     }
     free(names.name);

@@ -22,7 +22,7 @@ struct package_draft {
     char name[PACKAGE_FILENAME_MAX + 1];
     struct package_filename parsed; /* slices into name */
     struct blob_stage *stage;       /* SHA-256 is computed there */
-    struct hash *blake2b, *md5;
+    struct hash *blake2b, *md5;     /* NULL: not computed on the way */
     uint64_t size_bytes;
 };
 
@@ -32,7 +32,7 @@ static struct slice magic_of(enum package_kind kind)
     return kind == PACKAGE_SDIST_TAR ? SLICE("\x1f\x8b\x08") : SLICE("PK\x03\x04");
 }
 
-int package_draft_new(struct op *op, struct packages *pk, const char *file,
+int package_draft_new(struct op *op, struct packages *pk, const char *file, unsigned hashes,
                       struct package_draft **ret)
 {
     struct package_filename parsed;
@@ -58,8 +58,8 @@ int package_draft_new(struct op *op, struct packages *pk, const char *file,
         free(d);
         return op_fail(op, -r, "'%s' cannot be received now", file);
     }
-    d->blake2b = hash_new(HASH_BLAKE2B_256);
-    d->md5 = hash_new(HASH_MD5);
+    d->blake2b = hashes & PACKAGE_BLAKE2B ? hash_new(HASH_BLAKE2B_256) : NULL;
+    d->md5 = hashes & PACKAGE_MD5 ? hash_new(HASH_MD5) : NULL;
     *ret = d;
     return 0;
 }
@@ -69,8 +69,10 @@ void package_draft_free(struct package_draft *d)
     if (d == NULL)
         return;
     blob_stage_drop(d->stage);
-    hash_free(d->blake2b);
-    hash_free(d->md5);
+    if (d->blake2b != NULL)
+        hash_free(d->blake2b);
+    if (d->md5 != NULL)
+        hash_free(d->md5);
     free(d);
 }
 
@@ -104,8 +106,10 @@ int package_draft_write(struct op *op, struct package_draft *d, const void *byte
     r = blob_stage_write(d->stage, bytes, n);
     if (r < 0)
         return op_fail(op, -r, "writing '%s' failed: %s", d->name, strerror(-r));
-    hash_update(d->blake2b, bytes, n);
-    hash_update(d->md5, bytes, n);
+    if (d->blake2b != NULL)
+        hash_update(d->blake2b, bytes, n);
+    if (d->md5 != NULL)
+        hash_update(d->md5, bytes, n);
     d->size_bytes += n;
     return 0;
 }
@@ -142,21 +146,49 @@ static int check_content(struct op *op, struct package_draft *d, struct buf *tex
     return r < 0 ? r : project_takes_files(op, d->pk, d->parsed.normal);
 }
 
-static int check_hex(struct op *op, const char *field, const char *claimed, const uint8_t *bytes,
-                     size_t n)
+/* The hash of what was staged; `*at` is it if it was computed on the way. */
+static int finish_hash(struct op *op, const struct package_draft *d, struct hash **at,
+                       enum hash_kind kind, uint8_t ret[64])
 {
-    char hex[2 * 32 + 1];
+    enum { PIECE = 256 << 10 };
+    autofree char *piece = NULL;
+
+    if (*at == NULL) {
+        *at = hash_new(kind);
+        piece = xmalloc(PIECE);
+        for (uint64_t done = 0; done < d->size_bytes;) {
+            ssize_t n = blob_stage_read(d->stage, done, piece, PIECE);
+
+            if (n <= 0)
+                return op_fail(op, EIO, "reading '%s' again failed", d->name);
+            hash_update(*at, piece, (size_t)n);
+            done += (uint64_t)n;
+        }
+    }
+    hash_final(*at, ret);
+    return 0;
+}
+
+static int check_hash(struct op *op, const char *field, const char *claimed,
+                      const struct package_draft *d, struct hash **at, enum hash_kind kind)
+{
+    char hex[2 * 64 + 1];
+    uint8_t bytes[64];
+    int r;
 
     if (claimed == NULL)
         return 0;
-    hex_encode(slice_of(bytes, n), hex);
+    r = finish_hash(op, d, at, kind, bytes);
+    if (r < 0)
+        return r;
+    hex_encode(slice_of(bytes, kind == HASH_MD5 ? 16 : 32), hex);
     if (strcasecmp(claimed, hex) != 0)
         return op_fail(op, EINVAL, "%s does not match the content, which has %s", field, hex);
     return 0;
 }
 
-static int check_claims(struct op *op, const struct package_draft *d,
-                        const struct package_claims *claims, const struct package_file *f)
+static int check_claims(struct op *op, struct package_draft *d, const struct package_claims *claims,
+                        const struct package_file *f)
 {
     bool wheel = d->parsed.kind == PACKAGE_WHEEL;
     int r;
@@ -173,8 +205,8 @@ static int check_claims(struct op *op, const struct package_draft *d,
         !slice_eq(slice_str(claims->pyversion), d->parsed.python))
         return op_fail(op, EINVAL, "pyversion '%s' is not the python tag of the file '%s'",
                        claims->pyversion, d->name);
-    r = check_hex(op, "blake2_256_digest", claims->blake2b, f->blake2b, sizeof f->blake2b);
-    return r < 0 ? r : check_hex(op, "md5_digest", claims->md5, f->md5, sizeof f->md5);
+    r = check_hash(op, "blake2_256_digest", claims->blake2b, d, &d->blake2b, HASH_BLAKE2B_256);
+    return r < 0 ? r : check_hash(op, "md5_digest", claims->md5, d, &d->md5, HASH_MD5);
 }
 
 static int seal(struct op *op, struct package_draft *d, const char *sha256, struct digest *ret)
@@ -270,7 +302,6 @@ static void fill(struct op *op, struct package_draft *d, const struct metadata *
 {
     struct version version;
     autobuf text = {0};
-    uint8_t hash[64];
 
     version_parse(m->version, &version);
     version_print(&version, &text);
@@ -286,10 +317,6 @@ static void fill(struct op *op, struct package_draft *d, const struct metadata *
         .size_bytes = d->size_bytes,
         .uploaded_unix_ns = clock_unix_ns(),
     };
-    hash_final(d->blake2b, hash);
-    memcpy(f->blake2b, hash, sizeof f->blake2b);
-    hash_final(d->md5, hash);
-    memcpy(f->md5, hash, sizeof f->md5);
 }
 
 /* 1: the same file is there already; -EEXIST: another one; 0: the name is free. */

@@ -11,7 +11,7 @@ enum tag {
     TAG_KIND,
     TAG_SIZE,
     TAG_SHA256,
-    TAG_BLAKE2B,
+    TAG_BLAKE2B, /* not written any more, as the next */
     TAG_MD5,
     TAG_UPLOADED,
     TAG_REQUIRES_PYTHON,
@@ -58,8 +58,6 @@ void record_encode(const struct package_file *f, struct buf *out)
     put_number(out, TAG_KIND, f->kind);
     put_number(out, TAG_SIZE, f->size_bytes);
     put(out, TAG_SHA256, slice_of(f->digest.bytes, 32));
-    put(out, TAG_BLAKE2B, slice_of(f->blake2b, sizeof f->blake2b));
-    put(out, TAG_MD5, slice_of(f->md5, sizeof f->md5));
     put_number(out, TAG_UPLOADED, (uint64_t)f->uploaded_unix_ns);
     put(out, TAG_REQUIRES_PYTHON, slice_str(f->requires_python));
     put(out, TAG_UPLOADER, slice_str(f->uploader));
@@ -115,10 +113,6 @@ static int get_field(struct op *op, uint64_t tag, struct slice in, struct packag
         return get_number(in, &f->size_bytes);
     case TAG_SHA256:
         return get_digest(in, &f->digest);
-    case TAG_BLAKE2B:
-        return get_bytes(in, f->blake2b, sizeof f->blake2b);
-    case TAG_MD5:
-        return get_bytes(in, f->md5, sizeof f->md5);
     case TAG_UPLOADED:
         r = get_number(in, &number);
         f->uploaded_unix_ns = (int64_t)number;

@@ -32,6 +32,7 @@ struct packages {
     struct contents *contents;
     struct mirror *mirror;                /* NULL: there is none */
     uint64_t published, refused, deleted; /* since start; atomic */
+    bool any_status;   /* atomic: some project has one; else nobody need look */
     bool index_behind; /* atomic: a row could not be written; mend it when there is time */
     pthread_t reclaimer;
     bool has_reclaimer;
@@ -56,6 +57,9 @@ void record_encode(const struct package_file *f, struct buf *out); /* without pr
 /* Into the op. -EIO, with a reason, if it is not what encode writes. */
 int record_decode(struct op *op, const char *project, const char *name, struct slice row,
                   struct package_file *ret);
+
+/* At start: is there any project that has one? */
+int status_look(struct packages *pk, const char *project);
 
 /* Makes the index row of a project what its files say. `keep`: a project that has none stays, as an
  * empty folder. Notes the tree's changes in op. */

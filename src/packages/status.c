@@ -52,6 +52,8 @@ int project_status_get(struct op *op, struct packages *pk, const char *project,
     int r;
 
     *ret = (struct project_status){PROJECT_ACTIVE, ""};
+    if (!__atomic_load_n(&pk->any_status, __ATOMIC_ACQUIRE))
+        return 0;
     r = store_get(pk->store, project_partition(project, text), SLICE(STATUS_KEY), &value);
     if (r == -ENOENT)
         return 0;
@@ -87,6 +89,7 @@ static int write_status(struct packages *pk, const char *project,
     if (status->state == PROJECT_ACTIVE && status->reason[0] == 0) {
         store_batch_delete(batch, SLICE(STATUS_KEY));
     } else {
+        __atomic_store_n(&pk->any_status, true, __ATOMIC_RELEASE);
         buf_add_char(&row, (char)status->state);
         buf_add_str(&row, status->reason);
         store_batch_put(batch, SLICE(STATUS_KEY), buf_slice(&row));
@@ -114,6 +117,21 @@ int project_status_set(struct op *op, struct packages *pk, const char *project,
     op_changed(op, CHANGE_CONTENT, "/packages/%s/@simple.html", project);
     op_changed(op, CHANGE_CONTENT, "/packages/%s/@simple.json", project);
     return 0;
+}
+
+int status_look(struct packages *pk, const char *project)
+{
+    char text[PARTITION_MAX];
+    struct store_value value = {0};
+    int r;
+
+    if (__atomic_load_n(&pk->any_status, __ATOMIC_ACQUIRE))
+        return 0;
+    r = store_get(pk->store, project_partition(project, text), SLICE(STATUS_KEY), &value);
+    if (r == 0)
+        __atomic_store_n(&pk->any_status, true, __ATOMIC_RELEASE);
+    store_value_release(&value);
+    return r == -ENOENT ? 0 : r;
 }
 
 static int refuse(struct op *op, const char *project, const struct project_status *status)

@@ -38,7 +38,7 @@ static int begin(struct op *op, struct tree_file *t)
 {
     if (t->draft != NULL)
         return 0;
-    return package_draft_new(op, t->pk, t->name, &t->draft);
+    return package_draft_new(op, t->pk, t->name, 0, &t->draft);
 }
 
 /* Back to nothing. */

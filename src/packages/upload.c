@@ -69,13 +69,20 @@ struct upload {
 
 static int begin_content(struct upload *u, const struct multipart_part *part)
 {
+    unsigned hashes = 0;
+
     u->part = PART_CONTENT;
     if (u->draft != NULL)
         return op_fail(u->op, EINVAL, "the field 'content' is there twice");
     if (!part->has_filename || part->filename[0] == 0)
         return op_fail(u->op, EINVAL, "the field 'content' has no file name");
     u->file = op_strdup(u->op, part->filename);
-    return package_draft_new(u->op, u->pk, part->filename, &u->draft);
+    /* Of digests that come behind the content only this one is likely. */
+    if (u->value[FIELD_BLAKE2B] != NULL || u->value[FIELD_SHA256] == NULL)
+        hashes |= PACKAGE_BLAKE2B;
+    if (u->value[FIELD_MD5] != NULL)
+        hashes |= PACKAGE_MD5;
+    return package_draft_new(u->op, u->pk, part->filename, hashes, &u->draft);
 }
 
 static int on_part(void *ctx, const struct multipart_part *part)

@@ -102,7 +102,7 @@ static inline int world_publish(struct world *w, const struct identity *who, con
     int r;
 
     op_init(&op, DOOR_HTTP, who);
-    r = package_draft_new(&op, w->pk, name, &d);
+    r = package_draft_new(&op, w->pk, name, 0, &d);
     if (r == 0)
         r = package_draft_write(&op, d, bytes.data, bytes.len);
     if (r == 0)
