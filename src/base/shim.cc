@@ -86,16 +86,12 @@ static int group_index(const RE2 &re, const std::string &name)
     return found == re.NamedCapturingGroups().end() ? -1 : found->second;
 }
 
-bool regex_replace(const struct regex *r, struct slice text, struct slice replacement,
-                   struct buf *out)
+/* Appends the replacement with what its groups found. */
+static void expand_groups(const RE2 &re, const std::vector<re2::StringPiece> &found,
+                          struct slice replacement, struct buf *out)
 {
-    int groups = r->re.NumberOfCapturingGroups() + 1;
-    std::vector<re2::StringPiece> found(static_cast<size_t>(groups));
-    re2::StringPiece input(static_cast<const char *>(text.data), text.len);
     const char *p = static_cast<const char *>(replacement.data);
 
-    if (!r->re.Match(input, 0, input.size(), RE2::ANCHOR_BOTH, found.data(), groups))
-        return false;
     for (size_t i = 0; i < replacement.len; i++) {
         std::string name;
 
@@ -113,13 +109,78 @@ bool regex_replace(const struct regex *r, struct slice text, struct slice replac
             buf_add_char(out, '$');
             continue;
         }
-        int index = group_index(r->re, name);
-        if (index >= 0 && index < groups)
+        int index = group_index(re, name);
+        if (index >= 0 && static_cast<size_t>(index) < found.size())
             buf_add(out, found[static_cast<size_t>(index)].data(),
                     found[static_cast<size_t>(index)].size());
         i += used;
     }
+}
+
+static re2::StringPiece piece_of(struct slice s)
+{
+    return re2::StringPiece(static_cast<const char *>(s.data), s.len);
+}
+
+bool regex_replace(const struct regex *r, struct slice text, struct slice replacement,
+                   struct buf *out)
+{
+    int groups = r->re.NumberOfCapturingGroups() + 1;
+    std::vector<re2::StringPiece> found(static_cast<size_t>(groups));
+    re2::StringPiece input = piece_of(text);
+
+    if (!r->re.Match(input, 0, input.size(), RE2::ANCHOR_BOTH, found.data(), groups))
+        return false;
+    expand_groups(r->re, found, replacement, out);
     return true;
+}
+
+static bool is_good(const RE2 &re, struct buf *why)
+{
+    if (!re.ok() && why != nullptr)
+        buf_add(why, re.error().data(), re.error().size());
+    return re.ok();
+}
+
+static RE2::Options plain_options()
+{
+    RE2::Options options;
+    options.set_log_errors(false);
+    options.set_max_mem(8 << 20);
+    return options;
+}
+
+int regex_search(struct slice pattern, struct slice text, struct buf *why)
+{
+    RE2 re(piece_of(pattern), plain_options());
+
+    return is_good(re, why) ? RE2::PartialMatch(piece_of(text), re) : -EINVAL;
+}
+
+int regex_replace_all(struct slice pattern, struct slice text, struct slice replacement,
+                      struct buf *out, struct buf *why)
+{
+    RE2 re(piece_of(pattern), plain_options());
+    re2::StringPiece input = piece_of(text);
+    size_t at = 0, done = 0;
+
+    if (!is_good(re, why))
+        return -EINVAL;
+    std::vector<re2::StringPiece> found(static_cast<size_t>(re.NumberOfCapturingGroups()) + 1);
+    while (at <= input.size() && re.Match(input, at, input.size(), RE2::UNANCHORED, found.data(),
+                                          static_cast<int>(found.size()))) {
+        size_t start = static_cast<size_t>(found[0].data() - input.data());
+
+        /* Go: an empty match right behind the one before counts for nothing */
+        if (!(found[0].empty() && start == done && done > 0)) {
+            buf_add(out, input.data() + done, start - done);
+            expand_groups(re, found, replacement, out);
+            done = start + found[0].size();
+        }
+        at = found[0].empty() ? start + 1 : done;
+    }
+    buf_add(out, input.data() + done, input.size() - done);
+    return 0;
 }
 
 /* "1.5e+20" as "150000000000000000000": to_chars in fixed form prints all digits of the binary value,

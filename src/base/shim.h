@@ -19,6 +19,12 @@ bool regex_match(const struct regex *r, struct slice text);
 bool regex_replace(const struct regex *r, struct slice text, struct slice replacement,
                    struct buf *out);
 
+/* Go's regexp.MatchString and ReplaceAllString: anywhere in the text, `.` matches no newline. 1 or 0;
+ * -EINVAL with the reason appended to why. */
+int regex_search(struct slice pattern, struct slice text, struct buf *why);
+int regex_replace_all(struct slice pattern, struct slice text, struct slice replacement,
+                      struct buf *out, struct buf *why);
+
 #define DOUBLE_TEXT_MAX 32
 /* The shortest text that reads back to v, as Prometheus prints it in JSON: plain digits, and an
  * exponent below 1e-06 and from 1e+21 on; NaN, +Inf, -Inf. Returns the length. */
