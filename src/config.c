@@ -34,6 +34,9 @@ void config_free(struct config *c)
     free(c->store);
     free(c->users);
     free(c->prometheus);
+    free(c->rules);
+    free(c->external_url);
+    free(c->webhook);
     free(c->unseal);
     free(c->audit_file);
     free(c->credentials_socket);

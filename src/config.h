@@ -94,6 +94,9 @@ struct config {
     size_t n_listen;
     char *users;            /* DATA/htpasswd */
     char *prometheus;       /* DATA/prometheus.yml */
+    char *rules;            /* metrics.rules, DATA/rules: the folder of files of rules */
+    char *external_url;     /* metrics.external_url: in links of alerts; NULL: the host's name */
+    char *webhook;          /* metrics.alert_webhook: a URL that alerts are posted to; NULL: none */
     char *unseal;           /* "keyfile:DATA/unseal.key" */
     struct config_identity *identities;
     size_t n_identities;

@@ -4,9 +4,11 @@
 #include "base/clock.h"
 #include "identity/identity.h"
 #include "metrics/api/known.h"
+#include "metrics/rules/rules.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 extern const struct domain metrics_domain;
 
@@ -30,13 +32,59 @@ static void metrics_close(void *self)
 {
     struct metrics *m = self;
 
+    rules_stop(m->rules);
     scraper_stop(m->scraper);
     exemplars_close(m->exemplars);
     db_close(m->db);
     metadata_free(m->metadata);
     known_free(m->known);
     gate_done(&m->gate);
+    free(m->external_url);
     free(m);
+}
+
+/* A file of rules may have been edited on the host. */
+static void rules_changed(void *ctx)
+{
+    struct metrics *m = ctx;
+    struct op op;
+
+    if (m->env.feed == NULL)
+        return;
+    op_init(&op, DOOR_INTERNAL,
+            m->env.identities != NULL ? identity_internal(m->env.identities) : NULL);
+    op_changed(&op, CHANGE_SUBTREE, "/metrics/rules");
+    feed_publish(m->env.feed, &op, false);
+    op_done(&op);
+}
+
+static int start_rules(struct metrics *m, struct buf *why)
+{
+    const struct config *c = m->env.config;
+    struct rules_options options = {
+        .db = m->db,
+        .scraper = m->scraper,
+        .config_file = c->prometheus,
+        .folder = c->rules,
+        .webhook = c->webhook,
+        .changed = rules_changed,
+        .ctx = m,
+    };
+    const char *port = c->n_listen > 0 ? strrchr(c->listen[0].address, ':') : NULL;
+    bool tls = c->n_listen > 0 && c->listen[0].certificate != NULL;
+    char host[256] = "localhost";
+    struct buf url = {0};
+
+    gethostname(host, sizeof host - 1);
+    if (c->external_url != NULL)
+        buf_add_str(&url, c->external_url);
+    else
+        buf_printf(&url, "http%s://%s%s", tls ? "s" : "", host, port != NULL ? port : "");
+    while (url.len > 0 && url.data[url.len - 1] == '/')
+        url.data[--url.len] = 0;
+    m->external_url = buf_take(&url, NULL);
+    options.external_url = m->external_url;
+    return rules_start(&options, &m->rules, why);
 }
 
 static int metrics_open(const struct domain_env *env, void **ret_self, struct buf *why)
@@ -70,6 +118,8 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
         scraper.store = env->store;
         r = scraper_start(&scraper, &m->scraper, why);
     }
+    if (r == 0)
+        r = start_rules(m, why);
     if (r < 0) {
         metrics_close(m);
         return r;
@@ -86,6 +136,7 @@ static int metrics_reload(void *self, struct op *op)
 
     if (r < 0)
         return op_fail(op, -r, "%s: %s", m->env.config->prometheus, why.data);
+    rules_refresh(m->rules);
     return 0;
 }
 
@@ -95,6 +146,30 @@ static void count_targets(void *ctx, const struct targets *t)
 
     for (size_t i = 0; i < t->n; i++)
         counts[t->items[i]->health]++;
+}
+
+static void rules_own(struct metrics *m, struct buf *out)
+{
+    struct notifier_state n;
+
+    notifier_state(rules_notifier(m->rules), &n);
+    buf_printf(out,
+               "# HELP infrafs_metrics_rule_evaluations_total Rules evaluated.\n"
+               "# TYPE infrafs_metrics_rule_evaluations_total counter\n"
+               "infrafs_metrics_rule_evaluations_total %" PRIu64 "\n"
+               "# HELP infrafs_metrics_rule_failures_total Rules whose evaluation failed.\n"
+               "# TYPE infrafs_metrics_rule_failures_total counter\n"
+               "infrafs_metrics_rule_failures_total %" PRIu64 "\n"
+               "# HELP infrafs_metrics_alerts_sent_total Alerts delivered.\n"
+               "# TYPE infrafs_metrics_alerts_sent_total counter\n"
+               "infrafs_metrics_alerts_sent_total %" PRIu64 "\n"
+               "# HELP infrafs_metrics_alerts_dropped_total Alerts that nobody took.\n"
+               "# TYPE infrafs_metrics_alerts_dropped_total counter\n"
+               "infrafs_metrics_alerts_dropped_total %" PRIu64 "\n"
+               "# HELP infrafs_metrics_alerts_queued Alerts that wait for delivery.\n"
+               "# TYPE infrafs_metrics_alerts_queued gauge\n"
+               "infrafs_metrics_alerts_queued %" PRIu64 "\n",
+               rules_evaluations(m->rules), rules_failures(m->rules), n.sent, n.dropped, n.queued);
 }
 
 static void metrics_own(void *self, struct buf *out)
@@ -136,6 +211,7 @@ static void metrics_own(void *self, struct buf *out)
                "infrafs_metrics_targets{health=\"down\"} %zu\n"
                "infrafs_metrics_targets{health=\"unknown\"} %zu\n",
                targets[TARGET_UP], targets[TARGET_DOWN], targets[TARGET_UNKNOWN]);
+    rules_own(m, out);
 }
 
 static void metrics_status(void *self, struct buf *out)

@@ -16,6 +16,8 @@ struct metrics {
     struct metadata *metadata;
     struct known *known; /* series of remote writers */
     struct scraper *scraper;
+    struct rules *rules;
+    char *external_url; /* where others reach this daemon; for links in alerts */
     struct gate gate; /* of queries */
     int64_t started_unix_ms;
 };

@@ -45,6 +45,7 @@ enum place {
     PLACE_PUSH,
     PLACE_QUERY,
     PLACE_RANGE,
+    PLACE_RULES,
     PLACE_NONE
 };
 
@@ -58,6 +59,7 @@ static const struct {
     {"push", PLACE_PUSH},
     {"query", PLACE_QUERY},
     {"range", PLACE_RANGE},
+    {"rules", PLACE_RULES},
 };
 
 /* path begins with "metrics". *ret_rest is what stands behind the place's name. */
@@ -139,6 +141,8 @@ static int metrics_stat(struct op *op, void *self, const char *path, struct node
         return tree_query_stat(op, m, rest, ret);
     case PLACE_RANGE:
         return tree_range_stat(op, m, rest, ret);
+    case PLACE_RULES:
+        return tree_rules_stat(op, m, rest, ret);
     case PLACE_NONE:
         break;
     }
@@ -170,6 +174,8 @@ static int metrics_list(struct op *op, void *self, const char *path, node_emit_f
         return tree_targets_list(op, m, rest, emit, ctx);
     case PLACE_PUSH:
         return tree_push_list(op, m, rest, emit, ctx);
+    case PLACE_RULES:
+        return tree_rules_list(op, m, rest, emit, ctx);
     case PLACE_QUERY:
     case PLACE_RANGE:
         return 0; /* every query has a name here: there is no list of them */
@@ -234,6 +240,8 @@ static int metrics_open_node(struct op *op, void *self, const char *path, unsign
         return no_such(op, path);
     if (place == PLACE_CONFIG)
         return open_config(op, m, flags, ret);
+    if (place == PLACE_RULES)
+        return tree_rules_open(op, m, rest, flags, ret);
     if (place == PLACE_TARGETS && (flags & NODE_WRITE) != 0)
         return tree_targets_write(op, m, rest, flags, ret);
     if (place == PLACE_PUSH && (flags & NODE_WRITE) != 0)
@@ -271,6 +279,8 @@ static int metrics_unlink(struct op *op, void *self, const char *path)
         return tree_targets_remove(op, self, rest);
     if (place == PLACE_PUSH)
         return tree_push_remove(op, self, rest);
+    if (place == PLACE_RULES)
+        return tree_rules_remove(op, self, rest);
     if (place == PLACE_CONFIG)
         return op_fail(op, EPERM, "'%s' cannot be removed; write an empty one", path);
     return op_fail(op, EROFS, "'%s' cannot be removed", path);

@@ -35,6 +35,14 @@ int tree_push_write(struct op *op, struct metrics *m, const char *path, unsigned
                     struct node_file **ret);
 int tree_push_remove(struct op *op, struct metrics *m, const char *path);
 
+/* rules/<name>.yml */
+int tree_rules_stat(struct op *op, struct metrics *m, const char *name, struct node_stat *ret);
+int tree_rules_list(struct op *op, struct metrics *m, const char *name, node_emit_fn *emit,
+                    void *ctx);
+int tree_rules_open(struct op *op, struct metrics *m, const char *name, unsigned flags,
+                    struct node_file **ret);
+int tree_rules_remove(struct op *op, struct metrics *m, const char *name);
+
 /* query/<promql>, range/<duration>[:<step>]/<promql>. Their folders list nothing. */
 int tree_query_stat(struct op *op, struct metrics *m, const char *path, struct node_stat *ret);
 int tree_query_read(struct op *op, struct metrics *m, const char *path, struct buf *ret);

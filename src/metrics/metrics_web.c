@@ -55,7 +55,7 @@ void metrics_render(void *self, struct web_request *req, int err, struct web_res
     web_reply_buf(req, resp, status, "application/json", &body);
 }
 
-/* What there is nothing to say about: no rules, no alerts. */
+/* What there is nothing to say about. */
 static int answer_fixed(struct web_request *req, struct web_response *resp, const char *data)
 {
     struct answer a;
@@ -65,21 +65,6 @@ static int answer_fixed(struct web_request *req, struct web_response *resp, cons
         return r;
     json_raw(&a.json, slice_str(data));
     return prom_end(&a, false);
-}
-
-static int api_rules(struct web_request *req, struct web_response *resp)
-{
-    return answer_fixed(req, resp, "{\"groups\":[]}");
-}
-
-static int api_alerts(struct web_request *req, struct web_response *resp)
-{
-    return answer_fixed(req, resp, "{\"alerts\":[]}");
-}
-
-static int api_alertmanagers(struct web_request *req, struct web_response *resp)
-{
-    return answer_fixed(req, resp, "{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}");
 }
 
 static int api_exemplars(struct web_request *req, struct web_response *resp)

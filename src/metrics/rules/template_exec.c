@@ -138,6 +138,8 @@ static int eval_command(struct run *r, const struct tpl_command *c, const struct
     if (first->kind != TPL_FUNCTION || first->n_fields > 0) {
         if (c->n_args > 1 || last != NULL)
             return tpl_fail(r->t, "can't give argument to non-function");
+        if (first->kind == TPL_LITERAL && first->literal.kind == TPL_NIL)
+            return tpl_fail(r->t, "nil is not a command");
         return eval_arg(r, first, ret);
     }
     if (slice_eq(first->name, SLICE("and")) || slice_eq(first->name, SLICE("or")))
@@ -195,6 +197,15 @@ static int eval_pipe(struct run *r, const struct tpl_pipe *pipe, struct tpl_valu
 
 static int run_list(struct run *r, const struct tpl_node *list);
 
+/* An expansion takes so many steps, and makes so much text. */
+static int step(struct run *r)
+{
+    if (r->t->out->len > TPL_OUT_MAX || *r->steps == 0)
+        return tpl_fail(r->t, "the text becomes too long");
+    --*r->steps;
+    return 0;
+}
+
 static int run_if(struct run *r, const struct tpl_node *n)
 {
     size_t variables = r->n_variables;
@@ -218,9 +229,9 @@ static int run_once(struct run *r, const struct tpl_node *n, const struct tpl_va
 {
     const struct tpl_pipe *p = n->pipe;
     size_t variables = r->n_variables;
-    int e = 0;
+    int e = step(r);
 
-    if (p->n_variables == 2)
+    if (e == 0 && p->n_variables == 2)
         e = set_variable(r, p->variables[0], p->assigns, key);
     if (e == 0 && p->n_variables > 0)
         e = set_variable(r, p->variables[p->n_variables - 1], p->assigns, element);
@@ -332,8 +343,8 @@ static int run_list(struct run *r, const struct tpl_node *list)
 
     for (const struct tpl_node *n = list; n != NULL && e == FLOW_ON; n = n->next) {
         e = run_node(r, n);
-        if (e == 0 && (r->t->out->len > TPL_OUT_MAX || (*r->steps)-- == 0))
-            return tpl_fail(r->t, "the text becomes too long");
+        if (e == FLOW_ON)
+            e = step(r);
     }
     return e;
 }

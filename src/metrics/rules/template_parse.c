@@ -249,6 +249,8 @@ static int parse_pipe(struct parser *s, const char *where, bool range, struct tp
         if (!is_sign(s, '|'))
             break;
         r = parser_next(s);
+        if (s->token.kind == TOKEN_END || is_sign(s, ')'))
+            break; /* Go lets a pipe lead nowhere */
     }
     for (const struct tpl_command *c = pipe->commands; r == 0 && c != NULL; c = c->next)
         if (c != pipe->commands && (c->args->kind == TPL_LITERAL || c->args->kind == TPL_DOT))

@@ -33,9 +33,26 @@ static int star(const struct tpl_value *args, size_t n, size_t *at, int *ret)
     return 0;
 }
 
+/* "[2]": the argument by its number, from 1. */
+static void read_index(const char **pp, const char *end, size_t *at, bool *reordered)
+{
+    const char *p = *pp;
+    int number;
+
+    if (p >= end || *p != '[')
+        return;
+    p++;
+    number = read_int(&p, end);
+    if (p >= end || *p != ']' || number < 1)
+        return;
+    *pp = p + 1;
+    *at = (size_t)number - 1;
+    *reordered = true;
+}
+
 /* At the byte behind '%'. False: there is no verb. */
 static bool read_verb(const char **pp, const char *end, const struct tpl_value *args, size_t n,
-                      size_t *at, struct verb *v)
+                      size_t *at, bool *reordered, struct verb *v)
 {
     const char *p = *pp;
 
@@ -47,6 +64,7 @@ static bool read_verb(const char **pp, const char *end, const struct tpl_value *
         v->blank |= *p == ' ';
         v->zero |= *p == '0';
     }
+    read_index(&p, end, at, reordered);
     if (p < end && *p == '*') {
         p++;
         if (star(args, n, at, &v->width) < 0)
@@ -61,6 +79,7 @@ static bool read_verb(const char **pp, const char *end, const struct tpl_value *
     if (p < end && *p == '.') {
         p++;
         v->has_precision = true;
+        read_index(&p, end, at, reordered);
         if (p < end && *p == '*') {
             p++;
             v->has_precision = star(args, n, at, &v->precision) == 0 && v->precision >= 0;
@@ -68,6 +87,7 @@ static bool read_verb(const char **pp, const char *end, const struct tpl_value *
             v->precision = read_int(&p, end);
         }
     }
+    read_index(&p, end, at, reordered);
     if (p >= end)
         return false;
     v->c = *p++;
@@ -216,6 +236,7 @@ int tpl_sprintf(struct tpl *t, struct slice format, const struct tpl_value *args
 {
     const char *p = format.data, *end = p + format.len;
     size_t at = 0;
+    bool reordered = false; /* then nothing is said of those that are left */
     struct verb v;
 
     while (p < end) {
@@ -224,7 +245,7 @@ int tpl_sprintf(struct tpl *t, struct slice format, const struct tpl_value *args
             continue;
         }
         p++;
-        if (!read_verb(&p, end, args, n, &at, &v)) {
+        if (!read_verb(&p, end, args, n, &at, &reordered, &v)) {
             buf_add_str(out, "%!(NOVERB)");
             break;
         }
@@ -237,11 +258,11 @@ int tpl_sprintf(struct tpl *t, struct slice format, const struct tpl_value *args
         if (out->len > TPL_OUT_MAX)
             return tpl_fail(t, "the text becomes too long");
     }
-    for (size_t i = at; i < n; i++) {
+    for (size_t i = at; i < n && !reordered; i++) {
         buf_printf(out, i == at ? "%%!(EXTRA %s=" : ", %s=", tpl_type(&args[i]));
         tpl_print(out, &args[i]);
     }
-    if (at < n)
+    if (at < n && !reordered)
         buf_add_char(out, ')');
     return 0;
 }

@@ -87,6 +87,9 @@ void jobs_unref(struct jobs *j)
         job_free(j->items[i]);
     free(j->items);
     pairs_done(&j->external_labels);
+    job_strings_free(j->rule_files);
+    relabels_done(&j->alert_relabel);
+    jobs_unref(j->alertmanagers);
     free(j->yaml);
     free(j);
 }
@@ -352,6 +355,7 @@ static int read_global(const struct yaml *y, struct jobs *all, struct buf *why)
         job_duration(y, "scrape_interval", &all->interval_ms, why) < 0 ||
         job_duration(y, "scrape_timeout", &all->timeout_ms, why) < 0 ||
         job_duration(y, "evaluation_interval", &all->evaluation_ms, why) < 0 ||
+        job_duration(y, "rule_query_offset", &all->query_offset_ms, why) < 0 ||
         job_labels(job_value(y, "external_labels"), &all->external_labels, why) < 0 ||
         check_inert(y, why) < 0)
         return -EINVAL;
@@ -377,7 +381,7 @@ static int check_top(const struct yaml *y, struct buf *why)
                                        "runtime",
                                        NULL};
     static const char *const refused[] = {
-        "rule_files", "remote_write", "remote_read", "scrape_config_files",
+        "remote_write", "remote_read", "scrape_config_files",
         "tracing",    "otlp",         NULL};
 
     if (yaml_check_map(y, keys, why) < 0)
@@ -407,6 +411,8 @@ int jobs_parse(struct slice text, struct jobs **ret, struct buf *why)
         r = read_global(job_value(y, "global"), all, why);
     if (r == 0)
         r = read_jobs(job_value(y, "scrape_configs"), all, why);
+    if (r == 0)
+        r = alerting_read(y, all, why);
     yaml_free(y);
     if (r < 0) {
         jobs_unref(all);

@@ -59,6 +59,10 @@ struct jobs {
     unsigned refs; /* atomic */
     int64_t interval_ms, timeout_ms, evaluation_ms;
     struct pairs external_labels;
+    int64_t query_offset_ms;    /* rule_query_offset */
+    char **rule_files;          /* patterns, NULL-terminated; or NULL */
+    struct relabels alert_relabel;
+    struct jobs *alertmanagers; /* each reached as the targets of a job are; NULL: none */
     struct job **items;
     size_t n;
     bool has_secrets; /* a password or token stands in the text */

@@ -22,6 +22,8 @@ int job_labels(const struct yaml *map, struct pairs *ret, struct buf *why);
 /* How to reach something: basic_auth, authorization, tls_config, proxy_url, follow_redirects. */
 int job_auth(const struct yaml *map, struct job *j, struct buf *why);
 int job_headers(const struct yaml *map, struct pairs *ret, struct buf *why);
+/* rule_files and alerting; jobs_alerting.c. */
+int alerting_read(const struct yaml *top, struct jobs *all, struct buf *why);
 /* Discovery. */
 int job_file_sd(const struct yaml *list, struct job *j, struct buf *why);
 int job_http_sd(const struct yaml *list, struct job *j, struct buf *why);
