@@ -412,7 +412,7 @@ static void test_tree(void **state)
 
     (void)state;
     sample("slash", "a/b", "%x", T, 2.5);
-    expect_list("metrics", "prometheus.yml;targets/;series/;push/;query/;range/;");
+    expect_list("metrics", "prometheus.yml;targets/;series/;push/;query/;range/;rules/;");
     expect_list("metrics/targets", "a/;");
     expect_list("metrics/targets/a", "h:1;h:2;");
     expect_list("metrics/series/up",

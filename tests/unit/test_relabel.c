@@ -147,7 +147,14 @@ static const struct {
     {"scrape_configs:\n- job_name: a\n  sample_limit: -1\n", "line 3, column 17: expected a whole number"},
     {"scrape_configs: {a: b}", "line 1, column 17: expected a list of jobs"},
     {"remote_write: [{url: 'http://x'}]", "line 1, column 1: 'remote_write' is not supported here"},
-    {"rule_files: [a.yml]", "line 1, column 1: 'rule_files' is not supported here"},
+    {"rule_files: ['a*/b.yml']", "line 1, column 13: \"a*/b.yml\" is not a valid path pattern for rule_files: a file, or a "
+     "pattern in its last part"},
+    {"rule_files: a.yml", "line 1, column 13: expected a list"},
+    {"alerting: {alertmanager: []}", "line 1, column 12: unknown key 'alertmanager'; did you mean 'alertmanagers'?"},
+    {"alerting: {alertmanagers: [{api_version: v1}]}",
+     "line 1, column 42: expected Alertmanager api version to be v2 but got v1"},
+    {"alerting: {alertmanagers: [{dns_sd_configs: []}]}", "line 1, column 29: 'dns_sd_configs' is not supported here; static_configs are"},
+    {"alerting: {alertmanagers: [{scheme: ftp}]}", "line 1, column 37: scheme 'ftp' is neither http nor https"},
     {"global: {external_labels: {'a-b': c}}", "line 1, column 28: 'a-b' is not a name for a label"},
 };
 
