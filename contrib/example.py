@@ -102,11 +102,16 @@ def images(registry):
 
 
 def metrics(mount, url):
-    """The daemon scrapes itself; the configuration is in force when close returns."""
+    """The daemon scrapes itself, and a rule watches it; both are in force when close returns."""
     host = url.split("//")[1]
     (mount / "metrics" / "prometheus.yml").write_text(
         "global:\n  scrape_interval: 5s\nscrape_configs:\n"
         f"  - job_name: infrafs\n    static_configs:\n      - targets: ['{host}']\n")
+    (mount / "metrics" / "rules" / "example.yml").write_text(
+        "groups:\n- name: example\n  interval: 5s\n  rules:\n"
+        "  - record: job:up:sum\n    expr: sum by (job) (up)\n"
+        "  - alert: TargetDown\n    expr: up == 0\n    for: 1m\n"
+        "    annotations: {summary: '{{ $labels.instance }} does not answer'}\n")
     end = time.monotonic() + 15
     while time.monotonic() < end:
         with urllib.request.urlopen(url + "/api/v1/query?query=up", timeout=10) as answer:
