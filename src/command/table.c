@@ -177,6 +177,11 @@ const struct command command_table[] = {
      "an upload is; what is there already is passed over, so that it can be run again. Files that "
      "are yanked there are yanked here.\n\n" TOKEN_TEXT,
      client_options, 1, 1, run_import_pypi},
+    {"import registry", "DIR", "take over the images of a Docker registry",
+     "DIR is the data folder of a distribution registry, such as /var/lib/registry, which need not "
+     "run. What is there already is passed over, so that it can be run again. Over the network: "
+     "'skopeo sync --src docker --dest docker'.\n\n" TOKEN_TEXT,
+     client_options, 1, 1, run_import_registry},
     {"export pypi", "DIR", "write all packages into a folder",
      "Flat, as 'pip install --no-index -f DIR' and pypiserver read it. Files that are there already "
      "are passed over.\n\n" TOKEN_TEXT,

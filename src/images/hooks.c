@@ -361,7 +361,8 @@ static void print_event(struct op *op, const struct hook_event *e, struct web_re
     char id[2 * sizeof random + 1], time[CLOCK_TEXT_MAX];
     struct json j;
 
-    getrandom(random, sizeof random, 0);
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        be64_put(random, (uint64_t)clock_unix_ns()); /* it need not be secret */
     hex_encode(slice_of(random, sizeof random), id);
     json_init(&j, out);
     json_object(&j);
