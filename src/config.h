@@ -103,6 +103,7 @@ struct config {
     char *audit_file;       /* DATA/audit.log; "" with audit: off */
     uint64_t audit_rotate_bytes;  /* 100 MiB */
     unsigned audit_keep;    /* 10 */
+    unsigned secrets_filter_lists; /* 1: lists over HTTP, too, hide what the caller may not read */
     char *credentials_socket; /* where systemd asks for credentials; "": nowhere */
     struct config_grant *grants;
     size_t n_grants;

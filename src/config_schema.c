@@ -17,8 +17,8 @@
 #define MIB (1ull << 20)
 #define HOUR 3600000ull
 
-const char *const config_sections[] = {"audit", "credentials", "packages", "images",
-                                       "scrub", "metrics",     "limits",   NULL};
+const char *const config_sections[] = {"audit", "secrets", "credentials", "packages", "images",
+                                       "scrub", "metrics", "limits",      NULL};
 
 const struct config_key config_keys[] = {
     {NULL, "data", CONFIG_TEXT, AT(data), "/var/lib/infrafs", 0, 0},
@@ -33,6 +33,7 @@ const struct config_key config_keys[] = {
     {"audit", "file", CONFIG_PATH, AT(audit_file), "DATA/audit.log", 0, 0},
     {"audit", "rotate", CONFIG_SIZE, AT(audit_rotate_bytes), "100MiB", 64 * KIB, 0},
     {"audit", "keep", CONFIG_UNSIGNED, AT(audit_keep), "10", 1, 1000},
+    {"secrets", "filter_lists", CONFIG_UNSIGNED, AT(secrets_filter_lists), "0", 0, 1},
     {"credentials", "socket", CONFIG_PATH, AT(credentials_socket), "", 0, 0},
     {"credentials", "serve", CONFIG_GRANTS, 0, NULL, 0, 0},
     {"packages", "mirror", CONFIG_URL, AT(packages_mirror), NULL, 0, 0},

@@ -350,12 +350,19 @@ static int read_subkeys(struct kv_request *q)
     return r;
 }
 
+int kv_nothing(struct kv_request *q)
+{
+    int r = identity_check(q->op, POLICY_READ, "%s", q->full);
+
+    return r < 0 ? r : -ENOENT;
+}
+
 static int handle_data(struct kv_request *q)
 {
     const char *method = q->req->method;
 
     if (q->path[0] == 0)
-        return -ENOENT;
+        return kv_nothing(q);
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
         return read_data(q);
     if (strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0)

@@ -1,5 +1,6 @@
 /* vault_metadata.c: metadata/, detailed-metadata/ and config of a KV mount; lists. */
 #include "base/scope.h"
+#include "config.h"
 #include "secrets/vault.h"
 
 #include <errno.h>
@@ -239,6 +240,37 @@ static void json_names(struct json *j, const struct kv_name *list, size_t n)
     json_array_end(j);
 }
 
+/* May the caller read this secret, or something in this folder? */
+static bool is_shown(struct kv_request *q, const struct kv_name *n)
+{
+    const char *folder = q->path, *slash = folder[0] != 0 ? "/" : "";
+    const char *noun = q->mount->kind == MOUNT_KV2 ? "data/" : "";
+    const char *full = op_printf(q->op, "%s%s%s%s%.*s", q->mount->path, noun, folder, slash,
+                                 (int)n->name.len, (const char *)n->name.data);
+    unsigned read = POLICY_READ | POLICY_CREATE | POLICY_UPDATE | POLICY_PATCH | POLICY_DELETE;
+
+    if (n->kind == KV_FOLDER)
+        return policy_set_touches(q->op->who->policies,
+                                  slice_str(op_printf(q->op, "%s/", full)));
+    if ((identity_rights(q->op->who, slice_str(full)) & read) != 0)
+        return true;
+    return q->mount->kind == MOUNT_KV2 &&
+           identity_may(q->op, POLICY_READ, "%smetadata/%s%s%.*s", q->mount->path, folder, slash,
+                        (int)n->name.len, (const char *)n->name.data);
+}
+
+static void hide_unread(struct kv_request *q, struct kv_name *list, size_t *n)
+{
+    size_t kept = 0;
+
+    if (!q->s->config->secrets_filter_lists || q->mount->kind == MOUNT_CUBBYHOLE)
+        return;
+    for (size_t i = 0; i < *n; i++)
+        if (is_shown(q, &list[i]))
+            list[kept++] = list[i];
+    *n = kept;
+}
+
 int kv_answer_list(struct kv_request *q, bool detailed)
 {
     struct kv_name *list = NULL;
@@ -248,6 +280,7 @@ int kv_answer_list(struct kv_request *q, bool detailed)
 
     if (r < 0)
         return r;
+    hide_unread(q, list, &n);
     page(q, &list, &n);
     if (n == 0)
         return -ENOENT;
@@ -331,11 +364,11 @@ int kv2_metadata(struct kv_request *q)
     const char *method = q->req->method;
 
     if (strcmp(q->noun, "config") == 0)
-        return q->path[0] == 0 ? handle_config(q) : -ENOENT;
+        return q->path[0] == 0 ? handle_config(q) : kv_nothing(q);
     if (vault_is_list(q->req))
         return list_metadata(q);
     if (q->path[0] == 0 || strcmp(q->noun, "metadata") != 0)
-        return -ENOENT;
+        return kv_nothing(q);
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
         return read_metadata(q);
     if (strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0)
