@@ -86,6 +86,24 @@ static int find_route(struct request *r)
     return 0;
 }
 
+/* A target that cannot be read is refused in the dialect that its first segment is of. */
+static void find_dialect(struct request *r)
+{
+    size_t len = r->uri[0] == '/' ? strcspn(r->uri + 1, "/?%") : 0;
+    const char *allow = NULL;
+    void *owner = NULL;
+
+    if (len == 0)
+        return;
+    r->web.path = r->web.raw_path = op_printf(&r->op, "/%.*s/-", (int)len, r->uri + 1);
+    web_router_find(r->listener->router, &r->web, &owner, &allow);
+    r->web.route = NULL;
+    r->web.path = r->web.raw_path = "/";
+    r->domain = owner;
+    if (owner != NULL)
+        r->web.self = r->domain->self;
+}
+
 static int verify(struct request *r, const struct credentials *c, unsigned flags)
 {
     struct identities *ids = r->http->options.identities;
@@ -149,8 +167,11 @@ bool request_admit(struct request *r, const char *method, const char *version)
     r->web.method = op_strdup(&r->op, method);
     r->web.path = r->web.raw_path = "/";
     r->result = read_head(r, version);
-    if (r->result == 0)
+    if (r->result == 0) {
         r->result = read_target(r);
+        if (r->result < 0)
+            find_dialect(r);
+    }
     if (r->result == 0)
         r->result = find_route(r);
     r->stage = STAGE_KNOWN;
