@@ -118,6 +118,9 @@ int transit_signatures(struct kv_request *q, const char *verb, const char *rest)
 int transit_export(struct kv_request *q, const char *rest);
 int transit_backup(struct kv_request *q, const char *name);
 int transit_restore(struct kv_request *q, const char *name);
+/* A backup's JSON. k->name stays if it is set. -EINVAL with the reason. */
+int transit_backup_parse(struct op *op, struct slice text, struct transit_key *k,
+                         struct transit_version **ret, size_t *ret_n);
 void transit_json(struct kv_request *q, struct json *j, const struct transit_key *k, int *ret);
 int transit_answer_key(struct kv_request *q, const struct transit_key *k);
 /* A member that is base64: decoded, in the op. Empty if it is absent. */

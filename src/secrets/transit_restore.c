@@ -226,8 +226,8 @@ static int read_policy(struct op *op, const struct object *o, struct transit_key
 }
 
 /* archived_keys.keys is every version, index 0 unused unless it was trimmed. */
-static int read_backup(struct op *op, struct slice text, struct transit_key *k,
-                       struct transit_version **ret, size_t *ret_n)
+int transit_backup_parse(struct op *op, struct slice text, struct transit_key *k,
+                         struct transit_version **ret, size_t *ret_n)
 {
     struct object top, policy, archive, entry;
     struct slice *items;
@@ -280,7 +280,7 @@ int transit_restore(struct kv_request *q, const char *name)
     if (r == 0)
         r = transit_member(q->op, &body, "backup", "", &text);
     if (r == 0)
-        r = read_backup(q->op, text, &k, &versions, &n);
+        r = transit_backup_parse(q->op, text, &k, &versions, &n);
     if (r == 0)
         r = kv_path_check(q->op, k.name);
     if (r < 0)

@@ -37,7 +37,9 @@ int vault_begin(struct web_request *req)
 
 int vault_body(struct web_request *req, struct object *ret)
 {
-    if (value_trim(req->body).len > 0)
+    struct slice text = value_trim(req->body);
+
+    if (text.len > 0 && !slice_eq(text, SLICE("null"))) /* the Go client's word for no body */
         return object_parse(req->op, req->body, ret);
     *ret = (struct object){.text = SLICE("{}")};
     return 0;

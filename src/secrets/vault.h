@@ -78,6 +78,7 @@ int kv1_handle(struct kv_request *q);
 int kv2_metadata(struct kv_request *q); /* metadata/, detailed-metadata/, config */
 int kv2_fate(struct kv_request *q);     /* delete/, undelete/, destroy/ */
 int kv_answer_list(struct kv_request *q, bool detailed);
+int kv_nothing(struct kv_request *q); /* -ENOENT, or -EACCES for who may not ask */
 void json_version_metadata(struct json *j, const struct kv_version *v, struct slice custom);
 
 /* The cluster's id, a UUID. */

@@ -189,8 +189,6 @@ int sys_plugins(struct web_request *req, struct web_response *resp)
     else
         json_catalog(&a.json);
     json_object_end(&a.json);
-    if (type[0] == 0)
-        json_catalog(&a.json);
     vault_answer_end(&a, resp, 0);
     return 0;
 }
