@@ -226,11 +226,111 @@ static void test_many(void **state)
     policy_set_unref(set);
 }
 
+static struct policy_set *set_for(const char *text, const struct policy_entity *entity)
+{
+    struct policy *p;
+    struct policy_set *set;
+    autobuf why = {0};
+
+    if (policy_parse(slice_str(text), &p, &why) < 0)
+        fail_msg("%s", why.data);
+    set = policy_set_new_for(&p, 1, entity);
+    policy_free(p);
+    return set;
+}
+
+static void test_templates(void **state)
+{
+    static const struct policy_pair metadata[] = {{"team", "blue"}, {"bad", "a/*"}};
+    static const struct policy_entity ann = {.id = "e1",
+                                             .name = "ann",
+                                             .alias_accessor = "auth_userpass_1",
+                                             .alias_name = "ann",
+                                             .metadata = metadata,
+                                             .n_metadata = 2};
+    static const struct {
+        const char *pattern, *path;
+        bool granted;
+    } cases[] = {
+        {"a/{{identity.entity.name}}/*", "a/ann/x", true},
+        {"a/{{identity.entity.name}}/*", "a/ben/x", false},
+        {"a/{{ identity.entity.id }}", "a/e1", true},
+        {"a/{{identity.entity.metadata.team}}/+", "a/blue/x", true},
+        {"a/{{identity.entity.metadata.bad}}", "a/a/x", false}, /* would be a pattern of its own */
+        {"a/{{identity.entity.metadata.none}}*", "a/x", false},
+        {"a/{{identity.entity.aliases.auth_userpass_1.name}}", "a/ann", true},
+        {"a/{{identity.entity.aliases.auth_userpass_1.metadata.team}}", "a/blue", true},
+        {"a/{{identity.entity.aliases.other.name}}", "a/ann", false},
+        {"a/{{identity.groups.names.g.id}}*", "a/x", false},
+        {"a/{{identity.entity.name", "a/{{identity.entity.name", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < array_size(cases); i++) {
+        autobuf text = {0};
+        struct policy_set *set, *nobody;
+
+        buf_printf(&text, "path \"%s\" { capabilities = [\"read\"] }", cases[i].pattern);
+        set = set_for(text.data, &ann);
+        nobody = set_for(text.data, NULL);
+        if ((policy_set_rights(set, slice_str(cases[i].path)) != 0) != cases[i].granted)
+            fail_msg("%s on %s", cases[i].pattern, cases[i].path);
+        assert_int_equal(policy_set_rights(nobody, slice_str(cases[i].path)), 0);
+        assert_true(policy_set_is_templated(set) && policy_set_is_templated(nobody));
+        policy_set_unref(set);
+        policy_set_unref(nobody);
+    }
+}
+
+/* What two policies say of one path is united; what only one of them says stays. */
+static void test_limits(void **state)
+{
+    static const char *const texts[] = {
+        "path \"a\" { capabilities = [\"update\"] allowed_parameters = { \"X\" = [\"1\"], y = [] }\n"
+        "  denied_parameters = { \"z\" = [true, 5] } min_wrapping_ttl = \"1m\" }",
+        "{\"path\": {\"a\": {\"capabilities\": [\"read\"], \"allowed_parameters\": {\"x\": [\"2*\"], "
+        "\"y\": [\"3\"]}, \"required_parameters\": [\"x\"], \"min_wrapping_ttl\": 30, "
+        "\"max_wrapping_ttl\": \"1h\"}, \"b\": {\"capabilities\": [\"read\"]}}}",
+    };
+    struct policy *parsed[2];
+    struct policy_set *set;
+    const struct policy_limits *l;
+    const struct policy_parameter *p;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        autobuf why = {0};
+
+        if (policy_parse(slice_str(texts[i]), &parsed[i], &why) < 0)
+            fail_msg("%s", why.data);
+    }
+    set = policy_set_new(parsed, 2);
+    assert_int_equal(policy_set_rights(set, SLICE("a")), POLICY_READ | POLICY_UPDATE);
+    assert_null(policy_set_limits(set, SLICE("b")));
+    assert_null(policy_set_limits(set, SLICE("c")));
+    l = policy_set_limits(set, SLICE("a"));
+    assert_non_null(l);
+    p = policy_parameter_find(&l->allowed, "x");
+    assert_int_equal(p->n, 2);
+    assert_string_equal(p->values[1].text, "2*");
+    assert_int_equal(policy_parameter_find(&l->allowed, "y")->n, 0); /* any value wins */
+    p = policy_parameter_find(&l->denied, "z");
+    assert_true(p->n == 2 && !p->values[0].is_string && strcmp(p->values[1].text, "5") == 0);
+    assert_non_null(policy_parameter_find(&l->required, "x"));
+    assert_int_equal(l->min_wrapping_s, 30);
+    assert_int_equal(l->max_wrapping_s, 3600);
+    policy_set_unref(set);
+    policy_free(parsed[0]);
+    policy_free(parsed[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rights),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_limits),
         cmocka_unit_test(test_touches),
         cmocka_unit_test(test_many),
     };

@@ -1,3 +1,4 @@
+#include "identity/cidr.h"
 #include "identity/tokens.h"
 
 #include "test_identity.h"
@@ -365,12 +366,164 @@ static void test_check(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* A sealer that turns bytes around, and knows its own by their first one. */
+static int turn(void *ctx, struct slice plain, struct buf *out)
+{
+    (void)ctx;
+    buf_add_char(out, '!');
+    for (size_t i = 0; i < plain.len; i++)
+        buf_add_char(out, (char)~((const char *)plain.data)[i]);
+    return 0;
+}
+
+static int turn_back(void *ctx, struct slice sealed, struct buf *out)
+{
+    (void)ctx;
+    if (sealed.len == 0 || *(const char *)sealed.data != '!')
+        return -EIO;
+    for (size_t i = 1; i < sealed.len; i++)
+        buf_add_char(out, (char)~((const char *)sealed.data)[i]);
+    return 0;
+}
+
+static void test_batch(void **state)
+{
+    static const char *const reader[] = {"reader", NULL}, *const root[] = {"root", NULL};
+    struct world *w = *state;
+    struct identity *who = NULL;
+    struct token_info parent, info;
+    const char *text = NULL, *stored;
+    struct token_wish wish = {.policies = reader, .batch = true, .ttl_s = 60};
+
+    assert_int_equal(token_create(w->ids, &op, &wish, &text, &info), -ESHUTDOWN);
+    tokens_seal_with(w->ids, &(struct token_sealer){turn, turn_back, NULL});
+    stored = create(w, &(struct token_wish){.policies = reader}, &parent);
+    wish.parent = parent.id;
+    text = create(w, &wish, &info);
+    assert_memory_equal(text, "b.", 2);
+    assert_true(info.batch && !info.renewable && info.accessor[0] == 0 && info.lease[0] == 0);
+    assert_int_equal(use(w, text, &who), 0);
+    assert_true(identity_is_batch(who));
+    identity_unref(who);
+    assert_int_equal(token_lookup(w->ids, &op, slice_str(text), &info), 0);
+    assert_int_equal(info.creation_ttl_s, 60);
+    assert_int_equal(use(w, "b.AAAA", &who), -EPERM);
+    assert_int_equal(use(w, "b.", &who), -EPERM);
+    assert_int_equal(use(w, "b.a+b=", &who), -EPERM);
+    assert_int_equal(token_revoke(w->ids, &op, parent.id, false), 0);
+    assert_int_equal(use(w, stored, &who), -EPERM);
+    assert_int_equal(use(w, text, &who), -EPERM); /* it ends with its parent, remembered or not */
+    wish = (struct token_wish){.policies = root, .batch = true};
+    assert_int_equal(token_create(w->ids, &op, &wish, &text, &info), -EINVAL);
+    op_forgive(&op);
+    wish = (struct token_wish){.policies = reader, .batch = true, .num_uses = 1};
+    assert_int_equal(token_create(w->ids, &op, &wish, &text, &info), -EINVAL);
+    op_forgive(&op);
+    tokens_seal_with(w->ids, NULL);
+}
+
+static int count_lease(void *ctx, const char *lease, const char *id)
+{
+    assert_non_null(strstr(lease, "/h"));
+    assert_int_equal(strlen(id), 64);
+    ++*(int *)ctx;
+    return 0;
+}
+
+static void test_leases(void **state)
+{
+    static const char *const reader[] = {"reader", NULL};
+    struct world *w = *state;
+    struct token_info a, b, found;
+    int n = 0;
+
+    create(w, &(struct token_wish){.policies = reader, .path = "auth/x/login"}, &a);
+    create(w, &(struct token_wish){.policies = reader, .path = "auth/y/login"}, &b);
+    assert_int_equal(token_by_lease(w->ids, &op, a.lease, &found), 0);
+    assert_string_equal(found.id, a.id);
+    token_each_lease(w->ids, "auth/", count_lease, &n);
+    assert_int_equal(n, 2);
+    n = 0;
+    token_each_lease(w->ids, "auth/y/", count_lease, &n);
+    assert_int_equal(n, 1);
+    assert_int_equal(token_consume(w->ids, &op, a.id), 0);
+    assert_int_equal(token_consume(w->ids, &op, a.id), -EPERM); /* once */
+    op_forgive(&op);
+    assert_int_equal(token_by_lease(w->ids, &op, a.lease, &found), -ENOENT);
+    n = 0;
+    token_each_lease(w->ids, "", count_lease, &n);
+    assert_int_equal(n, 1);
+}
+
+static void test_addresses(void **state)
+{
+    static const struct {
+        const char *range, *address;
+        bool has;
+    } cases[] = {
+        {"10.0.0.0/8", "10.1.2.3", true},     {"10.0.0.0/8", "11.0.0.1", false},
+        {"127.0.0.1", "127.0.0.1", true},     {"127.0.0.1", "127.0.0.2", false},
+        {"0.0.0.0/0", "1.2.3.4", true},       {"0.0.0.0/0", "::1", false},
+        {"::/0", "1.2.3.4", true},            {"fe80::/10", "febf::1", true},
+        {"fe80::/10", "fec0::1", false},      {"192.168.1.128/25", "192.168.1.127", false},
+        {"10.0.0.0/8", "", false},            {"::1", "[::1]", true},
+        {"10.0.0.0/33", "10.0.0.1", false},   {"10.0.0.0/", "10.0.0.0", false},
+        {"10.0.0.0/-1", "10.0.0.0", false},   {"x", "x", false},
+        {"10.0.0.0/8", "10.1.2.3.4", false},
+    };
+    static const char *const reader[] = {"reader", NULL}, *const bad[] = {"10.0.0.0/99", NULL};
+    static const char *const ranges[] = {"10.0.0.0/8", "::1", NULL};
+    struct world *w = *state;
+    struct identity *who = NULL;
+    struct token_info info;
+    const char *text;
+
+    for (size_t i = 0; i < array_size(cases); i++) {
+        const char *const one[] = {cases[i].range, NULL};
+
+        if (cidrs_have(one, cases[i].address) != cases[i].has)
+            fail_msg("%s in %s", cases[i].address, cases[i].range);
+    }
+    text = create(w, &(struct token_wish){.policies = reader, .cidrs = ranges}, &info);
+    for (int again = 0; again < 2; again++) { /* looked up, and remembered */
+        op.remote = "10.9.9.9";
+        assert_int_equal(use(w, text, &who), 0);
+        identity_unref(who);
+        op.remote = "192.168.0.1";
+        assert_int_equal(use(w, text, &who), -EPERM);
+    }
+    op.remote = "::1";
+    assert_int_equal(use(w, text, &who), 0);
+    identity_unref(who);
+    assert_int_equal(token_create(w->ids, &op, &(struct token_wish){.policies = reader, .cidrs = bad},
+                                  &text, &info),
+                     -EINVAL);
+    op.remote = "";
+}
+
+static void test_longest_life(void **state)
+{
+    static const char *const reader[] = {"reader", NULL};
+    struct world *w = *state;
+    struct token_info info;
+
+    create(w, &(struct token_wish){.policies = reader, .ttl_s = 7200, .max_ttl_s = 3600}, &info);
+    assert_int_equal(info.creation_ttl_s, 3600);
+    assert_int_equal(token_renew(w->ids, &op, info.id, 7200, &info), 0);
+    assert_true(info.expire_unix_ms <= (info.created_unix_s + 3600) * 1000);
+    create(w, &(struct token_wish){.policies = reader, .default_ttl_s = 600}, &info);
+    assert_int_equal(info.creation_ttl_s, 600);
+    create(w, &(struct token_wish){.policies = reader, .lasting = true}, &info);
+    assert_true(info.expire_unix_ms == 0 && !info.renewable && info.lease[0] == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_root),   TEST(test_create_and_use), TEST(test_ttl),         TEST(test_expiry),
         TEST(test_revoke), TEST(test_uses),           TEST(test_chosen_text), TEST(test_store_fails),
-        TEST(test_policies), TEST(test_local),        TEST(test_check),
+        TEST(test_policies), TEST(test_local),        TEST(test_check),      TEST(test_batch),
+        TEST(test_leases), TEST(test_addresses),      TEST(test_longest_life),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
