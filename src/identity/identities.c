@@ -21,19 +21,30 @@ static const char **copy_names(const char *const *names)
     return copy;
 }
 
-/* A user of the file has the policy "user-<name>" in place of "team", if there is one. Returns
- * new. */
+void user_policy(struct identities *ids, const char *user, struct buf *ret)
+{
+    autobuf text = {0};
+
+    buf_clear(ret);
+    buf_add_str(ret, "user-");
+    for (const char *c = user; *c != 0; c++)
+        buf_add_char(ret, (char)tolower((unsigned char)*c));
+    if (policy_text(ids, ret->data, &text) == 0)
+        return;
+    buf_clear(ret);
+    buf_add_str(ret, "team");
+}
+
+/* The names with a user's own policy in place of "team". Returns new. */
 static const char **own_names(struct identities *ids, enum identity_kind kind, const char *name,
                               const char *const *names)
 {
     const char **own = copy_names(names);
-    autobuf policy = {0}, text = {0};
+    autobuf policy = {0};
 
-    buf_add_str(&policy, "user-");
-    for (const char *c = name; *c != 0; c++)
-        buf_add_char(&policy, (char)tolower((unsigned char)*c));
     for (size_t i = 0; kind == IDENTITY_USER && own[i] != NULL; i++)
-        if (strcmp(own[i], "team") == 0 && policy_text(ids, policy.data, &text) == 0) {
+        if (strcmp(own[i], "team") == 0) {
+            user_policy(ids, name, &policy);
             free((char *)own[i]);
             own[i] = xstrdup(policy.data);
         }

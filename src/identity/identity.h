@@ -21,7 +21,7 @@ struct identity {
     enum identity_kind kind;
     const char *name;                 /* "alice", "root", "anonymous", "uid:1000", a token's display name */
     struct policy_set *policies;
-    const char *const *policy_names;  /* NULL-terminated */
+    const char *const *policy_names;  /* NULL-terminated; read it by identity_policy_names */
     const char *accessor;             /* tokens: safe to log; else "" */
     const char *token_id;             /* tokens: private key of the token's row; else "" */
     const struct policy_entity *entity; /* for templates in policies; NULL: nobody's */
@@ -74,6 +74,12 @@ int identity_local(struct identities *ids, uid_t uid, const gid_t *gids, size_t 
  * Vault's dialect holds the request against it, and then sets op->limits_kept; every other door is
  * refused what is limited. */
 const struct policy_limits *identity_limits(const struct identity *who, struct slice path);
+/* As they are now: a policy "user-<name>" may come and go. Lives as long as the identity. */
+static inline const char *const *identity_policy_names(const struct identity *who)
+{
+    return __atomic_load_n(&who->policy_names, __ATOMIC_ACQUIRE);
+}
+
 unsigned identity_rights(const struct identity *who, struct slice path);
 /* May the op's caller do this to path? 0, or op_fail: -EPERM if it is not known who asks over HTTP,
  * or a scoped token is too narrow (401), -EACCES otherwise (403). All bits of `rights` are
@@ -100,6 +106,7 @@ int users_verify(struct identities *ids, struct op *op, struct slice user, struc
 
 /* Named policies: built in (team, anonymous, root, default) and those kept in the store. A user of
  * the file has "team", or in place of it "user-<name>" (in lower case) where there is one. */
+void user_policy(struct identities *ids, const char *user, struct buf *ret); /* its name */
 int policies_get(struct identities *ids, struct op *op, const char *name, struct slice *ret_text);
 int policies_put(struct identities *ids, struct op *op, const char *name, struct slice text);
 int policies_delete(struct identities *ids, struct op *op, const char *name);

@@ -104,8 +104,10 @@ static void json_rights(struct json *j, unsigned rights, bool is_root)
 
 static bool is_root(const struct identity *who)
 {
-    for (size_t i = 0; who->policy_names != NULL && who->policy_names[i] != NULL; i++) {
-        if (strcmp(who->policy_names[i], "root") == 0)
+    const char *const *names = identity_policy_names(who);
+
+    for (size_t i = 0; names != NULL && names[i] != NULL; i++) {
+        if (strcmp(names[i], "root") == 0)
             return true;
     }
     return false;

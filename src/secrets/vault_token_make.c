@@ -53,7 +53,7 @@ static int check_subset(struct op *op, const char *const *policies, bool sudo)
         bool is_root = strcmp(policies[i], "root") == 0;
 
         if (strcmp(policies[i], "default") == 0 || (sudo && !is_root) ||
-            has_name(op->who->policy_names, policies[i]))
+            has_name(identity_policy_names(op->who), policies[i]))
             continue;
         return op_fail(op, EINVAL, "%s",
                        is_root ? "root tokens may not be created without parent token being root"
@@ -343,8 +343,8 @@ static int make(struct web_request *req, struct web_response *resp, struct token
         if (r == 0)
             r = apply_role(req->op, &role, role_name, wish, &orphan, &from_role);
     }
-    if (r == 0 && wish->policies[0] == NULL && req->op->who->policy_names != NULL)
-        wish->policies = req->op->who->policy_names;
+    if (r == 0 && wish->policies[0] == NULL && identity_policy_names(req->op->who) != NULL)
+        wish->policies = identity_policy_names(req->op->who);
     if (r == 0 && !from_role)
         r = check_subset(req->op, wish->policies, sudo);
     if (r == 0)

@@ -1,7 +1,8 @@
 /* vault_userpass.c: logging in with a name and a password. The users of the htpasswd file log in at
- * every userpass mount, with the policy `team`. Users that are made through this API are the
- * mount's own, with policies of their own: they are no users of the other areas. Each is a row of
- * partition "secrets/userpass": key = the mount's id, the blinded name; value = JSON, encrypted. */
+ * every userpass mount, with the policy that they have everywhere. Users that are made through this
+ * API are the mount's own, with policies of their own: they are no users of the other areas. Each
+ * is a row of partition "secrets/userpass": key = the mount's id, the blinded name; value = JSON,
+ * encrypted. */
 #include "base/scope.h"
 #include "identity/password.h"
 #include "identity/userfile.h"
@@ -52,14 +53,17 @@ static int find_mount(struct web_request *req, struct mount **ret)
 static int wish_of(struct secrets *s, struct op *op, const struct object *user,
                    struct mount *mount, const char *name, struct token_wish *wish)
 {
-    static const char *const team[] = {"team", NULL};
+    const char **policies = op_alloc(op, 2 * sizeof *policies);
+    autobuf policy = {0};
 
     if (user != NULL) {
         wish->entity = login_entity(s, op, mount, name);
         return login_wish(op, user, mount, wish);
     }
     login_mount_ttls(mount, wish);
-    wish->policies = team;
+    user_policy(s->identities, name, &policy);
+    policies[0] = op_strdup(op, policy.data);
+    wish->policies = policies;
     wish->user = name;
     wish->entity = login_entity(s, op, NULL, name);
     return 0;

@@ -72,6 +72,11 @@ def test_a_user_who_may_only_read(daemon, name, tmp_path):
     refused = twine(daemon, write(tmp_path, make.wheel(name, "3.0")), ok=False, user="bob", password="pass of bob")
     assert refused.returncode != 0 and "403" in refused.text
     assert bob.delete(f"/packages/{make.wheel(name)[0]}").status_code == 403
+    login = daemon.vault("POST", "auth/userpass/login/bob", token="", json={"password": "pass of bob"}).json()["auth"]
+    assert "team" not in login["policies"] and "user-bob" in login["policies"]
+    s = daemon.http()
+    s.auth = ("__token__", login["client_token"])
+    assert s.post("/", **form(make.wheel(name, "3.0"))).status_code == 403 and s.get(f"/simple/{name}/").status_code == 200
     pip("install", "--index-url", f"http://bob:pass%20of%20bob@{daemon.host}/simple/", "--target", tmp_path / "t", "--no-cache-dir", name)
     assert installed(tmp_path / "t") == {name: "2.0"}
     run("rm", daemon.mount / ".infra/policies/user-bob.hcl")
