@@ -13,6 +13,7 @@ struct printer {
     int64_t at_ms;        /* of a string */
     size_t n;             /* series to print */
     size_t series, point; /* what comes next */
+    bool named;           /* the labels of the series at hand are printed */
     bool histograms;      /* of the series at hand, in its second pass */
     bool any;             /* a point of this pass was printed */
     bool begun, ended;
@@ -102,8 +103,9 @@ static bool print_pass(struct printer *p, const struct result_series *s, size_t 
 /* A row of a matrix, as far as there is room. False: it goes on. */
 static bool print_row(struct printer *p, const struct result_series *s, size_t bytes)
 {
-    if (p->point == 0 && !p->histograms)
+    if (!p->named)
         print_metric(p, s);
+    p->named = true;
     for (;;) {
         if (!print_pass(p, s, bytes))
             return false;
@@ -117,6 +119,7 @@ static bool print_row(struct printer *p, const struct result_series *s, size_t b
     }
     buf_add_char(&p->text, '}');
     p->histograms = false;
+    p->named = false;
     p->series++;
     return true;
 }

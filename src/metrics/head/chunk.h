@@ -52,6 +52,7 @@ struct samples {
     size_t n, cap;
 };
 void samples_add(struct samples *s, int64_t ts, uint64_t bits);
+void samples_need(struct samples *s, size_t n); /* room for so many more */
 void samples_done(struct samples *s);
 /* Sorts by time and keeps of equal times the last added. */
 void samples_order(struct samples *s);

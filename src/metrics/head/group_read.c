@@ -266,39 +266,77 @@ static void odd_next(struct odd_cursor *c)
     }
 }
 
+/* The times up to to_ms; how many. */
+static size_t read_times(const struct member *m, int64_t to_ms, int64_t *ts)
+{
+    int64_t t = m->first_ms;
+    size_t i = 0;
+
+    while (i < m->n && t <= to_ms) {
+        ts[i] = t;
+        t = wrap_add(t, m->steps == NULL ? m->step_ms : i + 1 < m->n ? m->steps[i] : 0);
+        i++;
+    }
+    return i;
+}
+
+/* The residuals of the first n samples, in place of those that stand alone too. */
+static void read_residuals(const struct group *g, const struct member *m, size_t n, uint64_t *r)
+{
+    for (size_t i = m->order; i < n; i++)
+        r[i] = 0;
+    for (unsigned k = 0; k < m->width; k++) {
+        const uint8_t *plane = (const uint8_t *)g->sections[1 + k].data + m->offset[k];
+
+        for (size_t i = m->order; i < n; i++)
+            r[i] |= (uint64_t)plane[i - m->order] << 8 * k;
+    }
+}
+
+/* Residuals to integers. */
+static void sum_residuals(const struct member *m, size_t n, uint64_t *v)
+{
+    uint64_t now = 0;
+    uint64_t slope = 0;
+
+    for (size_t i = 0; i < n && i < m->order; i++) {
+        slope = (uint64_t)m->start[i] - now;
+        v[i] = now = (uint64_t)m->start[i];
+    }
+    for (size_t i = m->order; i < n; i++) {
+        uint64_t r = v[i] * m->divisor + (uint64_t)m->base;
+
+        slope = m->order == 2 ? slope + r : r;
+        v[i] = now = m->order == 0 ? r : now + slope;
+    }
+}
+
 static void read_member(const struct group *g, const struct member *m, int64_t from_ms,
                         int64_t to_ms, struct samples *out)
 {
     struct odd_cursor odd = {.in = m->odd, .left = m->n_odd};
-    int64_t ts = m->first_ms;
-    uint64_t v = 0;
-    uint64_t slope = 0;
+    int64_t *ts;
+    uint64_t *bits;
+    size_t skip = 0;
+    size_t n;
 
-    odd_next(&odd);
-    for (size_t i = 0; i < m->n && ts <= to_ms; i++) {
-        uint64_t r = 0;
-        uint64_t bits;
-
-        if (i < m->order) {
-            slope = (uint64_t)m->start[i] - v;
-            v = (uint64_t)m->start[i];
-        } else {
-            for (unsigned k = 0; k < m->width; k++)
-                r |= (uint64_t)(uint8_t)g->sections[1 + k].data[m->offset[k] + i - m->order]
-                     << 8 * k;
-            r = r * m->divisor + (uint64_t)m->base;
-            slope = m->order == 2 ? slope + r : r;
-            v = m->order == 0 ? r : v + slope;
-        }
-        bits = m->exponent == GROUP_RAW ? v : to_bits(decimal_value((int64_t)v, (int)m->exponent));
-        if (i == odd.at) {
-            bits = odd.bits;
-            odd_next(&odd);
-        }
-        if (ts >= from_ms)
-            samples_add(out, ts, bits);
-        ts = wrap_add(ts, m->steps == NULL ? m->step_ms : i + 1 < m->n ? m->steps[i] : 0);
+    samples_need(out, m->n);
+    ts = out->ts + out->n;
+    bits = out->bits + out->n;
+    n = read_times(m, to_ms, ts);
+    read_residuals(g, m, n, bits);
+    sum_residuals(m, n, bits);
+    for (size_t i = 0; i < n && m->exponent != GROUP_RAW; i++)
+        bits[i] = to_bits(decimal_value((int64_t)bits[i], (int)m->exponent));
+    for (odd_next(&odd); odd.at < n; odd_next(&odd))
+        bits[odd.at] = odd.bits;
+    while (skip < n && ts[skip] < from_ms)
+        skip++;
+    if (skip > 0) {
+        memmove(ts, ts + skip, (n - skip) * sizeof *ts);
+        memmove(bits, bits + skip, (n - skip) * sizeof *bits);
     }
+    out->n += n - skip;
 }
 
 void group_read(const struct group *g, uint64_t id, int64_t from_ms, int64_t to_ms,

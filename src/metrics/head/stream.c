@@ -173,13 +173,20 @@ sample:
     return true;
 }
 
+void samples_need(struct samples *s, size_t n)
+{
+    if (s->cap - s->n >= n)
+        return;
+    s->cap = 2 * s->cap > s->n + n ? 2 * s->cap : s->n + n;
+    if (s->cap < 64)
+        s->cap = 64;
+    s->ts = xrealloc(s->ts, s->cap * sizeof *s->ts);
+    s->bits = xrealloc(s->bits, s->cap * sizeof *s->bits);
+}
+
 void samples_add(struct samples *s, int64_t ts, uint64_t bits)
 {
-    if (s->n == s->cap) {
-        s->cap = s->cap == 0 ? 64 : 2 * s->cap;
-        s->ts = xrealloc(s->ts, s->cap * sizeof *s->ts);
-        s->bits = xrealloc(s->bits, s->cap * sizeof *s->bits);
-    }
+    samples_need(s, 1);
     s->ts[s->n] = ts;
     s->bits[s->n++] = bits;
 }

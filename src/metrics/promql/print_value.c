@@ -5,6 +5,33 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* Most values are decimals of few digits. One of up to 15 that reads back to v is the shortest. */
+static bool print_decimal(struct buf *out, double v)
+{
+    static const double powers[] = {1, 10, 100, 1000, 10000};
+    double magnitude = fabs(v);
+
+    if (!(magnitude < 1e10) || magnitude < 1e-4)
+        return false;
+    for (unsigned e = 1; e <= 4; e++) {
+        uint64_t m = (uint64_t)(magnitude * powers[e] + 0.5);
+        uint64_t whole = m / (uint64_t)powers[e];
+        uint64_t part = m % (uint64_t)powers[e];
+        char text[5] = {'.'};
+
+        if ((double)m / powers[e] != magnitude)
+            continue;
+        if (v < 0)
+            buf_add_char(out, '-');
+        buf_add_u64(out, whole);
+        for (unsigned i = e; i > 0; i--, part /= 10)
+            text[i] = (char)('0' + part % 10);
+        buf_add(out, text, e + 1);
+        return true;
+    }
+    return false;
+}
+
 /* Go's strconv 'f', with an exponent below 1e-6 and from 1e21 on. */
 void print_value(struct buf *out, double v)
 {
@@ -17,6 +44,8 @@ void print_value(struct buf *out, double v)
         buf_add_u64(out, (uint64_t)v);
         return;
     }
+    if (print_decimal(out, v))
+        return;
     n = double_print(v, text);
     e = magnitude > 0 && magnitude < 1e-4 ? memchr(text, 'e', n) : NULL;
     if (e == NULL || magnitude < 1e-6) {

@@ -32,6 +32,7 @@ static void work_done(struct range_work *w)
     free(w->scratch);
     free(w->resets);
     free(w->known_ts);
+    free(w->rates);
     series_room_done(&w->room);
 }
 
@@ -75,34 +76,35 @@ static void find_windows(const struct range_call *c, const int64_t *ts, size_t n
     }
 }
 
+static void know_windows(struct range_work *w)
+{
+    const struct readings *s = &w->s;
+
+    find_windows(w->c, s->ts, s->n, w->from, w->to);
+    find_windows(w->c, s->hts, s->n_h, w->hfrom, w->hto);
+    if (s->n > w->cap_known) {
+        w->cap_known = s->n + s->n / 4;
+        free(w->known_ts);
+        w->known_ts = xmalloc(w->cap_known * sizeof *w->known_ts);
+    }
+    if (s->n > 0)
+        memcpy(w->known_ts, s->ts, s->n * sizeof *s->ts);
+    w->n_known = s->n;
+    w->known = s->n_h == 0;
+    w->rates_known = false;
+    w->n_windows = 0;
+    for (size_t i = 0; i < w->c->f->n; i++)
+        w->n_windows += floats_in(w, i) + histograms_in(w, i);
+}
+
 static void prepare_windows(struct range_work *w)
 {
     const struct readings *s = &w->s;
-    size_t bytes = s->n * sizeof *s->ts;
 
     if (!w->known || w->n_known != s->n || s->n_h > 0 ||
-        (s->n > 0 && memcmp(w->known_ts, s->ts, bytes) != 0)) {
-        find_windows(w->c, s->ts, s->n, w->from, w->to);
-        find_windows(w->c, s->hts, s->n_h, w->hfrom, w->hto);
-        if (s->n > w->cap_known) {
-            w->cap_known = s->n + s->n / 4;
-            free(w->known_ts);
-            w->known_ts = xmalloc(w->cap_known * sizeof *w->known_ts);
-        }
-        if (s->n > 0)
-            memcpy(w->known_ts, s->ts, bytes);
-        w->n_known = s->n;
-        w->known = s->n_h == 0;
-    }
-}
-
-static void count_windows(const struct range_work *w)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < w->c->f->n; i++)
-        n += floats_in(w, i) + histograms_in(w, i);
-    eval_looked(w->c->ev, n);
+        (s->n > 0 && memcmp(w->known_ts, s->ts, s->n * sizeof *s->ts) != 0))
+        know_windows(w);
+    eval_looked(w->c->ev, w->n_windows);
 }
 
 static int run_series(struct range_job *job, struct range_work *w, struct row *out)
@@ -116,7 +118,6 @@ static int run_series(struct range_job *job, struct range_work *w, struct row *o
     w->out = out;
     w->name = labels_get(l, LABEL_NAME);
     prepare_windows(w);
-    count_windows(w);
     job->run(w);
     if (row_is_empty(out, job->c.f->n)) {
         row_done(ev, out, job->c.f->n);

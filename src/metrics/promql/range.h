@@ -20,6 +20,12 @@ struct range_call {
     double *scalars[RANGE_SCALARS_MAX]; /* other arguments, at each step; NULL: not given */
 };
 
+/* What the times of a window alone say of a rate. */
+struct rate_step {
+    double interval, to_start, to_end; /* seconds */
+    double factor;                     /* if the counter is not found to begin at zero meanwhile */
+};
+
 /* One worker's: a series, its windows, and the row to fill. */
 struct range_work {
     const struct range_call *c;
@@ -37,6 +43,9 @@ struct range_work {
     int64_t *known_ts;
     size_t n_known, cap_known;
     bool known;
+    size_t n_windows;        /* samples in all of them */
+    struct rate_step *rates; /* of the windows as they are; NULL: not asked for yet */
+    bool rates_known;
     struct series_room room;
 };
 
@@ -60,6 +69,12 @@ static inline int64_t range_end(const struct range_work *w, size_t i)
 static inline int64_t range_start(const struct range_work *w, size_t i)
 {
     return range_end(w, i) - w->c->range_ms;
+}
+
+/* Asked at each step of what may take long: the query has ended meanwhile. */
+static inline bool range_stops(const struct range_work *w, size_t i)
+{
+    return i % 64 == 63 && eval_check(w->c->ev) < 0;
 }
 
 void put_histogram(struct range_work *w, size_t i, const struct histogram *h);

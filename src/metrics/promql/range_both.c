@@ -93,7 +93,7 @@ static double avg_of(const double *v, size_t n)
 
 void run_sum(struct range_work *w)
 {
-    for (size_t i = 0; i < w->c->f->n; i++) {
+    for (size_t i = 0; i < w->c->f->n && !range_stops(w, i); i++) {
         if (floats_in(w, i) > 0 && histograms_in(w, i) > 0)
             note_mixed(w->c->ev, w->c->at, w->name);
         else if (floats_in(w, i) > 0)
@@ -105,7 +105,7 @@ void run_sum(struct range_work *w)
 
 void run_avg(struct range_work *w)
 {
-    for (size_t i = 0; i < w->c->f->n; i++) {
+    for (size_t i = 0; i < w->c->f->n && !range_stops(w, i); i++) {
         if (floats_in(w, i) > 0 && histograms_in(w, i) > 0)
             note_mixed(w->c->ev, w->c->at, w->name);
         else if (floats_in(w, i) > 0)
@@ -195,7 +195,7 @@ static bool is_change(const struct sample *before, const struct sample *now)
 
 static void run_pairs(struct range_work *w, pair_fn *counts)
 {
-    for (size_t i = 0; i < w->c->f->n; i++) {
+    for (size_t i = 0; i < w->c->f->n && !range_stops(w, i); i++) {
         struct merged x;
         struct sample before;
         struct sample now;

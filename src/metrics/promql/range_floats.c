@@ -308,6 +308,8 @@ static void run_kernel(struct range_work *w, kernel *k)
 
         if (n == 0)
             continue;
+        if (range_stops(w, i))
+            return;
         if (k(w, i, s->v + w->from[i], s->ts + w->from[i], n, &v))
             w->out->v[i] = v;
         if (histograms_in(w, i) > 0)

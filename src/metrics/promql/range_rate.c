@@ -58,25 +58,68 @@ static double extrapolation(const struct range_work *w, size_t i, const struct s
     return factor / per_seconds;
 }
 
+/* The same for floats: what depends on the times is kept for the next series with the same ones. */
+static void know_rates(struct range_work *w, double per_seconds)
+{
+    if (w->rates == NULL)
+        w->rates = xcalloc(w->c->f->n, sizeof *w->rates);
+    for (size_t i = 0; i < w->c->f->n; i++) {
+        struct rate_step *r = &w->rates[i];
+        const int64_t *ts = w->s.ts;
+        int64_t end_ms = range_end(w, i);
+        double average;
+
+        if (floats_in(w, i) < 2)
+            continue;
+        r->interval = (double)(ts[w->to[i] - 1] - ts[w->from[i]]) / 1000;
+        r->to_start = (double)(ts[w->from[i]] - (end_ms - w->c->range_ms)) / 1000;
+        r->to_end = (double)(end_ms - ts[w->to[i] - 1]) / 1000;
+        average = r->interval / (double)(floats_in(w, i) - 1);
+        if (r->to_start >= average * 1.1)
+            r->to_start = average / 2;
+        if (r->to_end >= average * 1.1)
+            r->to_end = average / 2;
+        r->factor = (r->interval + r->to_start + r->to_end) / r->interval / per_seconds;
+    }
+    w->rates_known = true;
+}
+
+/* The counter may have been at zero within the range: then that is where it begins. */
+static double factor_from_zero(const struct rate_step *r, double first, double result,
+                               double per_seconds)
+{
+    double to_zero = r->interval * (first / result);
+
+    if (!(to_zero < r->to_start))
+        return r->factor;
+    return (r->interval + to_zero + r->to_end) / r->interval / per_seconds;
+}
+
+#define CLOSE 1.000000001 /* near enough to look in full */
+
 static void rate_floats(struct range_work *w, size_t i, bool counter, double per_seconds,
                         size_t *reset)
 {
+    const struct rate_step *r = &w->rates[i];
     const double *v = w->s.v;
     uint32_t a = w->from[i];
     uint32_t b = w->to[i];
-    struct sampled s;
+    double result;
 
     if (b - a < 2)
         return;
-    s = (struct sampled){w->s.ts[a], w->s.ts[b - 1],  (double)(b - a - 1),
-                         v[a],       v[b - 1] - v[a], v[a] >= 0};
-    if (counter) {
+    result = v[b - 1] - v[a];
+    if (counter && w->n_resets > 0) {
         while (*reset < w->n_resets && w->resets[*reset] <= a)
             (*reset)++;
         for (size_t k = *reset; k < w->n_resets && w->resets[k] < b; k++)
-            s.result += v[w->resets[k] - 1];
+            result += v[w->resets[k] - 1];
     }
-    w->out->v[i] = s.result * extrapolation(w, i, &s, counter, per_seconds);
+    if (counter && result > 0 && v[a] >= 0 &&
+        (v[a] > 1e200 || v[a] * r->interval < r->to_start * result * CLOSE))
+        w->out->v[i] = result * factor_from_zero(r, v[a], result, per_seconds);
+    else
+        w->out->v[i] = result * r->factor;
 }
 
 static void rate_of_histograms(struct range_work *w, size_t i, bool counter, double per_seconds)
@@ -111,6 +154,8 @@ static void run_rates(struct range_work *w, bool counter, bool per_second)
     }
     if (counter)
         find_resets(w);
+    if (!w->rates_known)
+        know_rates(w, per_seconds);
     if (w->s.n_h == 0) {
         for (size_t i = 0; i < w->c->f->n; i++)
             rate_floats(w, i, counter, per_seconds, &reset);
