@@ -13,7 +13,7 @@ static bool print_decimal(struct buf *out, double v)
 
     if (!(magnitude < 1e10) || magnitude < 1e-4)
         return false;
-    for (unsigned e = 1; e <= 4; e++) {
+    for (unsigned e = 0; e <= 4; e++) {
         uint64_t m = (uint64_t)(magnitude * powers[e] + 0.5);
         uint64_t whole = m / (uint64_t)powers[e];
         uint64_t part = m % (uint64_t)powers[e];
@@ -26,7 +26,7 @@ static bool print_decimal(struct buf *out, double v)
         buf_add_u64(out, whole);
         for (unsigned i = e; i > 0; i--, part /= 10)
             text[i] = (char)('0' + part % 10);
-        buf_add(out, text, e + 1);
+        buf_add(out, text, e > 0 ? e + 1 : 0);
         return true;
     }
     return false;
