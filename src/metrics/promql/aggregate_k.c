@@ -149,6 +149,8 @@ static void pick_step(struct picking *x)
     for (size_t k = 0; k < g->groups.n; k++) {
         struct picks *p = &x->groups[k];
 
+        if (p->n < 2)
+            continue;
         if (g->e->aggregate.op == AGG_TOPK)
             qsort(p->items, p->n, sizeof *p->items, best_first);
         else if (g->e->aggregate.op == AGG_BOTTOMK)
@@ -294,7 +296,8 @@ static int value_group(struct grouping *g, struct label_index *groups, const str
     edit_init(&edit, &row->labels);
     edit_set(&edit, name, mem_slice(g->m, buf_slice(&text)));
     if (!e->aggregate.without && names.n < EDIT_MAX) {
-        memcpy(listed, names.items, names.n * sizeof *listed);
+        if (names.n > 0)
+            memcpy(listed, names.items, names.n * sizeof *listed);
         listed[names.n] = name;
         names = (struct names){listed, names.n + 1};
     }

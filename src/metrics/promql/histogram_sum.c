@@ -173,6 +173,8 @@ static void drop_below(struct flat *f, int32_t schema, double threshold)
 
     while (from < f->n && bound(schema, f->index[from] - 1) < threshold)
         from++;
+    if (from == 0)
+        return;
     f->n -= from;
     memmove(f->index, f->index + from, f->n * sizeof *f->index);
     memmove(f->v, f->v + from, f->n * sizeof *f->v);
