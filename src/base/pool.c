@@ -100,7 +100,7 @@ static void start_worker(struct pool *p)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, 1 << 20);
+    pthread_attr_setstacksize(&attr, 8 << 20); /* a deep query; what is not used costs nothing */
     if (pthread_create(&thread, &attr, worker, p) == 0)
         p->threads++;
     else if (p->threads == 0)

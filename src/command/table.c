@@ -75,6 +75,16 @@ static const struct command_option scrub_options[] = {
     OPTION_DATA,
     END,
 };
+static const struct command_option query_options[] = {
+    {"range", 'r', "DURATION", "over the last DURATION, such as 1h, instead of now"},
+    {"step", 's', "DURATION", "with --range: from value to value (default: 60 of them)"},
+    {"time", 't', "TIME", "at TIME, in Unix seconds or RFC 3339, instead of now"},
+    {"explain", 'e', NULL, "instead of the result: what is read, and the time of each part"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
 static const struct command_option help_options[] = {
     {"man", 0, NULL, "print the manual page, for man -l -"},
     {"completion", 0, NULL, "print the completion for bash"},
@@ -107,6 +117,10 @@ const struct command command_table[] = {
     {"user remove", "NAME", "remove a user", NULL, user_options, 1, 1, run_user_remove},
     {"user list", "", "print the users, one a line", NULL, user_options, 0, 0, run_user_list},
     {"status", "", "say how the daemon is", TOKEN_TEXT, client_options, 0, 0, run_status},
+    {"query", "PROMQL", "ask the metrics in PromQL",
+     "Prints a line for each series. With --range on a terminal each line draws the course of its "
+     "series; elsewhere there is a line for each sample. Warnings go to standard error.\n\n" TOKEN_TEXT,
+     query_options, 1, 1, run_query},
     {"get", "PATH", "print a file of the tree, such as a secret",
      "PATH is as in the mounted tree: 'shop/prod/db-password', or with the mount in front, "
      "'/mnt/infra/shop/prod/db-password'. A folder is printed as a JSON list. No newline is "

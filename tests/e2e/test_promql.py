@@ -242,3 +242,28 @@ def test_files_are_read_only(filled):
         with pytest.raises(OSError) as e:
             (filled.daemon.mount / "metrics" / path).write_text("1")
         assert e.value.errno in (errno.EROFS, errno.EACCES)
+
+
+def cli(filled, *arguments, ok=True):
+    return run(program(), "query", *arguments, "--address", filled.daemon.url, "--data", filled.daemon.data, ok=ok,
+               env={**os.environ, "INFRAFS_TOKEN": filled.daemon.root_token}).text
+
+
+def test_command_line(filled):
+    text = cli(filled, "heat", "--time", str(filled.now))
+    assert text.splitlines() == ['heat{room="x"}  50', 'heat{room="y"}  10']
+    assert cli(filled, "1 / 4") == "0.25\n"
+    lines = cli(filled, f"heat @ {filled.now}", "--range", "10m", "--step", "5m").splitlines()
+    assert len(lines) == 6 and all("heat{room=" in line for line in lines)
+    text = cli(filled, "sum by (job) (rate(requests_total[5m]))", "--explain")
+    assert "samples of 3 series" in text
+    for node in ("sum by (job)", "rate()", "requests_total[5m]"):
+        assert node in text
+    assert "1:5: parse error: unclosed left parenthesis" in cli(filled, "sum(", ok=False)
+
+
+def test_command_line_on_a_terminal(filled):
+    shell = " ".join(f"'{a}'" for a in [program(), "query", f"requests_total{{job=\"b\"}}", "--range", "50m", "--address",
+                                       filled.daemon.url, "--data", str(filled.daemon.data)])
+    text = run("script", "-qec", shell, "/dev/null", env={**os.environ, "INFRAFS_TOKEN": filled.daemon.root_token}).text
+    assert "▁" in text and "█" in text and "last 1800" in text
