@@ -470,3 +470,84 @@ def test_import_users(tmp_path):
     r = run(program(), "import", "htpasswd", old, "--htpasswd", new)
     assert "1 added, 1 were there" in r.text and "line 3" in r.text
     assert new.read_text() == before + old.read_text().splitlines()[1] + "\n"
+
+
+def test_a_refusal_is_the_same_whatever_is_there(daemon, name):
+    """Who has no right does not learn what exists: not by status, text or errno, through either door."""
+    daemon.vault("POST", f"secret/data/{name}/there", json={"data": {"k": "v"}}).raise_for_status()
+    token = daemon.vault("POST", "auth/token/create", json={"policies": ["default"]}).json()["auth"]["client_token"]
+    answers = {}
+    for leaf in ("there", "there/k", "none", "none/deeper"):
+        for noun in ("data", "metadata", "delete", "undelete", "destroy", "subkeys", "detailed-metadata"):
+            for method in ("GET", "LIST", "PUT", "POST", "DELETE", "PATCH"):
+                headers = {"Content-Type": "application/merge-patch+json"} if method == "PATCH" else {}
+                r = daemon.vault(method, f"secret/{noun}/{name}/{leaf}", token, data='{"data":{},"versions":[1]}', headers=headers)
+                answers.setdefault((noun, method), set()).add((r.status_code, r.text.replace(leaf, "")))
+    for (noun, method), seen in answers.items():
+        assert len(seen) == 1 and min(seen)[0] in (403, 404, 405), (noun, method, seen)
+    assert {min(answers["data", method])[0] for method in ("GET", "PUT", "POST", "DELETE", "PATCH")} == {403}
+    assert answers and daemon.vault("GET", f"no/such/{name}", token).status_code == 403
+    assert daemon.vault("GET", f"secret/data/{name}/there", "s.unknown").json() == {"errors": ["permission denied"]}
+
+    script = f"""
+import os
+os.setgid(65534); os.setuid(65534)
+def errno(f):
+    try: f()
+    except OSError as e: return e.errno
+    return 0
+for leaf in ("there", "none"):
+    p = {str(daemon.mount / name)!r} + "/" + leaf
+    print([errno(f) for f in (lambda: os.stat(p), lambda: open(p), lambda: open(p, "w"), lambda: os.listdir(p), lambda: os.rmdir(p),
+           lambda: os.unlink(p), lambda: os.rename(p, p + "x"), lambda: open(p + "/k"), lambda: open(p + "/@watch"), lambda: open(p + "/@meta"))])
+"""
+    lines = run("python3", "-c", script).text.splitlines()
+    assert lines[0] == lines[1] and 0 not in json.loads(lines[0]), lines
+
+
+def test_many_wrong_passwords(daemon, name):
+    """They cost a hash each, in workers, while others are served; none is remembered, and the right one works."""
+    daemon.vault("POST", f"auth/userpass/users/{name}", json={"password": "right one"}).raise_for_status()
+    stop = threading.Event()
+    codes = set()
+
+    def guess(n):
+        session = requests.Session()
+        while not stop.is_set():
+            codes.add(session.post(f"{daemon.url}/v1/auth/userpass/login/{name if n % 2 else 'nobody-' + name}", json={"password": f"wrong {n}"}, timeout=60).status_code)
+
+    threads = [threading.Thread(target=guess, args=(n,)) for n in range(6)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(50):
+            assert daemon.vault("GET", "sys/health").status_code == 200
+            assert daemon.vault("GET", "secret/config").status_code == 200
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert codes <= {400, 429} and codes
+    for _ in range(2):
+        assert requests.post(f"{daemon.url}/v1/auth/userpass/login/{name}", json={"password": "right one"}).status_code == 200
+    assert "wrong 1" not in (daemon.data / "audit.log").read_text() + daemon.log.read_text()
+
+
+@pytest.mark.parametrize("tool", [
+    'sed -i s/old/new/ "$1"/key', 'cp new "$1"/key', 'rsync -I new "$1"/key', 'dd if=new of="$1"/key conv=fsync status=none',
+    'tar -C . -cf - new | tar -C "$1" --transform s/new/key/ -xf -', 'cat new > "$1"/key', 'mv new "$1"/key', 'install -m 600 new "$1"/key',
+    'ex -sc "%s/old/new/|x" "$1"/key', 'printf "key=new\\n" > "$1"/@env', 'mkdir ns && unshare -m sh -c "mount --bind \\"$1\\" ns && cp new ns/key"',
+    'touch file && unshare -m sh -c "mount --bind \\"$1\\"/key file && cat new > file"', 'git init -q g && cp new g/key && git -C g add key && git --git-dir=g/.git --work-tree="$1" checkout -f key',
+])
+def test_tools_on_a_secret(daemon, name, tmp_path, tool):
+    for word in tool.replace('"', " ").split():
+        if word in ("rsync", "ex", "git", "unshare"):
+            need(word)
+    folder = daemon.mount / name
+    folder.mkdir()
+    (folder / "key").write_bytes(b"old")
+    (tmp_path / "new").write_bytes(b"new")
+    run("bash", "-ec", tool, "-", folder, cwd=tmp_path)
+    assert daemon.vault("GET", f"secret/data/{name}").json()["data"]["data"]["key"].rstrip("\n") == "new"
+    assert daemon.vault("GET", f"secret/metadata/{name}").json()["data"]["current_version"] <= 3  # some remove it first
+    assert [f for f in os.listdir(folder)] == ["key"]
