@@ -101,8 +101,11 @@ int users_check(struct slice text, struct buf *why);
 int users_reload(struct identities *ids);
 /* "$2y$11$…" for a password; returns new in *ret. -EINVAL if it is empty or over 72 bytes. */
 int users_hash(struct slice password, char **ret);
-/* Checks user and password by the file alone, hashing each time: for logins that issue a token. */
+/* Checks user and password by the file alone: for logins that issue a token. */
 int users_verify(struct identities *ids, struct op *op, struct slice user, struct slice password);
+/* The same for a hash that is kept elsewhere. -EPERM; -EBUSY: too many are computed already. */
+int users_verify_hash(struct identities *ids, struct op *op, const char *hash,
+                      struct slice password);
 
 /* Named policies: built in (team, anonymous, root, default) and those kept in the store. A user of
  * the file has "team", or in place of it "user-<name>" (in lower case) where there is one. */

@@ -8,7 +8,8 @@
 #include <sys/stat.h>
 #include <uthash.h>
 
-#define USERS_MAC_BYTES 32
+#define USERS_MAC_BYTES  32
+#define USERS_REMEMBERED 1024u
 
 struct user {
     char *name;
@@ -43,6 +44,9 @@ struct users {
     struct checking *checks;
     unsigned hashing, hashing_max;      /* threads that compute a hash now, and may */
     unsigned waiting;                   /* threads that wait to compute one */
+    /* Of passwords and the hashes that they were right for, at the place that their first bytes
+     * name: the next login costs no hash. */
+    uint8_t right[USERS_REMEMBERED][USERS_MAC_BYTES];
 
     pthread_mutex_t watch_lock;         /* guards all below */
     struct stat seen;                   /* of the file as it was read */

@@ -28,9 +28,9 @@ static int verify(struct secrets *s, struct op *op, const struct object *user, c
     else if (vault_string(op, user, "hash", &hash) < 0 || hash == NULL)
         r = -EPERM;
     else
-        r = password_verify(hash, slice_str(password)) ? 0 : -EPERM;
-    if (r == 0)
-        return 0;
+        r = users_verify_hash(s->identities, op, hash, slice_str(password));
+    if (r == 0 || r == -EBUSY)
+        return r;
     op_forgive(op);
     return op_fail(op, EINVAL, "invalid username or password");
 }

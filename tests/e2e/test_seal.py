@@ -527,7 +527,7 @@ def test_many_wrong_passwords(daemon, name):
         stop.set()
         for t in threads:
             t.join()
-    assert codes <= {400, 429} and codes
+    assert codes <= {400, 503} and 400 in codes
     for _ in range(2):
         assert requests.post(f"{daemon.url}/v1/auth/userpass/login/{name}", json={"password": "right one"}).status_code == 200
     assert "wrong 1" not in (daemon.data / "audit.log").read_text() + daemon.log.read_text()
