@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/scope.h"
 
 #include <errno.h>
@@ -165,6 +166,26 @@ static void begin(struct client *c, const char *path, char error[CURL_ERROR_SIZE
     c->is_folder = false;
 }
 
+/* Vault's dialect says why in a list: its first line is for people. */
+static void plain_reason(struct buf *answer)
+{
+    json_t *document = json_loadb(answer->data != NULL ? answer->data : "", answer->len, 0, NULL);
+    const char *why =
+        json_string_value(json_array_get(json_object_get(document, "errors"), 0));
+    const char *star = why != NULL ? strstr(why, "* ") : NULL; /* "1 error occurred:\n\t* …" */
+
+    if (why != NULL) {
+        autobuf text = {0};
+
+        buf_add_str(&text, star != NULL ? star + 2 : why);
+        while (text.len > 0 && text.data[text.len - 1] == '\n')
+            text.data[--text.len] = 0;
+        buf_clear(answer);
+        buf_add_slice(answer, buf_slice(&text));
+    }
+    json_decref(document);
+}
+
 static int perform(struct client *c, const char *error)
 {
     CURLcode r = curl_easy_perform(c->curl);
@@ -181,6 +202,7 @@ static int perform(struct client *c, const char *error)
         return status_code(status);
     while (c->answer.len > 0 && (unsigned char)c->answer.data[c->answer.len - 1] <= ' ')
         c->answer.data[--c->answer.len] = 0;
+    plain_reason(&c->answer);
     return command_fail(status_code(status), "%s (%ld)",
                         c->answer.len > 0 ? c->answer.data : "refused", status);
 }

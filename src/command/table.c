@@ -45,6 +45,22 @@ static const struct command_option find_options[] = {
     OPTION_DATA,
     END,
 };
+static const struct command_option token_options[] = {
+    {"policy", 'P', "NAME", "a policy of the token; may be given several times"},
+    {"ttl", 't', "TIME", "how long it lives, such as 24h"},
+    {"name", 'n', "TEXT", "its name in the audit log"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
+static const struct command_option accessor_options[] = {
+    {"accessor", 'A', NULL, "it is named by its accessor"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
 static const struct command_option unseal_options[] = {
     {"key-stdin", 0, NULL, "read it from standard input"},
     OPTION_ADDRESS,
@@ -144,6 +160,24 @@ const struct command command_table[] = {
      "Asks for the passphrase, or for one share of the unseal key, and hands it to the daemon; as "
      "'bao operator unseal' does. With 'unseal: passphrase' the first call sets the passphrase.",
      unseal_options, 0, 0, run_unseal},
+    {"token create", "", "make a token, and print it",
+     "With --policy as often as needed; without, it has the policies of who asks.\n\n" TOKEN_TEXT,
+     token_options, 0, 0, run_token_create},
+    {"token lookup", "[TOKEN]", "say what a token is and may",
+     "Without TOKEN the caller's own; '-' reads it from standard input.\n\n" TOKEN_TEXT,
+     accessor_options, 0, 1, run_token_lookup},
+    {"token revoke", "TOKEN", "end a token, and those made with it",
+     "'-' reads it from standard input.\n\n" TOKEN_TEXT, accessor_options, 1, 1, run_token_revoke},
+    {"token list", "", "print the accessors of all tokens", TOKEN_TEXT, client_options, 0, 0,
+     run_token_list},
+    {"policy list", "", "print the names of the policies", TOKEN_TEXT, client_options, 0, 0,
+     run_policy_list},
+    {"policy read", "NAME", "print a policy", TOKEN_TEXT, client_options, 1, 1, run_policy_read},
+    {"policy write", "NAME", "set a policy from standard input",
+     "HCL or JSON; it is in force at once.\n\n" TOKEN_TEXT, client_options, 1, 1,
+     run_policy_write},
+    {"policy delete", "NAME", "remove a policy", TOKEN_TEXT, client_options, 1, 1,
+     run_policy_delete},
     {"backup", "FILE", "write everything to one file",
      "A tar of the whole store as it was at one moment, of the user file, the scrape configuration "
      "and the keys that tokens and inode numbers hang on; '-' is standard output. The daemon goes "

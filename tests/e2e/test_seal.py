@@ -551,3 +551,21 @@ def test_tools_on_a_secret(daemon, name, tmp_path, tool):
     assert daemon.vault("GET", f"secret/data/{name}").json()["data"]["data"]["key"].rstrip("\n") == "new"
     assert daemon.vault("GET", f"secret/metadata/{name}").json()["data"]["current_version"] <= 3  # some remove it first
     assert [f for f in os.listdir(folder)] == ["key"]
+
+
+def test_tokens_and_policies_at_the_command_line(daemon, name):
+    def command(*words, ok=True, **k):
+        return run(program(), *words, "--address", daemon.url, "--data", daemon.data, ok=ok, **k).text
+
+    text = f'path "secret/data/{name}" {{ capabilities = ["read"] }}\n'
+    command("policy", "write", name, input=text.encode())
+    assert command("policy", "read", name) == text
+    assert name in command("policy", "list").split()
+    token = command("token", "create", "--policy", name, "--ttl", "1h", "--name", "ci").strip()
+    seen = json.loads(command("token", "lookup", "-", input=token.encode()))
+    assert name in seen["policies"] and seen["display_name"] == "token-ci" and "id" not in seen
+    assert seen["accessor"] in command("token", "list").split()
+    command("token", "revoke", "--accessor", seen["accessor"])
+    assert "bad token" in command("token", "lookup", token, ok=False)
+    command("policy", "delete", name)
+    assert "expected" in command("policy", "write", name, input=b"path {", ok=False)
