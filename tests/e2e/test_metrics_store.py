@@ -143,6 +143,20 @@ def test_a_prometheus_writes_federates_and_reads(target, tmp_path):
                     assert both and all(sent[t] == h for t, h in both)
 
 
+def test_native_histograms_are_scraped(tmp_path):
+    """Of a Prometheus, by protobuf; what is read back is what its own scrape of itself keeps."""
+    with running(mount=False) as daemon, Prometheus(tmp_path / "p", "global: {}\n") as exposing:
+        daemon.prometheus.write_text(config(f"- {{job_name: p, scrape_native_histograms: true, static_configs: [{{targets: ['127.0.0.1:{exposing.port}']}}]}}\n"))
+        api = Api(daemon)
+        wait_for(lambda: api.value('up{job="p"}') == 1, what="a scrape")
+        wait_for(lambda: api.query('prometheus_http_request_duration_seconds{handler="/metrics"}'), what="a native histogram")
+        assert api.query('prometheus_http_request_duration_seconds_bucket{handler="/metrics"}') == []
+        assert api.get("metadata", metric="prometheus_http_request_duration_seconds")["data"]["prometheus_http_request_duration_seconds"][0]["type"] == "histogram"
+        assert api.value("go_goroutines") > 1 and api.query('go_gc_duration_seconds{quantile="0.5"}')
+        daemon.prometheus.write_text(config(f"- {{job_name: q, scrape_protocols: [PrometheusProto], static_configs: [{{targets: ['127.0.0.1:{exposing.port}']}}]}}\n"))
+        wait_for(lambda: api.query('prometheus_http_request_duration_seconds_bucket{job="q",handler="/metrics",le="+Inf"}'), what="classic buckets")
+
+
 def test_chunks_are_read(tmp_path):
     """Without histograms in the store, a reader has its samples as XOR chunks."""
     now = int(time.time() * 1000) // 1000 * 1000

@@ -8,10 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define ACCEPT                                                                                     \
-    "Accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7,"               \
-    "application/openmetrics-text;version=0.0.1;q=0.6,"                                            \
-    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
 #define SECRET_BYTES_MAX (64u << 10)
 #define REDIRECTS_MAX    10l
 
@@ -87,7 +83,9 @@ static void set_headers(struct fetch *f)
         buf_printf(&line, "X-Prometheus-Refresh-Interval-Seconds: %g",
                    (double)t->interval_ms / 1000);
     } else {
-        f->headers = curl_slist_append(f->headers, ACCEPT);
+        buf_printf(&line, "Accept: %s", t->job->accept);
+        f->headers = curl_slist_append(f->headers, line.data);
+        buf_clear(&line);
         buf_printf(&line, "X-Prometheus-Scrape-Timeout-Seconds: %g", (double)t->timeout_ms / 1000);
     }
     f->headers = curl_slist_append(f->headers, line.data);

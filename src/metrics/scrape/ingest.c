@@ -1,6 +1,7 @@
 #include "metrics/scrape/ingest.h"
 
 #include "base/alloc.h"
+#include "metrics/scrape/protobuf.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,6 +25,12 @@ struct run {
     struct labels *fresh; /* of the entries from first_fresh on */
     size_t n_fresh, cap_fresh;
     uint32_t first_fresh;
+    struct protobuf_text decoded; /* of a body of protobuf messages */
+    size_t at_mark;
+    struct buf payloads; /* of the histograms among the samples, one behind the other */
+    struct slice *payload_slices;
+    size_t *payload_ends;
+    size_t n_payloads, cap_payloads;
     struct staged_exemplar *exemplars;
     size_t n_exemplars, cap_exemplars;
     uint64_t scraped, kept, added;
@@ -150,12 +157,36 @@ static void stage_exemplar(struct run *r, uint32_t entry, int64_t ts_ms)
          .bits = double_bits(r->x.exemplar_value)}};
 }
 
+/* What stands beside the line just read; NULL: nothing. */
+static const struct protobuf_mark *mark_of(struct run *r)
+{
+    size_t offset = (size_t)(r->x.start - r->decoded.text.data);
+
+    if (r->at_mark == r->decoded.n || r->decoded.marks[r->at_mark].offset != offset)
+        return NULL;
+    return &r->decoded.marks[r->at_mark++];
+}
+
+static void stage_histogram(struct run *r, uint32_t entry, int64_t ts_ms, const struct histogram *h)
+{
+    histogram_encode(&r->payloads, h);
+    if (r->n_payloads == r->cap_payloads) {
+        r->cap_payloads = r->cap_payloads == 0 ? 64 : 2 * r->cap_payloads;
+        r->payload_ends = xrealloc(r->payload_ends, r->cap_payloads * sizeof *r->payload_ends);
+    }
+    r->payload_ends[r->n_payloads++] = r->payloads.len;
+    stage(r, entry, ts_ms, HISTOGRAM_BITS);
+}
+
 static int take_sample(struct run *r)
 {
     struct cache *c = &r->t->cache;
     const struct job *j = r->t->job;
-    bool timed = r->x.has_timestamp && j->honor_timestamps;
-    int64_t ts_ms = timed ? r->x.timestamp_ms : r->scrape->ts_ms;
+    const struct protobuf_mark *mark = r->decoded.n > 0 ? mark_of(r) : NULL;
+    bool timed = (r->x.has_timestamp || (mark != NULL && mark->timed)) && j->honor_timestamps;
+    int64_t ts_ms = !timed                         ? r->scrape->ts_ms
+                    : mark != NULL && mark->timed ? mark->ts_ms
+                                                  : r->x.timestamp_ms;
     uint32_t entry = r->x.is_known ? c->hit : cache_find(c, r->x.series);
     struct cache_entry *e;
 
@@ -177,8 +208,12 @@ static int take_sample(struct run *r)
         return 0; /* the first of two wins */
     e->round = c->round;
     e->live = !timed || j->track_timestamps_staleness;
-    if (ts_ms <= r->scrape->now_ms + FUTURE_MS &&
-        (j->sample_limit == 0 || r->kept <= j->sample_limit))
+    if (ts_ms > r->scrape->now_ms + FUTURE_MS ||
+        (j->sample_limit > 0 && r->kept > j->sample_limit))
+        return 0;
+    if (mark != NULL && mark->histogram != NULL)
+        stage_histogram(r, entry, ts_ms, mark->histogram);
+    else
         stage(r, entry, ts_ms, double_bits(r->x.value));
     if (r->x.has_exemplar && r->into->exemplars != NULL)
         stage_exemplar(r, entry, ts_ms);
@@ -208,17 +243,39 @@ static void take_metadata(struct run *r, enum exposition_entry kind)
         r->help = exposition_help(&r->x, &r->op);
 }
 
-static int parse(struct run *r)
+/* The reader for the body, whatever format it has. */
+static int open_body(struct run *r)
 {
+    const struct job *j = r->t->job;
     enum exposition_format format;
-    bool note = r->t->note_metadata || r->t->scrapes % 100 == 0;
-    int e = exposition_format_of(r->scrape->content_type, &format, &r->x.why);
+    int e;
 
-    if (e < 0 && !r->t->job->has_fallback)
+    if (protobuf_is(r->scrape->content_type)) {
+        e = protobuf_read(r->scrape->body,
+                          (j->native_histograms ? PROTOBUF_NATIVE : 0) |
+                              (j->classic_histograms ? PROTOBUF_CLASSIC : 0),
+                          &r->decoded, &r->x.why);
+        if (e < 0)
+            return e;
+        exposition_init(&r->x, EXPOSITION_OPENMETRICS, buf_slice(&r->decoded.text));
+        return 0;
+    }
+    e = exposition_format_of(r->scrape->content_type, &format, &r->x.why);
+    if (e < 0 && !j->has_fallback)
         return e;
     buf_clear(&r->x.why);
     exposition_done(&r->x);
-    exposition_init(&r->x, e < 0 ? r->t->job->fallback : format, r->scrape->body);
+    exposition_init(&r->x, e < 0 ? j->fallback : format, r->scrape->body);
+    return 0;
+}
+
+static int parse(struct run *r)
+{
+    bool note = r->t->note_metadata || r->t->scrapes % 100 == 0;
+    int e = open_body(r);
+
+    if (e < 0)
+        return e;
     r->x.known = cache_known;
     r->x.known_ctx = &r->t->cache;
     r->t->note_metadata = false;
@@ -336,6 +393,37 @@ static void keep_exemplars(struct run *r)
         exemplars_write(r->into->exemplars);
 }
 
+static int append(struct run *r, struct db_result *result)
+{
+    size_t start = 0;
+
+    r->payload_slices = xmalloc((r->n_payloads + 1) * sizeof *r->payload_slices);
+    for (size_t i = 0; i < r->n_payloads; i++) {
+        r->payload_slices[i] = slice_of(r->payloads.data + start, r->payload_ends[i] - start);
+        start = r->payload_ends[i];
+    }
+    return db_append_batch(r->into->db,
+                           &(struct db_batch){.samples = r->samples,
+                                              .n = r->n,
+                                              .payloads = r->n_payloads > 0 ? r->payload_slices
+                                                                            : NULL},
+                           result);
+}
+
+static void run_free(struct run *r)
+{
+    exposition_done(&r->x);
+    protobuf_done(&r->decoded);
+    buf_done(&r->payloads);
+    op_done(&r->op);
+    free(r->payload_slices);
+    free(r->payload_ends);
+    free(r->samples);
+    free(r->exemplars);
+    free(r->fresh);
+    free(r);
+}
+
 int ingest(struct target *t, const struct ingest_into *into, const struct scrape *scrape)
 {
     struct run *r = xcalloc(1, sizeof *r);
@@ -361,23 +449,18 @@ int ingest(struct target *t, const struct ingest_into *into, const struct scrape
         resolve(r);
     } else {
         cache_truncate(&t->cache, r->first_fresh);
-        r->n = 0;
+        r->n = r->n_payloads = 0;
         r->added = 0;
     }
     add_stale(r);
     add_report(r);
-    e = db_append(db, r->samples, r->n, &result);
+    e = append(r, &result);
     if (e == 0 && r->ok)
         keep_exemplars(r);
     note_outcome(r);
     if (r->ok)
         cache_sweep(&t->cache);
-    exposition_done(&r->x);
-    op_done(&r->op);
-    free(r->samples);
-    free(r->exemplars);
-    free(r->fresh);
-    free(r);
+    run_free(r);
     return e;
 }
 

@@ -57,7 +57,7 @@ void job_free(struct job *j)
         j->name,          j->metrics_path, j->scheme,      j->username,         j->password,
         j->password_file, j->auth_type,    j->credentials, j->credentials_file, j->ca_file,
         j->cert_file,     j->key_file,     j->server_name, j->proxy_url,        j->text,
-        j->username_file, j->sd_url};
+        j->username_file, j->sd_url,       j->accept};
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         free(texts[i]);
@@ -90,6 +90,7 @@ void jobs_unref(struct jobs *j)
     job_strings_free(j->rule_files);
     relabels_done(&j->alert_relabel);
     jobs_unref(j->alertmanagers);
+    job_strings_free(j->protocols);
     free(j->yaml);
     free(j);
 }
@@ -157,9 +158,7 @@ static int read_params(const struct yaml *y, struct pairs *ret, struct buf *why)
 /* Keys of Prometheus that change nothing here as long as they have these values. */
 static int check_inert(const struct yaml *map, struct buf *why)
 {
-    static const char *const off[] = {"scrape_native_histograms",
-                                      "always_scrape_classic_histograms",
-                                      "convert_classic_histograms_to_nhcb", "enable_http3", NULL};
+    static const char *const off[] = {"convert_classic_histograms_to_nhcb", "enable_http3", NULL};
 
     for (const char *const *key = off; *key != NULL; key++) {
         bool on = false;
@@ -269,6 +268,8 @@ static int read_job(const struct yaml *y, const struct jobs *all, struct job *j,
     j->interval_ms = all->interval_ms;
     j->timeout_ms = all->timeout_ms;
     j->honor_timestamps = j->enable_compression = j->follow_redirects = true;
+    j->native_histograms = all->native_histograms;
+    j->classic_histograms = all->classic_histograms;
     j->metrics_path = xstrdup("/metrics");
     j->scheme = xstrdup("http");
     if (job_text(y, "job_name", &j->name, why) < 0)
@@ -290,6 +291,7 @@ static int read_job(const struct yaml *y, const struct jobs *all, struct job *j,
         job_auth(y, j, why) < 0 || job_text(y, "proxy_url", &j->proxy_url, why) < 0 ||
         job_headers(job_value(y, "http_headers"), &j->headers, why) < 0 ||
         read_limits(y, j, why) < 0 || read_fallback(y, j, why) < 0 || check_inert(y, why) < 0 ||
+        job_protocols(y, all->protocols, j, why) < 0 ||
         relabels_read(job_value(y, "relabel_configs"), &j->relabel, why) < 0 ||
         relabels_read(job_value(y, "metric_relabel_configs"), &j->metric_relabel, why) < 0 ||
         groups_read(job_value(y, "static_configs"), &j->groups, why) < 0 ||
@@ -357,6 +359,9 @@ static int read_global(const struct yaml *y, struct jobs *all, struct buf *why)
         job_duration(y, "evaluation_interval", &all->evaluation_ms, why) < 0 ||
         job_duration(y, "rule_query_offset", &all->query_offset_ms, why) < 0 ||
         job_labels(job_value(y, "external_labels"), &all->external_labels, why) < 0 ||
+        job_bool(y, "scrape_native_histograms", &all->native_histograms, why) < 0 ||
+        job_bool(y, "always_scrape_classic_histograms", &all->classic_histograms, why) < 0 ||
+        job_protocol_names(y, &all->protocols, why) < 0 ||
         check_inert(y, why) < 0)
         return -EINVAL;
     if (job_value(y, "scrape_timeout") == NULL && all->timeout_ms > all->interval_ms)

@@ -32,6 +32,8 @@ struct job {
     bool honor_labels, honor_timestamps, track_timestamps_staleness;
     bool pushed; /* written as files: there are no reports on scrapes */
     bool enable_compression, follow_redirects, extra_scrape_metrics;
+    bool native_histograms, classic_histograms; /* scrape_…, always_scrape_classic_… */
+    char *accept; /* what scrape_protocols ask for, as the header has it */
     bool has_fallback;
     enum exposition_format fallback;                    /* fallback_scrape_protocol */
     char *username, *password, *password_file;          /* basic_auth; NULL where absent */
@@ -58,6 +60,8 @@ struct job {
 struct jobs {
     unsigned refs; /* atomic */
     int64_t interval_ms, timeout_ms, evaluation_ms;
+    bool native_histograms, classic_histograms;
+    char **protocols; /* scrape_protocols; NULL: those of Prometheus */
     struct pairs external_labels;
     int64_t query_offset_ms;    /* rule_query_offset */
     char **rule_files;          /* patterns, NULL-terminated; or NULL */

@@ -194,6 +194,10 @@ void job_print(const struct job *j, bool secrets, struct buf *out)
     }
     put_duration(out, "  ", "scrape_interval", j->interval_ms);
     put_duration(out, "  ", "scrape_timeout", j->timeout_ms);
+    put_flag(out, "scrape_native_histograms", j->native_histograms);
+    put_flag(out, "always_scrape_classic_histograms", j->classic_histograms);
+    if (secrets) /* for comparing */
+        put(out, "  ", "accept", j->accept);
     if (j->has_fallback)
         put(out, "  ", "fallback_scrape_protocol",
             j->fallback == EXPOSITION_TEXT ? "PrometheusText0.0.4" : "OpenMetricsText1.0.0");

@@ -24,6 +24,10 @@ int job_auth(const struct yaml *map, struct job *j, struct buf *why);
 int job_headers(const struct yaml *map, struct pairs *ret, struct buf *why);
 /* rule_files and alerting; jobs_alerting.c. */
 int alerting_read(const struct yaml *top, struct jobs *all, struct buf *why);
+/* What is asked of a target: scrape_protocols, scrape_native_histograms; `otherwise`: the global
+ * ones. */
+int job_protocols(const struct yaml *map, char **const otherwise, struct job *j, struct buf *why);
+int job_protocol_names(const struct yaml *map, char ***ret, struct buf *why);
 /* Discovery. */
 int job_file_sd(const struct yaml *list, struct job *j, struct buf *why);
 int job_http_sd(const struct yaml *list, struct job *j, struct buf *why);

@@ -72,8 +72,9 @@ static void discover(struct label_builder *b, const struct job *j, const char *a
     set_default(b, "__scrape_timeout__", duration_text(b->op, j->timeout_ms));
     set_default(b, "__metrics_path__", j->metrics_path);
     set_default(b, "__scheme__", j->scheme);
-    set_default(b, "__scrape_native_histograms__", "false");
-    set_default(b, "__always_scrape_classic_histograms__", "false");
+    set_default(b, "__scrape_native_histograms__", j->native_histograms ? "true" : "false");
+    set_default(b, "__always_scrape_classic_histograms__",
+                j->classic_histograms ? "true" : "false");
     set_default(b, "__convert_classic_histograms_to_nhcb__", "false");
     for (size_t i = 0; i < j->params.n; i++)
         set_default(b, op_printf(b->op, "__param_%s", j->params.items[i].name),
