@@ -127,6 +127,9 @@ struct config {
     uint64_t scrub_rate_bytes;  /* scrub.rate, 32 MiB a second; 0: as fast as it goes */
     int64_t retention_ms;   /* metrics.retention, 15 d; 0: for ever */
     uint64_t retention_bytes; /* metrics.retention_size, 0: no limit */
+    /* metrics.downsample: behind retention, one sample in so long stays; 0: none does.
+     * downsample_keep, 1 y: for as long as this. */
+    int64_t downsample_ms, downsample_keep_ms;
     int64_t push_age_ms;      /* metrics.push_age, 1 d: what was pushed is stale after it */
     int64_t out_of_order_ms;  /* metrics.out_of_order_window, 1 h */
     struct config_limits limits;

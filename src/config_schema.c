@@ -51,6 +51,8 @@ const struct config_key config_keys[] = {
     {"scrub", "rate", CONFIG_SIZE, AT(scrub_rate_bytes), "32MiB", 0, 0},
     {"metrics", "retention", CONFIG_DURATION, AT(retention_ms), "15d", 0, 0},
     {"metrics", "retention_size", CONFIG_SIZE, AT(retention_bytes), "0", 0, 0},
+    {"metrics", "downsample", CONFIG_DURATION, AT(downsample_ms), "0", 0, 3600000},
+    {"metrics", "downsample_keep", CONFIG_DURATION, AT(downsample_keep_ms), "1y", 0, 0},
     {"metrics", "push_age", CONFIG_DURATION, AT(push_age_ms), "1d", 0, 0},
     {"metrics", "out_of_order_window", CONFIG_DURATION, AT(out_of_order_ms), "1h", 0, 0},
     {"metrics", "rules", CONFIG_PATH, AT(rules), "DATA/rules", 0, 0},

@@ -94,6 +94,8 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
     struct db_options db = {
         .retention_ms = c->retention_ms,
         .retention_bytes = c->retention_bytes,
+        .downsample_ms = c->downsample_ms,
+        .downsample_keep_ms = c->downsample_keep_ms,
         .out_of_order_ms = c->out_of_order_ms,
     };
     struct scraper_options scraper = {

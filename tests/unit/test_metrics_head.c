@@ -750,6 +750,82 @@ static void test_delete_faults(void **state)
     }
 }
 
+static size_t count_runs(struct fixture *f)
+{
+    struct db_stats stats;
+
+    db_stats(f->db, &stats);
+    return (size_t)stats.runs;
+}
+
+/* Many runs of a bucket become one that reads the same. */
+static void test_compact(void **state)
+{
+    struct fixture f;
+    uint32_t a;
+    uint32_t h;
+    unsigned at = 0;
+
+    (void)state;
+    up(&f);
+    a = series(&f, "a", "one");
+    h = series(&f, "h", "one");
+    for (int part = 0; part < 8; part++) {
+        for (unsigned i = 0; i < 60; i++, at++)
+            put_mixed(&f, h, at);
+        ramp(&f, a, T0 + 1000 + part * 900000, T0 + part * 900000 + 898000, 1000);
+        assert_int_equal(db_flush(f.db), 0);
+    }
+    assert_int_equal(count_runs(&f), 8);
+    assert_int_equal(db_compact(f.db, T0), 0); /* the bucket may still grow */
+    ramp(&f, a, T0 + 2 * BUCKET_MS, T0 + 2 * BUCKET_MS, 1000);
+    put_mixed(&f, h, 961);
+    assert_int_equal(db_compact(f.db, T0), 1);
+    assert_int_equal(db_compact(f.db, T0), 0);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(count_runs(&f), 1);
+        expect_mixed(&f, 0, 479, "compacted");
+        expect_ramp(&f, "a", T0 + 1000, T0 + 898000, 1000, 898);
+        expect_ramp(&f, "a", T0 + 6301000, T0 + 7198000, 1000, 898);
+        restart(&f);
+    }
+    down(&f);
+}
+
+/* Behind the retention the last sample of each window stays. */
+static void test_downsample(void **state)
+{
+    struct fixture f;
+    struct samples s = {0};
+    uint32_t a;
+    int64_t later = T0 + 5 * BUCKET_MS;
+
+    (void)state;
+    up(&f);
+    db_close(f.db);
+    db_up(&f, (struct db_options){.out_of_order_ms = 600000,
+                                  .retention_ms = 2 * BUCKET_MS,
+                                  .downsample_ms = 300000,
+                                  .downsample_keep_ms = 20 * BUCKET_MS});
+    a = series(&f, "a", "one");
+    ramp(&f, a, T0, later, 15000);
+    assert_int_equal(db_flush(f.db), 0);
+    db_maintain(f.db, later);
+    assert_int_equal(count_runs(&f), 6); /* nothing goes yet */
+    while (db_compact(f.db, later) > 0)
+        ;
+    get(&f, "a", 0, T0 + 3 * BUCKET_MS - 1, 0, &s);
+    assert_int_equal(s.n, 3 * (24 + 1)); /* and the sample that begins a bucket */
+    assert_true(s.ts[1] == T0 + 300000 && s.ts[2] == T0 + 600000);
+    get(&f, "a", T0 + 3 * BUCKET_MS, later, 0, &s);
+    assert_int_equal(s.n, 2 * BUCKET_MS / 15000 + 1);
+    db_maintain(f.db, T0 + 22 * BUCKET_MS);
+    get(&f, "a", 0, later, 0, &s);
+    assert_true(s.ts[0] >= T0 + 2 * BUCKET_MS);
+    samples_done(&s);
+    down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -760,6 +836,7 @@ int main(void)
         cmocka_unit_test(test_faults),       cmocka_unit_test(test_large_append),
         cmocka_unit_test(test_histograms),   cmocka_unit_test(test_histograms_refused),
         cmocka_unit_test(test_delete),       cmocka_unit_test(test_delete_faults),
+        cmocka_unit_test(test_compact),      cmocka_unit_test(test_downsample),
         cmocka_unit_test(test_crowd),
     };
 

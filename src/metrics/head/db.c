@@ -29,6 +29,32 @@ static void *maintain_loop(void *arg)
     return NULL;
 }
 
+#define COMPACT_SECONDS 10
+
+static void *compact_loop(void *arg)
+{
+    struct db *db = arg;
+
+    pthread_mutex_lock(&db->thread_lock);
+    while (!db->stopping) {
+        struct timespec at;
+        int r;
+
+        clock_gettime(CLOCK_REALTIME, &at);
+        at.tv_sec += COMPACT_SECONDS;
+        pthread_cond_timedwait(&db->thread_wake, &db->thread_lock, &at);
+        if (db->stopping)
+            break;
+        pthread_mutex_unlock(&db->thread_lock);
+        do
+            r = db_compact(db, clock_unix_ms());
+        while (r > 0 && !__atomic_load_n(&db->compact_stop, __ATOMIC_ACQUIRE));
+        pthread_mutex_lock(&db->thread_lock);
+    }
+    pthread_mutex_unlock(&db->thread_lock);
+    return NULL;
+}
+
 static int db_load(struct db *db)
 {
     int r = series_load(db);
@@ -75,6 +101,7 @@ int db_open(struct store *store, const struct db_options *options, struct db **r
     if (!options->no_thread) {
         pthread_create(&db->thread, NULL, maintain_loop, db);
         db->running = true;
+        db->compacting = pthread_create(&db->compactor, NULL, compact_loop, db) == 0;
     }
     *ret = db;
     return 0;
@@ -87,9 +114,12 @@ void db_close(struct db *db)
     if (db->running) {
         pthread_mutex_lock(&db->thread_lock);
         db->stopping = true;
-        pthread_cond_signal(&db->thread_wake);
+        __atomic_store_n(&db->compact_stop, true, __ATOMIC_RELEASE);
+        pthread_cond_broadcast(&db->thread_wake);
         pthread_mutex_unlock(&db->thread_lock);
         pthread_join(db->thread, NULL);
+        if (db->compacting)
+            pthread_join(db->compactor, NULL);
     }
     if (db->log != NULL) {
         store_log_sync(db->log);

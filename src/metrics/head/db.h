@@ -18,6 +18,8 @@ struct db;
 
 struct db_options {
     int64_t retention_ms;     /* 0: for ever */
+    int64_t downsample_ms;      /* behind retention_ms one sample in so long stays; 0: none */
+    int64_t downsample_keep_ms; /* as long as this */
     uint64_t retention_bytes; /* 0: no limit; of the whole store */
     int64_t out_of_order_ms;  /* how far behind its series' newest sample one may be */
     uint64_t log_bytes_max;   /* beyond it all of the head becomes a run; 0: 256 MiB */
@@ -68,6 +70,8 @@ bool db_has_histograms(struct db *db); /* in the head or in a run */
 /* What falls due: sync, runs, retention. */
 void db_maintain(struct db *db, int64_t now_ms);
 int db_flush(struct db *db); /* all of the head, now */
+/* Makes one run of several, or a coarser one, where that is due: 1; 0: nothing is. */
+int db_compact(struct db *db, int64_t now_ms);
 
 /* Deletes the samples of the series (ascending) with from <= time <= to from disk: when it returns
  * 0 they are gone, and come back from no log. INT64_MIN to INT64_MAX: the series too. A delete that

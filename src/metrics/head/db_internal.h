@@ -56,6 +56,8 @@ struct db {
     pthread_mutex_t thread_lock;
     pthread_cond_t thread_wake;
     bool stopping, running;
+    pthread_t compactor;
+    bool compact_stop, compacting; /* the first atomic */
 };
 
 static inline int64_t bucket_of(int64_t ts_ms)
@@ -84,6 +86,7 @@ int series_load(struct db *db);
 int runs_load(struct db *db);
 int flush_until(struct db *db, int64_t bucket);
 void runs_retain(struct db *db, int64_t now_ms);
+void run_name_plain(char name[RUN_NAME_MAX], int64_t bucket); /* "samples/2026112412" */
 /* A name for a run of the bucket that no run has. */
 void run_name_new(const struct db *db, int64_t bucket, char part[RUN_NAME_MAX]);
 /* Under the lock; run_take only takes it off the list. */

@@ -78,14 +78,21 @@ static int series_save(struct db *db, uint32_t from, uint32_t to)
 
 /* Runs. */
 
-static void run_name(char name[RUN_NAME_MAX], int64_t bucket, unsigned number)
+void run_name_plain(char name[RUN_NAME_MAX], int64_t bucket)
 {
     time_t t = (time_t)(bucket * (BUCKET_MS / 1000));
     struct tm tm;
-    size_t n;
 
     gmtime_r(&t, &tm);
-    n = strftime(name, RUN_NAME_MAX, RUN_PREFIX "%Y%m%d%H", &tm);
+    strftime(name, RUN_NAME_MAX, RUN_PREFIX "%Y%m%d%H", &tm);
+}
+
+static void run_name(char name[RUN_NAME_MAX], int64_t bucket, unsigned number)
+{
+    size_t n;
+
+    run_name_plain(name, bucket);
+    n = strlen(name);
     if (number > 0)
         snprintf(name + n, RUN_NAME_MAX - n, ".%06u", number);
 }
@@ -435,14 +442,16 @@ static void run_drop(struct db *db, size_t i)
 void runs_retain(struct db *db, int64_t now_ms)
 {
     struct store_usage usage;
+    int64_t keep_ms = db->options.retention_ms;
     size_t before;
 
     guard(&db->flushing);
     if (db->deleting)
         deletes_resume(db);
     before = db->n_runs;
-    while (db->options.retention_ms > 0 && db->n_runs > 0 &&
-           db->runs[0].start_ms + BUCKET_MS <= now_ms - db->options.retention_ms)
+    if (db->options.downsample_ms > 0 && db->options.downsample_keep_ms > keep_ms)
+        keep_ms = db->options.downsample_keep_ms;
+    while (keep_ms > 0 && db->n_runs > 0 && db->runs[0].start_ms + BUCKET_MS <= now_ms - keep_ms)
         run_drop(db, 0);
     while (db->options.retention_bytes > 0 && db->n_runs > 0 &&
            store_usage(db->store, &usage) == 0 && usage.live_bytes > db->options.retention_bytes)
