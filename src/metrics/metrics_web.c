@@ -67,11 +67,6 @@ static int answer_fixed(struct web_request *req, struct web_response *resp, cons
     return prom_end(&a, false);
 }
 
-static int api_exemplars(struct web_request *req, struct web_response *resp)
-{
-    return answer_fixed(req, resp, "[]");
-}
-
 static int api_walreplay(struct web_request *req, struct web_response *resp)
 {
     return answer_fixed(req, resp, "{\"min\":0,\"max\":0,\"current\":0}");
@@ -132,6 +127,8 @@ const struct route metrics_routes[] = {
     {.methods = BOTH, .pattern = "/api/v1/labels", .handle = api_labels},
     {.methods = "GET", .pattern = "/api/v1/label/{name}/values", .handle = api_label_values},
     {.methods = "GET", .pattern = "/api/v1/targets", .handle = api_targets},
+    {.methods = "GET", .pattern = "/api/v1/targets/metadata", .handle = api_targets_metadata},
+    {.methods = "GET", .pattern = "/api/v1/features", .handle = api_features},
     {.methods = "GET", .pattern = "/api/v1/scrape_pools", .handle = api_scrape_pools},
     {.methods = "GET", .pattern = "/api/v1/metadata", .handle = api_metadata},
     {.methods = "GET", .pattern = "/api/v1/rules", .handle = api_rules},

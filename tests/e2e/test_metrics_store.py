@@ -143,6 +143,33 @@ def test_a_prometheus_writes_federates_and_reads(target, tmp_path):
                     assert both and all(sent[t] == h for t, h in both)
 
 
+def test_exemplars_features_and_metadata_of_targets(target):
+    target.type = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    target.body = ('# HELP h of h\n# TYPE h histogram\nh_bucket{le="0.5"} 1 # {trace_id="t1",span="é"} 0.3 1700000000.5\n'
+                   'h_bucket{le="+Inf"} 2\nh_count 2\nh_sum 1\n# TYPE x gauge\nx 1\n# EOF\n')
+    with running(mount=False) as daemon:
+        daemon.prometheus.write_text(config(job("j", target.address)))
+        api = Api(daemon)
+        want = [{"seriesLabels": {"__name__": "h_bucket", "instance": target.address, "job": "j", "le": "0.5"},
+                 "exemplars": [{"labels": {"span": "é", "trace_id": "t1"}, "value": "0.3", "timestamp": 1700000000.5}]}]
+        for _ in range(2):
+            ask = dict(query="histogram_quantile(0.9, rate(h_bucket[5m])) + on() x", start=1, end=2000000000)
+            wait_for(lambda: api.get("query_exemplars", **ask)["data"] == want, what="the exemplar")
+            daemon.restart()
+            api = Api(daemon)
+        assert api.get("query_exemplars", query="x", start=1, end=2)["data"] == []
+        assert api.get("query_exemplars", query="x", start=2, end=1)["error"] == "end timestamp must not be before start timestamp"
+        assert api.get("query_exemplars", query="x{")["errorType"] == "bad_data"
+        wait_for(lambda: api.get("targets/metadata")["status"] == "success", what="a scrape after the restart")
+        of = {"instance": target.address, "job": "j"}
+        got = api.get("targets/metadata")["data"]
+        assert {"target": of, "metric": "h", "type": "histogram", "help": "of h", "unit": ""} in got
+        assert api.get("targets/metadata", metric="x", match_target='{job="j"}')["data"] == [{"target": of, "type": "gauge", "help": "", "unit": ""}]
+        assert api.get("targets/metadata", match_target='{job="k"}')["error"] == "specified metadata not found"
+        features = api.get("features")["data"]
+        assert features["api"]["remote_write_receiver"] and features["promql_functions"]["rate"] and features["promql_operators"]["sum"]
+
+
 def test_native_histograms_are_scraped(tmp_path):
     """Of a Prometheus, by protobuf; what is read back is what its own scrape of itself keeps."""
     with running(mount=False) as daemon, Prometheus(tmp_path / "p", "global: {}\n") as exposing:

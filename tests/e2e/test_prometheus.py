@@ -339,8 +339,10 @@ def test_what_grafana_asks(daemon, scraping, name):
     assert r.json()["data"]["resultType"] == "matrix" and r.json()["data"]["result"][0]["values"]
     assert http.get("/api/v1/metadata", params={"limit": 10}).json()["status"] == "success"
     assert http.get("/api/v1/rules").json()["data"] == {"groups": []}
-    r = http.get("/api/v1/query_range", params={"query": "rate(up[5m])", "start": 0, "end": 60, "step": 15})
-    assert r.status_code == 400 and r.json()["errorType"] == "bad_data" and "rate" in r.json()["error"]
+    r = http.post("/api/v1/query_range", data={"query": f'sum by (job) (rate(scrape_samples_scraped{{job="{name}"}}[5m]))', "start": now - 60, "end": now + 1, "step": 15}, headers=form)
+    assert r.status_code == 200 and r.json()["data"]["resultType"] == "matrix"
+    assert http.post("/api/v1/query_exemplars", data={"query": "up", "start": now - 60, "end": now}, headers=form).json() == {"status": "success", "data": []}
+    assert http.get("/api/v1/status/buildinfo", headers={"Origin": "http://grafana.example"}).status_code == 200
 
 
 def test_promtool(daemon, scraping, name):

@@ -64,6 +64,9 @@ int api_federate(struct web_request *req, struct web_response *resp);
 int api_delete_series(struct web_request *req, struct web_response *resp);
 int api_clean_tombstones(struct web_request *req, struct web_response *resp);
 int api_snapshot(struct web_request *req, struct web_response *resp);
+int api_exemplars(struct web_request *req, struct web_response *resp);
+int api_features(struct web_request *req, struct web_response *resp);
+int api_targets_metadata(struct web_request *req, struct web_response *resp);
 int api_read(struct web_request *req, struct web_response *resp);
 int api_write(struct web_request *req, struct web_response *resp);
 
