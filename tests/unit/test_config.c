@@ -194,7 +194,7 @@ static void test_refusals(void **state)
         {"images: {mirror: x}",
          "line 1, column 10: unknown key 'mirror'; did you mean 'mirrors'?"},
         {"run_as: nobody", "line 1, column 1: unknown key 'run_as'"},
-        {"metrics: {downsample: x}", "line 1, column 11: unknown key 'downsample'"},
+        {"metrics: {retenshun_policy: x}", "line 1, column 11: unknown key 'retenshun_policy'"},
         {"data: ''", "line 1, column 7: 'data' must not be empty"},
         {"data: [a]", "line 1, column 7: expected a text"},
         {"memory: lots", "line 1, column 9: 'lots' is not a size, such as 100MiB"},

@@ -82,13 +82,14 @@ static void set_headers(struct fetch *f)
         f->headers = curl_slist_append(f->headers, "Accept: application/json");
         buf_printf(&line, "X-Prometheus-Refresh-Interval-Seconds: %g",
                    (double)t->interval_ms / 1000);
-    } else {
+    } else if (t->job->accept != NULL) {
         buf_printf(&line, "Accept: %s", t->job->accept);
         f->headers = curl_slist_append(f->headers, line.data);
         buf_clear(&line);
         buf_printf(&line, "X-Prometheus-Scrape-Timeout-Seconds: %g", (double)t->timeout_ms / 1000);
     }
-    f->headers = curl_slist_append(f->headers, line.data);
+    if (line.len > 0)
+        f->headers = curl_slist_append(f->headers, line.data);
     for (size_t i = 0; i < t->job->headers.n; i++) {
         buf_clear(&line);
         buf_printf(&line, "%s: %s", t->job->headers.items[i].name, t->job->headers.items[i].value);
