@@ -35,14 +35,22 @@ void user_policy(struct identities *ids, const char *user, struct buf *ret)
     buf_add_str(ret, "team");
 }
 
-/* The names with a user's own policy in place of "team". Returns new. */
-static const char **own_names(struct identities *ids, enum identity_kind kind, const char *name,
+/* Does this speak of a user of the file: the user, or a token it logged in for? */
+static bool is_file_user(enum identity_kind kind, const struct policy_entity *entity)
+{
+    return kind == IDENTITY_USER || (kind == IDENTITY_TOKEN && entity != NULL &&
+                                     entity->alias_accessor[0] == 0);
+}
+
+/* A user of the file has the policy "user-<name>" in place of "team", if there is one; so have its
+ * tokens. Returns new. */
+static const char **own_names(struct identities *ids, bool is_user, const char *name,
                               const char *const *names)
 {
     const char **own = copy_names(names);
     autobuf policy = {0};
 
-    for (size_t i = 0; kind == IDENTITY_USER && own[i] != NULL; i++)
+    for (size_t i = 0; is_user && own[i] != NULL; i++)
         if (strcmp(own[i], "team") == 0) {
             user_policy(ids, name, &policy);
             free((char *)own[i]);
@@ -114,7 +122,7 @@ struct identity *identity_new_for(struct identities *ids, enum identity_kind kin
         .kind = kind,
         .name = xstrdup(name),
         .given_names = copy_names(policies),
-        .policy_names = own_names(ids, kind, name, policies),
+        .policy_names = own_names(ids, is_file_user(kind, entity), name, policies),
         .accessor = xstrdup(accessor),
         .token_id = xstrdup(token_id),
         .entity = copy_entity(entity),
@@ -169,7 +177,7 @@ static void refresh(struct identity *who)
     now = __atomic_load_n(&ids->generation, __ATOMIC_ACQUIRE);
     if (who->generation == now)
         return;
-    names = own_names(ids, who->kind, who->name, who->given_names);
+    names = own_names(ids, is_file_user(who->kind, who->entity), who->name, who->given_names);
     set = named_set_get(ids, names, who->entity);
     who->retired = xrealloc(who->retired, (who->n_retired + 1) * sizeof *who->retired);
     who->retired_names =

@@ -501,6 +501,38 @@ static void test_addresses(void **state)
     op.remote = "";
 }
 
+/* What holds for a user of the file holds for its tokens: they are no way around it. */
+static void test_a_users_own_policy(void **state)
+{
+    static const char *const team[] = {"team", NULL};
+    static const struct policy_entity alice = {
+        .id = "1", .name = "alice", .alias_accessor = "", .alias_name = "alice"};
+    static const struct policy_entity other = {
+        .id = "2", .name = "alice", .alias_accessor = "auth_userpass_1", .alias_name = "alice"};
+    struct world *w = *state;
+    struct identity *own = NULL, *apart = NULL;
+    struct token_info info;
+    const char *text = create(w,
+                              &(struct token_wish){
+                                  .policies = team, .user = "alice", .entity = &alice},
+                              &info);
+    const char *elsewhere = create(w,
+                                   &(struct token_wish){
+                                       .policies = team, .user = "alice", .entity = &other},
+                                   &info);
+
+    assert_int_equal(use(w, text, &own), 0);
+    assert_int_equal(use(w, elsewhere, &apart), 0); /* a user of that name, but of a mount */
+    assert_true(identity_rights(own, SLICE("packages/x")) & POLICY_UPDATE);
+    assert_int_equal(policies_put(w->ids, &op, "user-alice",
+                                  SLICE("path \"packages/*\" { capabilities = [\"read\"] }")),
+                     0);
+    assert_int_equal(identity_rights(own, SLICE("packages/x")), POLICY_READ);
+    assert_true(identity_rights(apart, SLICE("packages/x")) & POLICY_UPDATE);
+    identity_unref(own);
+    identity_unref(apart);
+}
+
 static void test_longest_life(void **state)
 {
     static const char *const reader[] = {"reader", NULL};
@@ -524,6 +556,7 @@ int main(void)
         TEST(test_revoke), TEST(test_uses),           TEST(test_chosen_text), TEST(test_store_fails),
         TEST(test_policies), TEST(test_local),        TEST(test_check),      TEST(test_batch),
         TEST(test_leases), TEST(test_addresses),      TEST(test_longest_life),
+        TEST(test_a_users_own_policy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
