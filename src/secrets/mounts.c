@@ -517,3 +517,31 @@ int mount_move(struct mounts *m, struct op *op, const char *from, const char *to
     mount_unref(mount);
     return r;
 }
+
+int mount_upgrade(struct mounts *m, struct op *op, const char *path)
+{
+    struct mount *mount, *fresh;
+    struct mount_tune tune;
+    struct kv_config config;
+    int r;
+
+    guard(&m->change);
+    mount = find_exact(m, path);
+    if (mount == NULL || mount->kind != MOUNT_KV1) {
+        mount_unref(mount);
+        return op_fail(op, EINVAL, "'%s' is no KV mount of version 1", path);
+    }
+    tune = mount_get_tune(mount);
+    config = config_of(mount);
+    config.max_versions = 0;
+    fresh = mount_new(m, MOUNT_KV2, path, mount->id, &tune, &config);
+    r = store_mount(m, fresh, path, &tune, &config);
+    if (r == 0) {
+        mount_unref(extract(m, path));
+        insert(m, fresh);
+    } else {
+        mount_unref(fresh);
+    }
+    mount_unref(mount);
+    return r;
+}

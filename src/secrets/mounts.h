@@ -62,6 +62,9 @@ int mount_remove(struct mounts *m, struct op *op,
                  const char *path); /* with all it holds; -ENOENT */
 int mount_move(struct mounts *m, struct op *op, const char *from, const char *to);
 
+/* A KV mount of version 1 keeps versions from now on. What it holds stays where it is. */
+int mount_upgrade(struct mounts *m, struct op *op, const char *path);
+
 const char *mount_type(enum mount_kind kind); /* "kv", "system", "userpass" */
 bool mount_is_auth(const struct mount *mount);
 

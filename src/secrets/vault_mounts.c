@@ -322,13 +322,16 @@ static int write_tune(struct web_request *req, struct web_response *resp, struct
         r = object_parse(req->op, object_value(&body, "options"), &options);
     if (r == 0)
         r = vault_string(req->op, &options, "version", &version);
-    if (r == 0 && version != NULL && strcmp(version, mount->kind == MOUNT_KV2 ? "2" : "1") != 0)
-        r = op_fail(req->op, EINVAL,
-                    "the version of a KV mount cannot be changed; make a kv-v2 mount and copy");
+    if (r == 0 && version != NULL && strcmp(version, "1") == 0 && mount->kind == MOUNT_KV2)
+        r = op_fail(req->op, EINVAL, "cannot downgrade mount from version 2 to 1");
+    if (r == 0 && version != NULL && strcmp(version, "1") != 0 && strcmp(version, "2") != 0)
+        r = op_fail(req->op, EINVAL, "KV has the versions 1 and 2, not %s", version);
     if (r == 0)
         r = read_tune(req->op, &body, &body, &tune);
     if (r == 0)
         r = mount_save(s->mounts, mount, &tune, NULL);
+    if (r == 0 && version != NULL && version[0] == '2' && mount->kind == MOUNT_KV1)
+        r = mount_upgrade(s->mounts, req->op, mount->path);
     if (r == 0)
         vault_answer_empty(resp);
     return r;

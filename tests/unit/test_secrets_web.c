@@ -351,6 +351,26 @@ static void tokens_and_policies(void **state)
     free(body);
 }
 
+/* A v1 mount keeps versions from the moment it is told to. */
+static void enable_versioning(void **state)
+{
+    struct fixture *f = *state;
+
+    expect(f, "POST", "/v1/sys/mounts/old", "{\"type\":\"kv\"}", 204, NULL);
+    expect(f, "PUT", "/v1/old/deep/a", "{\"n\":1}", 204, NULL);
+    expect(f, "POST", "/v1/sys/mounts/old/tune", "{\"options\":{\"version\":\"3\"}}", 400, NULL);
+    expect(f, "POST", "/v1/sys/mounts/old/tune", "{\"options\":{\"version\":\"2\"}}", 204, NULL);
+    expect(f, "GET", "/v1/old/data/deep/a", "", 200, "\"data\":{\"data\":{\"n\":1}");
+    expect(f, "PUT", "/v1/old/data/deep/a", "{\"data\":{\"n\":2}}", 200, "\"version\":2");
+    expect(f, "GET", "/v1/old/data/deep/a?version=1", "", 200, "{\"n\":1}");
+    expect(f, "POST", "/v1/sys/mounts/old/tune", "{\"options\":{\"version\":\"1\"}}", 400,
+           "cannot downgrade");
+    world_restart(f->w);
+    f->web.self = f->w->s;
+    expect(f, "LIST", "/v1/old/metadata/deep", "", 200, "[\"a\"]");
+    expect(f, "GET", "/v1/sys/mounts/old/tune", "", 200, "\"version\":\"2\"");
+}
+
 static void userpass(void **state)
 {
     struct fixture *f = *state;
@@ -403,10 +423,25 @@ static void faults(void **state)
         {"POST", "/v1/sys/mounts/m", "{\"type\":\"kv\"}"},
         {"PUT", "/v1/sys/rotate", ""},
         {"POST", "/v1/auth/userpass/users/u", "{\"password\":\"pw\"}"},
+        {"POST", "/v1/t/keys/new", "{}"},
+        {"POST", "/v1/t/keys/k/rotate", ""},
+        {"POST", "/v1/t/keys/k/config", "{\"exportable\":true}"},
+        {"POST", "/v1/t/encrypt/new", "{\"plaintext\":\"aGk=\"}"},
+        {"POST", "/v1/auth/ar/role/new", "{}"},
+        {"POST", "/v1/auth/ar/role/r/secret-id", ""},
+        {"POST", "/v1/auth/ar/role/r/role-id", "{\"role_id\":\"other\"}"},
+        {"DELETE", "/v1/auth/ar/role/r", ""},
+        {"POST", "/v1/auth/token/roles/new", "{}"},
+        {"POST", "/v1/sys/mounts/v1/tune", "{\"options\":{\"version\":\"2\"}}"},
     };
     struct fixture *f = *state;
 
     expect(f, "PUT", "/v1/secret/data/s", "{\"data\":{\"v\":1}}", 200, NULL);
+    expect(f, "POST", "/v1/sys/mounts/t", "{\"type\":\"transit\"}", 204, NULL);
+    expect(f, "POST", "/v1/sys/mounts/v1", "{\"type\":\"kv\"}", 204, NULL);
+    expect(f, "POST", "/v1/t/keys/k", "", 200, NULL);
+    expect(f, "POST", "/v1/sys/auth/ar", "{\"type\":\"approle\"}", 204, NULL);
+    expect(f, "POST", "/v1/auth/ar/role/r", "{\"role_id\":\"id\"}", 204, NULL);
     for (size_t i = 0; i < array_size(calls); i++) {
         store_fault(f->w->store, 0, ENOSPC);
         expect(f, calls[i].method, calls[i].target, calls[i].body, 507, "{\"errors\":[");
@@ -416,7 +451,21 @@ static void faults(void **state)
         expect(f, "GET", "/v1/secret/config", "", 200, "\"cas_required\":false");
         expect(f, "GET", "/v1/sys/mounts/m", "", 400, NULL);
         expect(f, "GET", "/v1/sys/key-status", "", 200, "\"term\":1");
+        expect(f, "LIST", "/v1/t/keys", "", 200, "{\"keys\":[\"k\"]}");
+        expect(f, "GET", "/v1/t/keys/k", "", 200, "\"latest_version\":1");
+        expect(f, "LIST", "/v1/auth/ar/role", "", 200, "{\"keys\":[\"r\"]}");
+        expect(f, "GET", "/v1/auth/ar/role/r/role-id", "", 200, "\"role_id\":\"id\"");
+        expect(f, "LIST", "/v1/auth/ar/role/r/secret-id", "", 404, NULL);
+        expect(f, "LIST", "/v1/auth/token/roles", "", 404, NULL);
+        expect(f, "GET", "/v1/sys/mounts/v1", "", 200, "\"version\":\"1\"");
     }
+    store_fault(f->w->store, 0, ENOSPC); /* a wrapped write whose wrapping fails is not made */
+    assert_int_equal(web_test_call(&f->web, "PUT", "/v1/secret/data/s",
+                                   (struct web_param[]){{"X-Vault-Wrap-TTL", "60"}, {0}},
+                                   SLICE("{\"data\":{\"v\":2}}")),
+                     507);
+    store_fault(f->w->store, 0, 0);
+    expect(f, "GET", "/v1/secret/data/s", "", 200, "{\"v\":1}");
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -427,7 +476,8 @@ int main(void)
         TEST(write_read_delete), TEST(bad_writes),  TEST(lists),
         TEST(metadata),          TEST(patches),     TEST(rights),
         TEST(health_and_seal),   TEST(mount_table), TEST(tokens_and_policies),
-        TEST(userpass),          TEST(faults),
+        TEST(enable_versioning), TEST(userpass),
+        TEST(faults),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
