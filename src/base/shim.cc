@@ -216,7 +216,7 @@ size_t double_print(double v, char text[DOUBLE_TEXT_MAX])
     }
     /* Prometheus, util/jsonutil/marshal.go */
     bool exponent = magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21);
-    bool large = magnitude >= 1e15 && !exponent;
+    bool large = magnitude >= 9007199254740992.0 && !exponent; /* 2^53: no fractions from here on */
     r = std::to_chars(text, text + DOUBLE_TEXT_MAX - 1, v,
                       exponent || large ? std::chars_format::scientific
                                         : std::chars_format::fixed);
