@@ -132,6 +132,8 @@ static int make(struct kv_request *q, const struct approle *a, const struct role
     id.expires_ns = id.ttl_s > 0 ? id.created_ns + id.ttl_s * SECOND : 0;
     id.key = secret_id_key(a, role->name, secret);
     r = secret_id_add(a, &id);
+    if (r < 0)
+        explicit_bzero(made, sizeof made);
     if (r == -EEXIST)
         return op_fail(q->op, EINVAL, "failed to store secret_id: SecretID is already registered");
     if (r == -EFBIG)
