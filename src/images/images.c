@@ -147,6 +147,14 @@ static size_t slot_of(struct slice part)
     return (size_t)(h ^ h >> 32) % GENERATIONS;
 }
 
+void retry_in_turn(struct images *im, struct slice part, unsigned tries, pthread_mutex_t **turn)
+{
+    if (tries != 2 || *turn != NULL)
+        return;
+    *turn = &im->turns[slot_of(part) % TURNS];
+    pthread_mutex_lock(*turn);
+}
+
 uint64_t images_generation(struct images *im, const char *repo)
 {
     struct part p;
@@ -297,6 +305,8 @@ int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
     if (getrandom(&life, sizeof life, 0) != sizeof life)
         life = (uint32_t)clock_unix_ms();
     im->life = life;
+    for (size_t i = 0; i < TURNS; i++)
+        pthread_mutex_init(&im->turns[i], NULL);
     r = store_watch(im->store, PART_REPOSITORIES, on_commit, im, &im->watch);
     if (r < 0) {
         buf_printf(why, "images: %s", strerror(-r));
@@ -340,5 +350,7 @@ void images_close(void *self)
     free_parts(im);
     pthread_cond_destroy(&im->wake);
     pthread_mutex_destroy(&im->lock);
+    for (size_t i = 0; i < TURNS; i++)
+        pthread_mutex_destroy(&im->turns[i]);
     free(im);
 }

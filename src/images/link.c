@@ -116,12 +116,14 @@ int link_put(struct op *op, struct images *im, const char *repo, const struct di
     char text[DIGEST_TEXT_MAX];
     struct part p;
     struct slice part = part_of(repo, &p);
+    autoturn turn = NULL;
     int r = -EAGAIN;
 
     for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++) {
         uint8_t bytes[LINK_ROW_BYTES];
         struct link_row row;
 
+        retry_in_turn(im, part, i, &turn);
         r = read_link(im, part, &key, &row, bytes);
         if (r == -ENOENT)
             r = link_new(im, repo, part, &key, d, size_bytes);
@@ -185,11 +187,13 @@ int link_delete(struct op *op, struct images *im, const char *repo, const struct
     struct link_row row;
     struct part p;
     struct slice part = part_of(repo, &p);
+    autoturn turn = NULL;
     int r = -EAGAIN;
 
     for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++) {
         uint8_t bytes[LINK_ROW_BYTES];
 
+        retry_in_turn(im, part, i, &turn);
         r = read_link(im, part, &key, &row, bytes);
         if (r == 0)
             r = write_link(im, part, &key, bytes, NULL, STORE_DURABLE);

@@ -246,10 +246,13 @@ static int push_once(struct push_state *s, bool *ret_used)
 static int push_checked(struct push_state *s)
 {
     bool used = false;
+    autoturn turn = NULL;
     int r = -EAGAIN;
 
-    for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++)
+    for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++) {
+        retry_in_turn(s->im, s->part, i, &turn);
         r = push_once(s, &used);
+    }
     if (s->held && (r < 0 || !used))
         manifest_release(s->im, s->repo, &s->push->digest, s->nonce);
     if (r == 0)

@@ -165,10 +165,14 @@ int manifest_delete(struct op *op, struct images *im, const char *repo, const st
                     unsigned flags)
 {
     uint64_t nonce = 0;
+    struct part p;
+    autoturn turn = NULL;
     int r = -EAGAIN;
 
-    for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++)
+    for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++) {
+        retry_in_turn(im, part_of(repo, &p), i, &turn);
         r = delete_once(op, im, repo, d, flags, NULL, &nonce);
+    }
     if (r == 0)
         deleted(op, im, repo, d, nonce);
     return r;

@@ -17,7 +17,8 @@ struct hooks;
 struct mirrors;
 
 #define GENERATIONS  1024u
-#define RETRIES      32 /* of a compare-and-set that lost */
+#define RETRIES      100 /* of a compare-and-set that lost */
+#define TURNS        64u
 #define LINK_IDLE_MS (24 * 3600 * INT64_C(1000))
 
 struct images {
@@ -35,6 +36,11 @@ struct images {
     uint64_t life;                     /* the upper half of this process's nonces */
     uint32_t nonces;                   /* atomic: the lower half */
     uint64_t generations[GENERATIONS]; /* atomic; by hash of the partition */
+
+    /* Who lost twice makes its next tries alone among the losers of its repository, else one of many
+     * that change one row at once might lose for ever. Held while a commit waits; nobody who holds
+     * one takes another lock of this struct. By hash of the partition. */
+    pthread_mutex_t turns[TURNS];
 
     pthread_t janitor;
     pthread_mutex_t lock; /* guards: stopping */
@@ -63,6 +69,15 @@ int touch_left(struct op *op, struct images *im, struct slice part, const char *
 /* Deletes a manifest without tags, if its mark is still what it was; else -EAGAIN. */
 int manifest_delete_unused(struct op *op, struct images *im, const char *repo,
                            const struct digest *d, const struct touch *mark);
+
+/* At the head of each try of a compare-and-set; `turn` is begun as NULL, and ended by its scope. */
+void retry_in_turn(struct images *im, struct slice part, unsigned tries, pthread_mutex_t **turn);
+static inline void retry_turn_end(pthread_mutex_t **turn)
+{
+    if (*turn != NULL)
+        pthread_mutex_unlock(*turn);
+}
+#define autoturn __attribute__((cleanup(retry_turn_end))) pthread_mutex_t *
 
 uint64_t images_nonce(struct images *im);
 /* A row's value into the op. -ENOENT without a reason. */

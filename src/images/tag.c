@@ -98,6 +98,8 @@ static int tag_put_once(struct op *op, struct images *im, const char *repo, cons
 int tag_put(struct op *op, struct images *im, const char *repo, const char *tag,
             const struct digest *d, bool fresh)
 {
+    struct part p;
+    autoturn turn = NULL;
     int r = -EAGAIN;
 
     if (!tag_valid(slice_str(tag)))
@@ -105,6 +107,7 @@ int tag_put(struct op *op, struct images *im, const char *repo, const char *tag,
     for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++) {
         struct digest there;
 
+        retry_in_turn(im, part_of(repo, &p), i, &turn);
         if (fresh && tag_get(op, im, repo, slice_str(tag), &there, NULL) == 0)
             return op_fail(op, EEXIST, "'%s' already has a tag '%s'", repo, tag);
         op_forgive(op);
@@ -119,6 +122,7 @@ int tag_delete(struct op *op, struct images *im, const char *repo, const char *t
 {
     struct row_key key = key_tag(slice_str(tag));
     struct part p;
+    autoturn turn = NULL;
     int r = -EAGAIN;
 
     for (unsigned i = 0; r == -EAGAIN && i < RETRIES; i++) {
@@ -126,6 +130,7 @@ int tag_delete(struct op *op, struct images *im, const char *repo, const char *t
         struct digest there;
         struct slice old;
 
+        retry_in_turn(im, part_of(repo, &p), i, &turn);
         r = tag_get(op, im, repo, slice_str(tag), &there, NULL);
         if (r < 0)
             return r;
@@ -169,6 +174,7 @@ int tag_rename(struct op *op, struct images *im, const char *repo, const char *f
 {
     struct row_key source = key_tag(slice_str(from)), target = key_tag(slice_str(to));
     struct part p;
+    autoturn turn = NULL;
     int r = -EAGAIN;
 
     if (!tag_valid(slice_str(to)))
@@ -180,6 +186,7 @@ int tag_rename(struct op *op, struct images *im, const char *repo, const char *f
         struct digest d, there;
         struct slice old;
 
+        retry_in_turn(im, part_of(repo, &p), i, &turn);
         r = tag_get(op, im, repo, slice_str(from), &d, NULL);
         if (r == 0 && fresh && tag_get(op, im, repo, slice_str(to), &there, NULL) == 0)
             return op_fail(op, EEXIST, "'%s' already has a tag '%s'", repo, to);

@@ -206,23 +206,44 @@ int blob_reap(struct store *s, uint64_t grace_s, bool dry_run, struct blob_reape
     return r;
 }
 
-static int recover_content(struct store *s)
+/* What comes and goes meanwhile is added and taken off by who does it; this is of one moment. */
+static void *count_blobs(void *arg)
 {
-    struct store_scan *scan = NULL;
+    struct store *s = arg;
     struct slice key, value;
     struct catalog_row row;
-    int r = catalog_scan(s, ROW_CONTENT, (struct slice){0}, &scan);
+    int r = 1;
 
-    if (r < 0)
-        return r;
-    while ((r = store_scan_next(scan, &key, &value)) == 1) {
+    while (!atomic_load(&s->count_stop) && (r = store_scan_next(s->count, &key, &value)) == 1) {
         if (catalog_decode(value, &row) < 0)
             continue;
         atomic_fetch_add(&s->blobs, 1);
         atomic_fetch_add(&s->blob_bytes, row.size_bytes);
     }
-    store_scan_free(scan);
-    return r;
+    if (r < 0)
+        log_line(LOG_ERROR, NULL, "store.uncounted", "error=%s", strerror(-r));
+    store_scan_free(take(s->count));
+    return NULL;
+}
+
+void blobs_counted(struct store *s)
+{
+    guard(&s->count_lock);
+    if (s->counting)
+        pthread_join(s->counter, NULL);
+    s->counting = false;
+}
+
+static int recover_content(struct store *s)
+{
+    int r = catalog_scan(s, ROW_CONTENT, (struct slice){0}, &s->count);
+
+    if (r < 0)
+        return r;
+    s->counting = pthread_create(&s->counter, NULL, count_blobs, s) == 0;
+    if (!s->counting)
+        count_blobs(s);
+    return 0;
 }
 
 /* What a kill left between two steps. */

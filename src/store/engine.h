@@ -167,7 +167,13 @@ struct store {
     struct blob_pin *pins;            /* open content, by id */
     struct blob_pin *idle_first, *idle_last;
     unsigned n_idle;
-    atomic_ullong blobs, blob_bytes;
+    atomic_ullong blobs, blob_bytes; /* whole once blobs_counted() has returned */
+
+    pthread_mutex_t count_lock; /* guards counting */
+    bool counting;              /* the thread has not been joined */
+    pthread_t counter;
+    struct store_scan *count;   /* the counter's: of the moment of opening */
+    atomic_bool count_stop;
 };
 
 /* 0, or the error that store_fault() asked for. */
@@ -187,8 +193,10 @@ int scan_new(struct store *s, enum space space, struct slice part, struct slice 
 int partitions_each(struct store *s, enum space space, struct slice prefix,
                     int (*f)(void *ctx, struct slice part), void *ctx);
 
-/* Blobs: recovery after open, and release of what is cached before close. */
+/* Blobs: recovery after open, and release of what is cached before close. They are counted beside
+ * what goes on: who needs the number waits for it. */
 int blobs_recover(struct store *s);
+void blobs_counted(struct store *s);
 void blobs_close(struct store *s);
 
 #endif

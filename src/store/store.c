@@ -36,6 +36,7 @@ static struct store *new_store(const struct engine *engine, const struct store_o
     pthread_rwlock_init(&s->watch_lock, NULL);
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->pin_lock, NULL);
+    pthread_mutex_init(&s->count_lock, NULL);
     for (size_t i = 0; i < STRIPES; i++)
         pthread_mutex_init(&s->stripes[i], NULL);
     return s;
@@ -47,6 +48,7 @@ static void free_store(struct store *s)
     pthread_rwlock_destroy(&s->watch_lock);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->pin_lock);
+    pthread_mutex_destroy(&s->count_lock);
     for (size_t i = 0; i < STRIPES; i++)
         pthread_mutex_destroy(&s->stripes[i]);
     free(s);
@@ -84,6 +86,8 @@ void store_close(struct store *s)
 {
     if (s == NULL)
         return;
+    atomic_store(&s->count_stop, true);
+    blobs_counted(s);
     blobs_close(s);
     s->engine->close(s);
     free_store(s);
@@ -153,8 +157,10 @@ int store_checkpoint(struct store *s, const char *dir)
 int store_usage(struct store *s, struct store_usage *ret)
 {
     struct store_usage usage = {0};
-    int r = s->engine->usage(s, &usage);
+    int r;
 
+    blobs_counted(s);
+    r = s->engine->usage(s, &usage);
     if (r < 0)
         return r;
     usage.blobs = atomic_load(&s->blobs);

@@ -409,3 +409,21 @@ def test_push_onto_a_full_disk(monkeypatch):
         subprocess.run(["umount", "-l", str(disk)], check=False)
         with contextlib.suppress(OSError):
             disk.rmdir()
+
+
+def test_many_tags_of_one_manifest_at_once(daemon, name):
+    """All of them change one row; who loses goes on until it wins."""
+    image = make.Image()
+    make.push_image(daemon.http(), name, "first", image)
+    results = []
+
+    def push(i):
+        s = daemon.http()
+        results.extend(put_manifest(s, name, f"t{i}-{k}", image.manifest).status_code for k in range(5))
+    threads = [threading.Thread(target=push, args=(i,)) for i in range(48)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert results == [201] * 240
+    assert len(daemon.http().get(f"/v2/{name}/tags/list").json()["tags"]) == 241
