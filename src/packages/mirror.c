@@ -152,6 +152,7 @@ int mirror_check_via(struct op *op, const struct mirror *m, const char *via)
 int mirror_fail(struct op *op, struct mirror *m, int r, const struct fetch *f, const char *why)
 {
     bool down = r == -EHOSTUNREACH || r == -ETIMEDOUT || (r == 0 && f->status >= 500);
+    bool ours = f->result < 0 && f->result != -EFBIG; /* it came, and could not be kept */
     autobuf text = {0};
 
     if (r < 0)
@@ -166,6 +167,8 @@ int mirror_fail(struct op *op, struct mirror *m, int r, const struct fetch *f, c
     if (down)
         m->down_until_ms = clock_monotonic_ms() + DOWN_MS;
     pthread_mutex_unlock(&m->lock);
+    if (ours)
+        return op_fail(op, -f->result, "what the index behind sent cannot be kept: %s", text.data);
     return op_fail(op, r == -ETIMEDOUT ? ETIMEDOUT : EHOSTUNREACH,
                    "the index behind this one failed: %s", text.data);
 }

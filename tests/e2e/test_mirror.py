@@ -335,6 +335,22 @@ def test_redirects_are_confined(upstream, name, tmp_path):
     elsewhere.stop()
 
 
+def test_what_cannot_be_kept(upstream, name):
+    """A file over the limit, and a full disk: each says so, nothing is left, and what is kept is served."""
+    kept, big, small = make.wheel(name), make.wheel(name, "2.0", size=2 << 20), make.wheel(name, "3.0")
+    upstream.add(name, kept, big, small)
+    with running(config=f'packages: {{mirror: "{upstream.url}", mirror_allow: ["*"]}}\nlimits: {{package: 1MiB}}\n') as d:
+        assert d.http().get(f"/packages/{kept[0]}").content == kept[1]
+        r = d.http().get(f"/packages/{big[0]}")
+        assert r.status_code == 502 and "too large" in r.text
+        (d.base / "infrafs.yml").write_text(d.config.replace("package: 1MiB", "package: 1MiB, disk_reserve: 100TiB"))
+        d.restart()
+        r = d.http().get(f"/packages/{small[0]}")
+        assert r.status_code == 507 and r.text.count("\n") == 1
+        assert d.http().get(f"/packages/{kept[0]}").content == kept[1]
+        assert len(names(d, name)) == 3
+
+
 def test_a_loop_ends(name, tmp_path):
     """An index that mirrors itself says that there is no such project, and asks no further."""
     port = free_port()
