@@ -34,7 +34,7 @@ struct package_file {
     enum package_kind kind;
     uint64_t size_bytes;
     int64_t uploaded_unix_ns;
-    struct digest digest; /* SHA-256, the blob's */
+    struct digest digest;           /* SHA-256, the blob's */
     struct package_part metadata;   /* core metadata, as it is in the file */
     struct package_part signature;  /* OpenPGP, armored, as it was uploaded */
     struct package_part provenance; /* PEP 740 */
@@ -110,13 +110,13 @@ struct package_claims {
     struct slice attestations;          /* a JSON list (PEP 740); empty: none */
 };
 
-/* Digests beside SHA-256 that are computed while the content is written. One that is claimed and was
- * not computed is, at the price of reading the content again. */
+/* Digests beside SHA-256 that are computed while the content is written. One that is claimed and
+ * was not computed is, at the price of reading the content again. */
 enum package_hashes { PACKAGE_BLAKE2B = 1, PACKAGE_MD5 = 2 };
 
 /* Checks the name and the create right on its project. Returns new. */
-int package_draft_new(struct op *op, struct packages *pk, const char *file,
-                      unsigned hashes, struct package_draft **ret);
+int package_draft_new(struct op *op, struct packages *pk, const char *file, unsigned hashes,
+                      struct package_draft **ret);
 void package_draft_free(struct package_draft *d); /* drops what was not published; NULL is fine */
 uint64_t package_draft_size(const struct package_draft *d);
 /* Reads back what was written. Short only at the end. */

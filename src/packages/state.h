@@ -32,7 +32,7 @@ struct packages {
     struct contents *contents;
     struct mirror *mirror;                /* NULL: there is none */
     uint64_t published, refused, deleted; /* since start; atomic */
-    bool any_status;   /* atomic: some project has one; else nobody need look */
+    bool any_status;                      /* atomic: some project has one; else nobody need look */
     bool index_behind; /* atomic: a row could not be written; mend it when there is time */
     pthread_t reclaimer;
     bool has_reclaimer;
