@@ -251,6 +251,13 @@ def test_generated_queries(pair, seed):
     assert not wrong, f"{len(wrong)} of {2 * len(queries)} differ:\n" + "\n".join(wrong[:20])
 
 
+def test_chosen_queries(pair):
+    """What a generator seldom finds: a line of the file is a query."""
+    queries = (pathlib.Path(__file__).resolve().parents[1] / "data" / "promql-queries.txt").read_text().splitlines()
+    wrong = [d for q in queries for span in (False, True) if (d := difference(pair, q, span))]
+    assert queries and not wrong, f"{len(wrong)} of {2 * len(queries)} differ:\n" + "\n".join(wrong[:20])
+
+
 def test_printed_forms(pair):
     g = Generator(99)
     for query in [g.query() for _ in range(150)]:

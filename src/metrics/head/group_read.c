@@ -283,12 +283,14 @@ static size_t read_times(const struct member *m, int64_t to_ms, int64_t *ts)
 /* The residuals of the first n samples, in place of those that stand alone too. */
 static void read_residuals(const struct group *g, const struct member *m, size_t n, uint64_t *r)
 {
-    for (size_t i = m->order; i < n; i++)
+    for (size_t i = m->order; i < n && m->width == 0; i++)
         r[i] = 0;
     for (unsigned k = 0; k < m->width; k++) {
         const uint8_t *plane = (const uint8_t *)g->sections[1 + k].data + m->offset[k];
 
-        for (size_t i = m->order; i < n; i++)
+        for (size_t i = m->order; i < n && k == 0; i++)
+            r[i] = plane[i - m->order];
+        for (size_t i = m->order; i < n && k > 0; i++)
             r[i] |= (uint64_t)plane[i - m->order] << 8 * k;
     }
 }

@@ -35,15 +35,18 @@ struct sums {
     uint8_t *incremental; /* avg: 1 where the sum would overflow: then v is the mean */
 };
 
-static void add_sum(struct sums *s, const double *x, size_t n)
+static void add_sum(struct sums *s, const double *restrict x, size_t n)
 {
+    double *restrict v = s->v;
+    double *restrict c = s->c;
+
     for (size_t i = 0; i < n; i++) {
         if (!present(x[i]))
             continue;
-        if (!present(s->v[i]))
-            s->v[i] = x[i];
+        if (!present(v[i]))
+            v[i] = x[i];
         else
-            kahan_add(x[i], &s->v[i], &s->c[i]);
+            kahan_add(x[i], &v[i], &c[i]);
     }
 }
 

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <time.h>
 
 /* A result without the metric's name. */
 static void drop_name(struct evaluator *ev, struct mem *m, struct row *row)
@@ -41,62 +40,6 @@ static double fn_sgn(double v)
     return v < 0 ? -1 : v > 0 ? 1 : v;
 }
 
-/* Seconds since 1970 as Go converts a float; what does not fit is the least integer. */
-static struct tm date_of(double v)
-{
-    struct tm tm = {0};
-    time_t t = v > -9.2e18 && v < 9.2e18 ? (time_t)v : INT64_MIN;
-
-    if (gmtime_r(&t, &tm) == NULL)
-        tm = (struct tm){0};
-    return tm;
-}
-
-static double fn_minute(double v)
-{
-    return date_of(v).tm_min;
-}
-
-static double fn_hour(double v)
-{
-    return date_of(v).tm_hour;
-}
-
-static double fn_day_of_week(double v)
-{
-    return date_of(v).tm_wday;
-}
-
-static double fn_day_of_month(double v)
-{
-    return date_of(v).tm_mday;
-}
-
-static double fn_day_of_year(double v)
-{
-    return date_of(v).tm_yday + 1;
-}
-
-static double fn_month(double v)
-{
-    return date_of(v).tm_mon + 1;
-}
-
-static double fn_year(double v)
-{
-    return date_of(v).tm_year + 1900.0;
-}
-
-static double fn_days_in_month(double v)
-{
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    struct tm tm = date_of(v);
-    int year = tm.tm_year + 1900;
-    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-
-    return days[tm.tm_mon] + (tm.tm_mon == 1 && leap ? 1 : 0);
-}
-
 static float_fn *const float_fns[FUNCTIONS_COUNT] = {
     [FN_ABS] = fabs,
     [FN_ACOS] = acos,
@@ -121,14 +64,14 @@ static float_fn *const float_fns[FUNCTIONS_COUNT] = {
     [FN_SQRT] = sqrt,
     [FN_TAN] = tan,
     [FN_TANH] = tanh,
-    [FN_DAY_OF_MONTH] = fn_day_of_month,
-    [FN_DAY_OF_WEEK] = fn_day_of_week,
-    [FN_DAY_OF_YEAR] = fn_day_of_year,
-    [FN_DAYS_IN_MONTH] = fn_days_in_month,
-    [FN_HOUR] = fn_hour,
-    [FN_MINUTE] = fn_minute,
-    [FN_MONTH] = fn_month,
-    [FN_YEAR] = fn_year,
+    [FN_DAY_OF_MONTH] = date_day_of_month,
+    [FN_DAY_OF_WEEK] = date_day_of_week,
+    [FN_DAY_OF_YEAR] = date_day_of_year,
+    [FN_DAYS_IN_MONTH] = date_days_in_month,
+    [FN_HOUR] = date_hour,
+    [FN_MINUTE] = date_minute,
+    [FN_MONTH] = date_month,
+    [FN_YEAR] = date_year,
 };
 
 static void drop_histograms(struct row *row, size_t n)

@@ -15,6 +15,16 @@ call_fn call_label_replace, call_label_join, call_info, call_absent;
 call_fn call_histogram_quantile, call_histogram_quantiles, call_histogram_fraction;
 call_fn call_sort;
 
+/* Of seconds since 1970, in UTC. */
+double date_minute(double v);
+double date_hour(double v);
+double date_day_of_week(double v);
+double date_day_of_month(double v);
+double date_day_of_year(double v);
+double date_days_in_month(double v);
+double date_month(double v);
+double date_year(double v);
+
 /* Arithmetic as Go's math has it, where that is not what C's library answers. */
 double go_pow(double x, double y);
 double go_log2(double x);

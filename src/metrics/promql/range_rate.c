@@ -143,6 +143,32 @@ static void rate_of_histograms(struct range_work *w, size_t i, bool counter, dou
     put_histogram(w, i, scaled);
 }
 
+/* A series of floats that never fell: as rate_floats, with nothing to look up. */
+static void rate_rising(struct range_work *w, bool counter, double per_seconds)
+{
+    const struct rate_step *steps = w->rates;
+    const uint32_t *from = w->from;
+    const uint32_t *to = w->to;
+    const double *v = w->s.v;
+    double *out = w->out->v;
+
+    for (size_t i = 0, n = w->c->f->n; i < n; i++) {
+        const struct rate_step *r = &steps[i];
+        double first;
+        double result;
+
+        if (to[i] - from[i] < 2)
+            continue;
+        first = v[from[i]];
+        result = v[to[i] - 1] - first;
+        if (counter && result > 0 && first >= 0 &&
+            (first > 1e200 || first * r->interval < r->to_start * result * CLOSE))
+            out[i] = result * factor_from_zero(r, first, result, per_seconds);
+        else
+            out[i] = result * r->factor;
+    }
+}
+
 static void run_rates(struct range_work *w, bool counter, bool per_second)
 {
     double per_seconds = per_second ? go_seconds(w->c->range_ms) : 1;
@@ -156,6 +182,10 @@ static void run_rates(struct range_work *w, bool counter, bool per_second)
         find_resets(w);
     if (!w->rates_known)
         know_rates(w, per_seconds);
+    if (w->s.n_h == 0 && (!counter || w->n_resets == 0)) {
+        rate_rising(w, counter, per_seconds);
+        return;
+    }
     if (w->s.n_h == 0) {
         for (size_t i = 0; i < w->c->f->n; i++)
             rate_floats(w, i, counter, per_seconds, &reset);
