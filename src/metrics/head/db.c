@@ -29,19 +29,20 @@ static void *maintain_loop(void *arg)
     return NULL;
 }
 
-#define COMPACT_SECONDS 10
+#define COMPACT_SECONDS       10
+#define COMPACT_RETRY_SECONDS 600 /* after a failure: it writes much before it fails again */
 
 static void *compact_loop(void *arg)
 {
     struct db *db = arg;
+    int r = 0;
 
     pthread_mutex_lock(&db->thread_lock);
     while (!db->stopping) {
         struct timespec at;
-        int r;
 
         clock_gettime(CLOCK_REALTIME, &at);
-        at.tv_sec += COMPACT_SECONDS;
+        at.tv_sec += r < 0 ? COMPACT_RETRY_SECONDS : COMPACT_SECONDS;
         pthread_cond_timedwait(&db->thread_wake, &db->thread_lock, &at);
         if (db->stopping)
             break;
