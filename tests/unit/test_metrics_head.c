@@ -792,6 +792,40 @@ static void test_compact(void **state)
     down(&f);
 }
 
+/* Cut anywhere, nothing is lost, and the next time it is done. */
+static void test_compact_faults(void **state)
+{
+    bool done = false;
+
+    (void)state;
+    for (unsigned after = 0; !done; after++) {
+        struct fixture f;
+        uint32_t h;
+        unsigned at = 0;
+
+        up(&f);
+        h = series(&f, "h", "one");
+        for (int part = 0; part < 6; part++) {
+            for (unsigned i = 0; i < 20; i++, at++)
+                put_mixed(&f, h, at);
+            assert_int_equal(db_flush(f.db), 0);
+        }
+        put_mixed(&f, h, 961);
+        store_fault(f.store, after, ENOSPC);
+        done = db_compact(f.db, T0) == 1;
+        store_fault(f.store, 0, 0);
+        expect_mixed(&f, 0, 119, "after the cut");
+        restart(&f);
+        expect_mixed(&f, 0, 119, "after the next start");
+        while (db_compact(f.db, T0) > 0)
+            ;
+        assert_in_range(count_runs(&f), 1, 4); /* old ones may be left: few enough */
+        expect_mixed(&f, 0, 119, "compacted after all");
+        down(&f);
+        assert_true(after < 100);
+    }
+}
+
 /* Behind the retention the last sample of each window stays. */
 static void test_downsample(void **state)
 {
@@ -836,7 +870,8 @@ int main(void)
         cmocka_unit_test(test_faults),       cmocka_unit_test(test_large_append),
         cmocka_unit_test(test_histograms),   cmocka_unit_test(test_histograms_refused),
         cmocka_unit_test(test_delete),       cmocka_unit_test(test_delete_faults),
-        cmocka_unit_test(test_compact),      cmocka_unit_test(test_downsample),
+        cmocka_unit_test(test_compact),      cmocka_unit_test(test_compact_faults),
+        cmocka_unit_test(test_downsample),
         cmocka_unit_test(test_crowd),
     };
 
