@@ -1,5 +1,5 @@
-/* tree_env.c: a secret as lines that a shell, systemd's EnvironmentFile= and docker's --env-file
- * read: KEY=value, quoted where it must be. */
+/* tree_env.c: a secret as lines that a shell and systemd's EnvironmentFile= read: KEY=value, quoted
+ * where it must be. docker's --env-file reads those without quotes. */
 #include "base/json.h"
 #include "base/utf8.h"
 #include "secrets/tree_file.h"
