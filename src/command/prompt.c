@@ -67,7 +67,7 @@ int prompt_twice(const char *prompt, struct buf *ret)
     int r = ask_at_terminal(prompt, ret, &again);
 
     if (r == 0 && !slice_eq(buf_slice(ret), buf_slice(&again)))
-        r = command_fail(EX_DATAERR, "the two differ");
+        r = command_fail(EX_DATAERR, "the two passwords differ");
     buf_wipe(&again);
     return r;
 }
