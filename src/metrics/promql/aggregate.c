@@ -275,6 +275,8 @@ int aggregate_quantile(struct grouping *g, struct vector *ret)
             }
             if (n > 0)
                 out->v[i] = quantile_of(g->param[i], values, n);
+            if (i % 64 == 63)
+                r = eval_check(g->ev);
         }
         if (r == 0)
             out->labels = g->groups.sets[k];

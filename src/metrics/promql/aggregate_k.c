@@ -266,6 +266,8 @@ int aggregate_topk(struct grouping *g, struct vector *ret)
             continue;
         pick_step(&x);
         r = take_picks(&x, ret);
+        if (r == 0)
+            r = eval_check(g->ev);
     }
     for (size_t k = 0; k < g->groups.n; k++)
         free(x.groups[k].items);

@@ -264,8 +264,11 @@ static int put_all(struct histograms *h, const struct asked *q, struct vector *r
 
     for (size_t k = 0; k < h->in.n && r == 0; k++)
         r = put_native(h, q, k, ret);
-    for (size_t k = 0; k < h->groups.n && r == 0; k++)
+    for (size_t k = 0; k < h->groups.n && r == 0; k++) {
         r = put_classic(h, q, k, ret);
+        if (r == 0)
+            r = eval_check(h->ev);
+    }
     return r;
 }
 
