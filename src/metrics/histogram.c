@@ -282,8 +282,7 @@ double histogram_bound(const struct histogram *h, int32_t index)
         return 0x1.fffffffffffffp1023; /* the bucket above is for infinities */
     if (part == 0)
         return ldexp(1, exponent);
-    /* long double: so that rounding to double is right in the last bit */
-    return ldexp((double)exp2l((long double)part / (long double)(1u << h->schema)), exponent);
+    return ldexp(histogram_fractions[part << (8 - h->schema)], exponent + 1);
 }
 
 static void coarsen_side(struct histogram_side *s, unsigned by)

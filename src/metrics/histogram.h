@@ -81,6 +81,8 @@ struct histogram_walk {
     double count;
 };
 bool histogram_walk_next(struct histogram_walk *w);
+/* 2^(i/256 - 1): the bounds between two powers of two. */
+extern const double histogram_fractions[256];
 /* The upper bound of the bucket at this index; the lower one is that of index - 1. */
 double histogram_bound(const struct histogram *h, int32_t index);
 

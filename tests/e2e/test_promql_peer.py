@@ -60,6 +60,10 @@ def rows(rnd):
                 for le, line in zip(("0.1", "1", "5", "+Inf"), lines):
                     out.append(f'lat_bucket{{{labels},le="{le}"}} ' + " ".join(line))
                 out.append(f"lat_count{{{labels}}} " + " ".join(lines[3]))
+    for job, step in (("a", "{{schema:1 sum:2.5 count:3 z_bucket:1 z_bucket_w:0.001 buckets:[1 0 1] offset:-1}}"),
+                      ("b", "{{schema:0 sum:-2 count:2 buckets:[1] n_buckets:[1]}}"), ("c", "{{schema:-53 sum:7 count:2 custom_values:[5 10] buckets:[1 1]}}")):
+        for i in range(2):
+            out.append(f'spread{{job="{job}",instance="{i}"}} {step}+{step}x{SAMPLES - 60 * i - 1}')
     out.append('info_m{job="a",instance="0",version="1.2"} ' + " ".join(["1"] * SAMPLES))
     out.append('"quoted"'.join(["{", ',job="a"} ']) + " ".join(str(i) for i in range(SAMPLES)))
     return out
@@ -75,7 +79,7 @@ class Generator:
         return self.r.choice(options)
 
     def selector(self):
-        name = self.pick("hits_total", "level", "level", "lat_bucket", "lat_count", "nothing")
+        name = self.pick("spread", "spread", "hits_total", "level", "level", "lat_bucket", "lat_count", "nothing")
         matcher = self.pick("", "", '{job="a"}', '{job=~"a|b"}', '{job!="c",instance!~"1.*"}', '{zone=""}', '{zone=~".+"}', '{instance=~"[02]"}')
         return name + matcher
 
@@ -100,7 +104,8 @@ class Generator:
                       "stdvar_over_time", "present_over_time", "absent_over_time", "mad_over_time", "ts_of_max_over_time", "ts_of_last_over_time")
         matrix = f"{self.selector()}[{self.span()}]{self.modifier()}"
         if self.r.random() < 0.2:
-            matrix = f"({self.vector(depth - 2)})[{self.pick('2m', '5m')}:{self.pick('', '30s', '1m')}]{self.modifier()}"
+            inner = self.vector(depth - 2)  # an offset around an @: Prometheus moves the @ too, in a range
+            matrix = f"({inner})[{self.pick('2m', '5m')}:{self.pick('', '30s', '1m')}]{'' if '@' in inner else self.modifier()}"
         other = self.r.random()
         if other < 0.05:
             return f"quantile_over_time({self.pick('0.5', '0.9', '-1', '2')}, {matrix})"
@@ -122,6 +127,9 @@ class Generator:
             lambda: f'label_replace({v}, "{self.pick("job", "new")}", "{self.pick("x$1", "", "${1}-$1")}", "instance", "{self.pick("(.*)", "([01])")}")',
             lambda: f'label_join({v}, "joined", "-", "job", "instance")', lambda: f"vector({self.scalar()})",
             lambda: f"histogram_quantile({self.pick('0.5', '0.9', '0.99', '-1')}, {self.pick('lat_bucket', 'sum by (le) (rate(lat_bucket[5m]))', 'sum by (le, job) (lat_bucket)', v)})",
+            lambda: f"histogram_{self.pick('avg', 'count', 'sum', 'stddev', 'stdvar')}({self.pick('spread', 'rate(spread[5m])', 'sum by (job) (spread)', v)})",
+            lambda: f"histogram_fraction({self.pick('0, 1', '-Inf, 2', '1, 0')}, {self.pick('spread', 'rate(spread[5m])', v)})",
+            lambda: f"histogram_quantile({self.pick('0.5', '0.9')}, {self.pick('spread', 'rate(spread[5m])', 'sum by (job) (increase(spread[2m]))')})",
             lambda: f'sort_by_label({v}, "instance")', lambda: f"scalar({v}) + {v}")()
 
     def aggregate(self, depth):
@@ -130,12 +138,12 @@ class Generator:
         op = self.pick("sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "sum", "topk", "bottomk", "quantile", "count_values", "limitk", "SUM")
         if op == "limitk":  # which it takes depends on the order of its input
             return f"limitk{by} (100, {v})"
-        if op in ("topk", "bottomk"):
-            return f"{op}{by} ({self.pick('1', '2', '5', '0', '-1')}, {v})"
+        if op in ("topk", "bottomk"):  # of values that differ: which of two equal ones is taken is not fixed
+            return f"{op}{by} ({self.pick('1', '2', '5', '0', '-1')}, level{self.modifier()})"
         if op == "quantile":
             return f"{op}{by} ({self.pick('0.5', '0.25', '1', '2', 'NaN')}, {v})"
         if op == "count_values":
-            return f'{op}{by} ("{self.pick("value", "job")}", {v})'
+            return f'{op}{by} ("{self.pick("value", "job")}", {self.selector()})'
         return f"{op}{by} ({v})"
 
     def binary(self, depth):
@@ -148,6 +156,7 @@ class Generator:
             return f"{left} {op}{match} {right}"
         group = self.pick("", "", " group_left ()", " group_left (zone)", " group_right ()") if match else ""
         fill = self.pick("", "", "", "", " fill (0)", " fill_left (1)", " fill_right (-2)")
+        fill = "" if "spread" in left + right else fill
         return f"{left} {op}{match}{group}{fill} {right}"
 
     def odd(self, depth):
@@ -188,6 +197,10 @@ def pair(tmp_path_factory):
 
 
 def close(a, b):
+    if isinstance(a, dict) or isinstance(b, dict):
+        return (isinstance(a, dict) and isinstance(b, dict) and close(a["count"], b["count"]) and close(a["sum"], b["sum"]) and
+                len(a.get("buckets", [])) == len(b.get("buckets", [])) and
+                all(close(v, w) for x, y in zip(a.get("buckets", []), b.get("buckets", [])) for v, w in zip(x, y)))
     x, y = float(a), float(b)
     if a == b or (math.isnan(x) and math.isnan(y)):
         return True
@@ -210,7 +223,8 @@ def normal(answer, ordered):
     data = answer["data"]
     result = data["result"]
     if data["resultType"] in ("vector", "matrix"):
-        result = [(json.dumps(s["metric"], sort_keys=True), s.get("values") or [s["value"]]) for s in result]
+        result = [(json.dumps(s["metric"], sort_keys=True), s.get("values", []) + s.get("histograms", []) +
+                   [s[k] for k in ("value", "histogram") if k in s]) for s in result]
         result = result if ordered else sorted(result, key=lambda s: s[0])
     else:
         result = [("", [result])]

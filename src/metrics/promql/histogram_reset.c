@@ -51,7 +51,12 @@ static bool fell_between(const struct histogram *now, const struct histogram *be
 static bool fell_exponential(const struct histogram *now, const struct histogram *before)
 {
     struct histogram empty = {
-        .schema = before->schema, .zero_threshold = now->zero_threshold, .reset = before->reset};
+        .schema = before->schema,
+        .zero_threshold = now->zero_threshold,
+        .reset = before->reset,
+        .custom = before->custom, /* other bounds would merge its buckets */
+        .n_custom = before->n_custom,
+    };
     struct histogram_add how = {1, true, NULL, NULL};
     struct histogram_sum a = {0};
     struct histogram_sum b = {0};
