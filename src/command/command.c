@@ -13,6 +13,7 @@
 
 #define OPTIONS_MAX 16
 #define OPTION_HELP 1000
+#define COMMANDS_MAX 128
 
 int command_fail(int code, const char *format, ...)
 {
@@ -141,11 +142,11 @@ static const struct command *find_command(int argc, char **argv, int *ret_words)
 /* The word that is wrong is the first, or, behind "user" and "config", the second. */
 static int fail_unknown(int argc, char **argv)
 {
-    const char *firsts[64] = {0}, *seconds[64] = {0}, *near;
+    const char *firsts[COMMANDS_MAX] = {0}, *seconds[COMMANDS_MAX] = {0}, *near;
     size_t n = 0, m = 0, len = strlen(argv[1]);
-    char first[64][16];
+    char first[COMMANDS_MAX][16];
 
-    for (const struct command *c = command_table; c->name != NULL; c++) {
+    for (const struct command *c = command_table; c->name != NULL && n + 1 < COMMANDS_MAX; c++) {
         snprintf(first[n], sizeof *first, "%.*s", (int)strcspn(c->name, " "), c->name);
         firsts[n] = first[n];
         n++;
