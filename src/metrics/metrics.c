@@ -12,20 +12,35 @@
 
 extern const struct domain metrics_domain;
 
-/* The file may have been edited on the host: what the mount shows of it is old. */
-static void config_changed(void *ctx)
+/* Files may have been edited on the host: what the mount shows of them is old. */
+static void tell(struct metrics *m, const char *const *paths, const unsigned *what, size_t n)
 {
-    struct metrics *m = ctx;
     struct op op;
 
     if (m->env.feed == NULL)
         return;
     op_init(&op, DOOR_INTERNAL,
             m->env.identities != NULL ? identity_internal(m->env.identities) : NULL);
-    op_changed(&op, CHANGE_CONTENT, "/metrics/prometheus.yml");
-    op_changed(&op, CHANGE_SUBTREE, "/metrics/targets");
+    for (size_t i = 0; i < n; i++)
+        op_changed(&op, what[i], "%s", paths[i]);
     feed_publish(m->env.feed, &op, false);
     op_done(&op);
+}
+
+static void config_changed(void *ctx)
+{
+    static const char *const paths[] = {"/metrics/prometheus.yml", "/metrics/targets"};
+    static const unsigned what[] = {CHANGE_CONTENT, CHANGE_SUBTREE};
+
+    tell(ctx, paths, what, 2);
+}
+
+static void rules_changed(void *ctx)
+{
+    static const char *const paths[] = {"/metrics/rules"};
+    static const unsigned what[] = {CHANGE_SUBTREE};
+
+    tell(ctx, paths, what, 1);
 }
 
 static void metrics_close(void *self)
@@ -41,21 +56,6 @@ static void metrics_close(void *self)
     gate_done(&m->gate);
     free(m->external_url);
     free(m);
-}
-
-/* A file of rules may have been edited on the host. */
-static void rules_changed(void *ctx)
-{
-    struct metrics *m = ctx;
-    struct op op;
-
-    if (m->env.feed == NULL)
-        return;
-    op_init(&op, DOOR_INTERNAL,
-            m->env.identities != NULL ? identity_internal(m->env.identities) : NULL);
-    op_changed(&op, CHANGE_SUBTREE, "/metrics/rules");
-    feed_publish(m->env.feed, &op, false);
-    op_done(&op);
 }
 
 static int start_rules(struct metrics *m, struct buf *why)

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "metrics/scrape/fetch.h"
 
 #include <errno.h>
@@ -234,15 +235,8 @@ static struct notice *take_batch(struct outlet *o, size_t *ret_n)
 static bool wait_ms(struct outlet *o, int64_t ms)
 {
     struct notifier *n = o->notifier;
-    struct timespec until;
+    struct timespec until = wait_until(ms);
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     while (!n->stopping && pthread_cond_timedwait(&o->filled, &n->lock, &until) != ETIMEDOUT)
         ;
     return !n->stopping;
@@ -299,14 +293,9 @@ static void *outlet_loop(void *arg)
 
 static void start(struct notifier *n, struct outlet *o)
 {
-    pthread_condattr_t monotonic;
-
     o->notifier = n;
     o->last = &o->first;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&o->filled, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    wait_init(&o->filled);
     o->running = pthread_create(&o->thread, NULL, outlet_loop, o) == 0;
 }
 

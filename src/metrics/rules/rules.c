@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/wait.h"
 #include "metrics/rules/rule_eval.h"
 
 #include <errno.h>
@@ -123,19 +124,11 @@ static int64_t start_due(struct rules *r)
     return next;
 }
 
-static void wait_until(struct rules *r, int64_t unix_ms)
+static void sleep_until(struct rules *r, int64_t unix_ms)
 {
     int64_t ms = unix_ms - clock_unix_ms();
-    struct timespec until;
+    struct timespec until = wait_until(ms < 1 ? 1 : ms > CHECK_MS ? CHECK_MS : ms);
 
-    ms = ms < 1 ? 1 : ms > CHECK_MS ? CHECK_MS : ms;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_cond_timedwait(&r->moved, &r->lock, &until);
 }
 
@@ -156,7 +149,7 @@ static void *rules_loop(void *arg)
         }
         next = start_due(r);
         if (!r->stopping)
-            wait_until(r, next);
+            sleep_until(r, next);
     }
     pthread_mutex_unlock(&r->lock);
     return NULL;
@@ -166,7 +159,6 @@ int rules_start(const struct rules_options *options, struct rules **ret, struct 
 {
     struct rules *r = xcalloc(1, sizeof *r);
     struct scraper_state state;
-    pthread_condattr_t monotonic;
     int e;
 
     r->options = *options;
@@ -175,10 +167,7 @@ int rules_start(const struct rules_options *options, struct rules **ret, struct 
     r->external_url = xstrdup(options->external_url);
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->reload, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->moved, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    wait_init(&r->moved);
     scraper_state(options->scraper, &state);
     r->config = state.jobs;
     r->notifier = notifier_new(options->webhook);
