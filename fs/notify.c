@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/wait.h"
 #include "feed.h"
 #include "fs/event.h"
 #include "fs/scratch.h"
@@ -173,20 +174,6 @@ static void push(struct notifier *n, struct note *note)
     n->notes_end = &note->next;
 }
 
-static struct timespec deadline(int64_t ms)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += ms / 1000;
-    at.tv_nsec += (ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_nsec -= 1000000000;
-        at.tv_sec++;
-    }
-    return at;
-}
-
 static void on_change(void *ctx, const struct op_change *changes, bool wait, enum door door)
 {
     struct notifier *n = ctx;
@@ -208,7 +195,7 @@ static void on_change(void *ctx, const struct op_change *changes, bool wait, enu
     pthread_cond_signal(&n->work);
     if (!wait || my_slot != NULL)
         return; /* a worker that waited for the sender could wait for itself */
-    end = deadline(WAIT_MS);
+    end = wait_until(WAIT_MS);
     while (n->done < ticket && !n->stop)
         if (pthread_cond_timedwait(&n->sent, &n->lock, &end) == ETIMEDOUT)
             break;
@@ -376,7 +363,7 @@ static void tell(struct notifier *n, struct note *notes)
 /* Waits for work; the notes to tell, NULL to look after scratch or to end. */
 static struct note *next_notes(struct notifier *n, uint64_t *ret_ticket)
 {
-    struct timespec end = deadline(REAP_EVERY_S * 1000);
+    struct timespec end = wait_until(REAP_EVERY_S * 1000);
     struct note *notes;
     guard(&n->lock);
 
@@ -419,16 +406,12 @@ static void *notifier_main(void *arg)
 int notifier_start(struct fs *fs)
 {
     struct notifier *n = xcalloc(1, sizeof *n);
-    pthread_condattr_t clock;
 
     n->fs = fs;
     n->notes_end = &n->notes;
     pthread_mutex_init(&n->lock, NULL);
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&n->work, &clock);
-    pthread_cond_init(&n->sent, &clock);
-    pthread_condattr_destroy(&clock);
+    wait_init(&n->work);
+    wait_init(&n->sent);
     n->events = events_new(fs->options.events_program, fs->options.mount);
     fs->notifier = n;
     if (pthread_create(&n->thread, NULL, notifier_main, n) != 0) {

@@ -2,11 +2,14 @@
 
 #include "base/alloc.h"
 #include "base/scope.h"
+#include "base/wait.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <time.h>
+
+#define IDLE_MS (60 * 1000)
 
 struct job {
     void (*f)(void *arg);
@@ -28,14 +31,10 @@ struct pool {
 struct pool *pool_new(unsigned max_threads, const char *name)
 {
     struct pool *p = xcalloc(1, sizeof *p);
-    pthread_condattr_t monotonic;
 
     pthread_mutex_init(&p->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->work, &monotonic);
+    wait_init(&p->work);
     pthread_cond_init(&p->ended, NULL);
-    pthread_condattr_destroy(&monotonic);
     p->last = &p->first;
     p->max_threads = max_threads;
     for (size_t i = 0; i + 1 < sizeof p->name && name[i] != 0; i++)
@@ -46,11 +45,9 @@ struct pool *pool_new(unsigned max_threads, const char *name)
 /* Called with the lock held; NULL when the thread should end. */
 static struct job *next_job(struct pool *p)
 {
-    struct timespec until;
+    struct timespec until = wait_until(IDLE_MS);
     struct job *job;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += 60;
     while (p->first == NULL) {
         int r;
 

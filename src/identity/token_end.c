@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "identity/token_rows.h"
 #include "identity/token_state.h"
 
@@ -163,13 +164,7 @@ void *token_sweeper(void *arg)
         pthread_mutex_unlock(&t->sleep_lock);
         ms = sweep(t);
         pthread_mutex_lock(&t->sleep_lock);
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += ms / 1000;
-        until.tv_nsec += ms % 1000 * 1000000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
+        until = wait_until(ms);
         if (!t->stop)
             pthread_cond_timedwait(&t->sleep, &t->sleep_lock, &until);
     }

@@ -7,6 +7,7 @@
 #include "base/codec.h"
 #include "base/file.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "identity/cidr.h"
 #include "identity/token_rows.h"
 #include "identity/token_state.h"
@@ -483,7 +484,6 @@ static int open_root(struct tokens *t, struct buf *why)
 int tokens_open(struct identities *ids, struct buf *why)
 {
     struct tokens *t = xcalloc(1, sizeof *t);
-    pthread_condattr_t monotonic;
     int r;
 
     ids->tokens = t;
@@ -492,10 +492,7 @@ int tokens_open(struct identities *ids, struct buf *why)
     pthread_rwlock_init(&t->lock, NULL);
     pthread_mutex_init(&t->write_lock, NULL);
     pthread_mutex_init(&t->sleep_lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->sleep, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    wait_init(&t->sleep);
     if (getrandom(t->key, sizeof t->key, 0) != (ssize_t)sizeof t->key)
         return -EIO;
     r = open_root(t, why);

@@ -7,6 +7,7 @@
 #include "base/glob.h"
 #include "base/json.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "identity/identity.h"
 
 #include <curl/curl.h>
@@ -179,11 +180,9 @@ static bool send_event(struct hook *k, CURL *curl, struct slice event)
 static bool wait_for(struct hook *k, int64_t ms)
 {
     struct hooks *h = k->home;
-    struct timespec until;
+    struct timespec until = wait_until(ms);
     int r = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
     guard(&h->lock);
     while (!h->stop && r != ETIMEDOUT && (ms > 0 || !k->awake))
         r = ms > 0 ? pthread_cond_timedwait(&h->wake, &h->lock, &until)
@@ -258,16 +257,12 @@ static int start_hook(struct hook *k)
 int hooks_start(struct images *im, struct hooks **ret)
 {
     struct hooks *h = xcalloc(1, sizeof *h);
-    pthread_condattr_t monotonic;
     int r = 0;
 
     h->im = im;
     h->sequence = (uint64_t)clock_unix_ns();
     pthread_mutex_init(&h->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&h->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    wait_init(&h->wake);
     h->n = im->config->n_webhooks;
     h->list = xcalloc(h->n + 1, sizeof *h->list);
     for (size_t i = 0; i < h->n; i++) {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "feed.h"
 #include "identity/identity.h"
 #include "images/cache.h"
@@ -173,15 +174,8 @@ static void on_commit(void *ctx, struct slice part)
 
 static bool janitor_waits(struct images *im, int64_t ms)
 {
-    struct timespec until;
+    struct timespec until = wait_until(ms);
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     guard(&im->lock);
     while (!im->stopping)
         if (pthread_cond_timedwait(&im->wake, &im->lock, &until) == ETIMEDOUT)
@@ -267,14 +261,10 @@ int images_tidy(void *self, struct op *op, bool dry_run, struct buf *out)
 
 static int start_janitor(struct images *im)
 {
-    pthread_condattr_t attr;
     int r;
 
     pthread_mutex_init(&im->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&im->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    wait_init(&im->wake);
     r = pthread_create(&im->janitor, NULL, janitor, im);
     if (r == 0)
         pthread_setname_np(im->janitor, "images");

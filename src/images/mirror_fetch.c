@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "images/mirror_internal.h"
 
 #include <errno.h>
@@ -50,7 +51,6 @@ static struct fetch *fetch_new(struct mirror *m, const char *repo, const char *t
                                const struct digest *d, const char *key)
 {
     struct fetch *f = xcalloc(1, sizeof *f + strlen(key) + 1);
-    pthread_condattr_t monotonic;
 
     f->m = m;
     f->im = m->home->im;
@@ -60,10 +60,7 @@ static struct fetch *fetch_new(struct mirror *m, const char *repo, const char *t
     f->length = UINT64_MAX;
     memcpy(f->key, key, strlen(key) + 1);
     pthread_mutex_init(&f->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&f->moved, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    wait_init(&f->moved);
     return f;
 }
 
@@ -127,11 +124,9 @@ static bool has_room(const struct fetch *f, size_t n)
 /* Room in the window for n bytes: waits for who reads, but not for ever. The lock is held. */
 static void make_room(struct fetch *f, size_t n)
 {
-    struct timespec until;
+    struct timespec until = wait_until(PATIENCE_MS);
     int r = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += PATIENCE_MS / 1000;
     while (!has_room(f, n) && r != ETIMEDOUT)
         r = pthread_cond_timedwait(&f->moved, &f->lock, &until);
     for (struct reader *reader = f->readers; reader != NULL; reader = reader->next)

@@ -1,6 +1,7 @@
 #include "infrafs/infrafs.h"
 
 #include "base/alloc.h"
+#include "base/wait.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,15 +21,11 @@ static void infrafs_close(void *arg)
 static int infrafs_open(const struct domain_env *env, void **ret_self, struct buf *why)
 {
     struct infrafs *self = xcalloc(1, sizeof *self);
-    pthread_condattr_t monotonic;
     int r;
 
     self->env = *env;
     pthread_mutex_init(&self->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    wait_init(&self->wake);
     r = reaper_start(self);
     if (r < 0) {
         buf_printf(why, "the reaper did not start: %s", strerror(-r));

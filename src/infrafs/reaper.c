@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "infrafs/infrafs.h"
 
 #include <errno.h>
@@ -102,11 +103,9 @@ static void *work(void *arg)
     pthread_mutex_lock(&self->lock);
     for (;;) {
         struct blob_reaped reaped = {0};
-        struct timespec until;
+        struct timespec until = wait_until(PERIOD_MS);
         int r = 0;
 
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += PERIOD_MS / 1000;
         while (!self->stop && r != ETIMEDOUT)
             r = pthread_cond_timedwait(&self->wake, &self->lock, &until);
         if (self->stop)

@@ -5,6 +5,7 @@
 #include "base/codec.h"
 #include "base/json.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "infrafs/infrafs.h"
 
 #include <ctype.h>
@@ -119,16 +120,9 @@ static void load(struct scrub *s)
 /* Waits; false: it shall not go on. */
 static bool pause_for(struct scrub *s, int64_t ms)
 {
-    struct timespec until;
+    struct timespec until = wait_until(ms);
     int r = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     guard(&s->lock);
     while (!s->stop && !s->aborted && r != ETIMEDOUT)
         r = pthread_cond_timedwait(&s->wake, &s->lock, &until);
@@ -320,8 +314,7 @@ static bool wait_for_work(struct scrub *s)
             return true;
         if (due_ms > 3600000 || every_ms == 0)
             due_ms = 3600000;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += due_ms / 1000 + 1;
+        until = wait_until(due_ms + 1000);
         pthread_cond_timedwait(&s->wake, &s->lock, &until);
     }
 }
@@ -342,16 +335,12 @@ static void *work(void *arg)
 int scrub_start(struct infrafs *self)
 {
     struct scrub *s = xcalloc(1, sizeof *s);
-    pthread_condattr_t monotonic;
     int r;
 
     self->scrub = s;
     s->home = self;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    wait_init(&s->wake);
     load(s);
     r = pthread_create(&s->thread, NULL, work, s);
     s->started = r == 0;

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "config.h"
 #include "identity/identity.h"
 #include "packages/mirror_internal.h"
@@ -183,7 +184,6 @@ static struct transfer *new_transfer(struct mirror *m, const struct package_file
                                      const char *via)
 {
     struct transfer *t = xcalloc(1, sizeof *t);
-    pthread_condattr_t attr;
 
     t->mirror = m;
     memcpy(t->name, f->name, strnlen(f->name, PACKAGE_FILENAME_MAX));
@@ -193,10 +193,7 @@ static struct transfer *new_transfer(struct mirror *m, const struct package_file
     t->digest = f->digest;
     t->refs = 1;
     pthread_mutex_init(&t->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->moved, &attr);
-    pthread_condattr_destroy(&attr);
+    wait_init(&t->moved);
     return t;
 }
 
@@ -245,10 +242,8 @@ static int join_transfer(struct op *op, struct mirror *m, const struct package_f
 
 static void wait_second(struct transfer *t)
 {
-    struct timespec until;
+    struct timespec until = wait_until(1000);
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec++;
     pthread_cond_timedwait(&t->moved, &t->lock, &until);
 }
 

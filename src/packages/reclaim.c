@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/scope.h"
+#include "base/wait.h"
 #include "identity/identity.h"
 #include "packages/state.h"
 
@@ -224,11 +225,9 @@ int packages_reclaim(struct packages *pk, int64_t now_unix_ms, uint64_t *ret_n)
 
 static bool wait_or_close(struct packages *pk)
 {
-    struct timespec until;
+    struct timespec until = wait_until(PERIOD_S * 1000);
     int r = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += PERIOD_S;
     guard(&pk->lock);
     while (!pk->closing && r == 0)
         r = pthread_cond_timedwait(&pk->wake, &pk->lock, &until);
@@ -252,13 +251,9 @@ static void *reclaimer(void *arg)
 
 int reclaim_start(struct packages *pk)
 {
-    pthread_condattr_t attr;
     int r;
 
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&pk->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    wait_init(&pk->wake);
     r = pthread_create(&pk->reclaimer, NULL, reclaimer, pk);
     pk->has_reclaimer = r == 0;
     return -r;

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/scope.h"
+#include "base/wait.h"
 
 #include <errno.h>
 #include <time.h>
@@ -10,14 +11,10 @@
 
 void gate_init(struct gate *g)
 {
-    pthread_condattr_t attr;
 
     *g = (struct gate){0};
     pthread_mutex_init(&g->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&g->left, &attr);
-    pthread_condattr_destroy(&attr);
+    wait_init(&g->left);
 }
 
 void gate_done(struct gate *g)
