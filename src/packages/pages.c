@@ -14,6 +14,7 @@
 #include <uthash.h>
 
 #define STRIPES 256
+#define RENDERS 32
 
 const char *const page_types[PAGE_KINDS + 1] = {
     "text/html; charset=utf-8",
@@ -35,6 +36,9 @@ struct entry {
 
 struct pages {
     struct packages *pk;
+    /* By hash of the key: of many that want a page at once one renders it, the others wait. Taken
+     * before `lock`, held while the store is read. */
+    pthread_mutex_t render[RENDERS];
     pthread_mutex_t lock; /* guards: entries, bytes, changes */
     struct entry *entries;
     size_t bytes;
@@ -126,6 +130,8 @@ int pages_new(struct packages *pk, struct pages **ret)
 
     p->pk = pk;
     pthread_mutex_init(&p->lock, NULL);
+    for (size_t i = 0; i < RENDERS; i++)
+        pthread_mutex_init(&p->render[i], NULL);
     r = store_watch(pk->store, SLICE(INDEX_PARTITION), changed, p, &p->watch);
     if (r < 0) {
         pages_free(p);
@@ -144,6 +150,8 @@ void pages_free(struct pages *p)
     while (p->entries != NULL)
         drop(p, p->entries);
     pthread_mutex_destroy(&p->lock);
+    for (size_t i = 0; i < RENDERS; i++)
+        pthread_mutex_destroy(&p->render[i]);
     free(p);
 }
 
@@ -240,6 +248,9 @@ int pages_get(struct op *op, struct packages *pk, const char *project, enum page
         return 0;
     if (!may_wait)
         return -EINPROGRESS;
+    guard(&p->render[stripe_of(project) % RENDERS]);
+    if (pages_peek(pk, project, kind, ret) == 0)
+        return 0;
     changes = changes_of(p, project);
     if (project[0] == 0)
         r = render_root(op, pk, kind, false, &text);
@@ -270,6 +281,9 @@ int pages_mirrored(struct op *op, struct packages *pk, const char *project, enum
     if (r < 0)
         return r;
     mirrored_key(project, key);
+    guard(&p->render[stripe_of(key) % RENDERS]);
+    if (pages_peek(pk, key, kind, ret) == 0)
+        return 0;
     changes = changes_of(p, key);
     if (!mirror_covers(op, pk, project)) /* it became the team's meanwhile */
         return op_fail(op, EBUSY, "project '%s' is being published; try again", project);
