@@ -290,6 +290,7 @@ int listener_open(struct http *http, const struct config_listen *config, struct 
     int r;
 
     l->http = http;
+    l->quiesced_fd = -1;
     l->router = make_router(http, config->areas);
     r = open_listener(l, config, why);
     if (r < 0)
@@ -303,8 +304,11 @@ void listener_quiesce(struct listener *l)
 {
     MHD_socket fd = MHD_quiesce_daemon(l->daemon);
 
-    if (fd != MHD_INVALID_SOCKET)
-        close(fd);
+    if (fd == MHD_INVALID_SOCKET)
+        return;
+    shutdown(fd, SHUT_RDWR); /* who comes now is refused */
+    l->quiesced_fd = fd;     /* a thread may yet take it out of its epoll set: 0.9.75 aborts the
+                                process if it is closed by then */
 }
 
 void listener_close(struct listener *l)
@@ -313,6 +317,8 @@ void listener_close(struct listener *l)
         return;
     if (l->daemon != NULL)
         MHD_stop_daemon(l->daemon);
+    if (l->quiesced_fd >= 0)
+        close(l->quiesced_fd);
     if (l->tls != NULL)
         forget_tls(l);
     tls_close(l->tls);
