@@ -241,6 +241,8 @@ static int tree_do_open(struct op *op, void *self, const char *path, unsigned fl
         r = -ENOENT;
     else if (p.kind == PLACE_ABSENT || p.kind == PLACE_FIELD || p.kind == PLACE_OLD_FIELD)
         r = field_open(op, &p, flags, ret);
+    else if (p.kind == PLACE_DOCKER_ENV && (flags & NODE_WRITE) != 0)
+        r = op_fail(op, EROFS, "'%s' can only be read; write @env", path);
     else if (p.kind == PLACE_WATCH)
         r = (flags & NODE_WRITE) == 0 ? watch_open(op, &p, ret)
                                       : op_fail(op, EROFS, "'%s' is computed, not stored", path);

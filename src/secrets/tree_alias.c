@@ -1,4 +1,4 @@
-/* tree_alias.c: what @env, @json, @yaml and @meta read as, and take. */
+/* tree_alias.c: what @env, @docker-env, @json, @yaml and @meta read as, and take. */
 #include "base/clock.h"
 #include "base/json.h"
 #include "secrets/tree_file.h"
@@ -73,6 +73,9 @@ int alias_render(struct op *op, struct place *p, struct slice *ret)
     switch (p->kind) {
     case PLACE_ENV:
         env_print(op, &p->content, &p->object, &out);
+        break;
+    case PLACE_DOCKER_ENV:
+        docker_env_print(op, &p->content, &p->object, &out);
         break;
     case PLACE_YAML:
         yaml_print(&p->object, &out);

@@ -1,5 +1,5 @@
 /* tree_env.c: a secret as lines that a shell and systemd's EnvironmentFile= read: KEY=value, quoted
- * where it must be. docker's --env-file reads those without quotes. */
+ * where it must be; and as docker's --env-file has them, which knows no quotes. */
 #include "base/json.h"
 #include "base/utf8.h"
 #include "secrets/tree_file.h"
@@ -46,6 +46,35 @@ static void print_quoted(struct slice s, struct buf *out)
     buf_add_char(out, '\'');
 }
 
+/* A line that says which key is missing, and why. */
+static void print_left_out(struct slice key, const char *why, struct buf *out)
+{
+    buf_printf(out, "# %s: \"", why);
+    json_escape(out, key);
+    buf_add_str(out, "\"\n");
+}
+
+void docker_env_print(struct op *op, const struct kv_content *content, const struct object *o,
+                      struct buf *out)
+{
+    for (size_t i = 0; i < o->n; i++) {
+        struct slice key = o->members[i].key, value = value_bytes(op, content, &o->members[i]);
+
+        if (!is_env_key(key)) {
+            print_left_out(key, "a key that is no name", out);
+        } else if (value.len > 0 && (memchr(value.data, '\n', value.len) != NULL ||
+                                     memchr(value.data, '\r', value.len) != NULL ||
+                                     !utf8_valid(value))) {
+            print_left_out(key, "a value that is no line of text", out);
+        } else {
+            buf_add_slice(out, key);
+            buf_add_char(out, '=');
+            buf_add_slice(out, value);
+            buf_add_char(out, '\n');
+        }
+    }
+}
+
 void env_print(struct op *op, const struct kv_content *content, const struct object *o,
                struct buf *out)
 {
@@ -53,9 +82,7 @@ void env_print(struct op *op, const struct kv_content *content, const struct obj
         struct slice value = value_bytes(op, content, &o->members[i]);
 
         if (!is_env_key(o->members[i].key)) {
-            buf_add_str(out, "# a key that is no name: \"");
-            json_escape(out, o->members[i].key);
-            buf_add_str(out, "\"\n");
+            print_left_out(o->members[i].key, "a key that is no name", out);
             continue;
         }
         buf_add_slice(out, o->members[i].key);

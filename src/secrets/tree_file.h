@@ -18,6 +18,9 @@ int alias_parse(struct op *op, const struct place *p, struct slice text, struct 
 
 /* tree_env.c: KEY=value lines, quoted as a shell does; tree_yaml.c: a map. Each appends, or fills
  * members; `binary` names values that are bytes. */
+/* As docker run --env-file reads it: verbatim. */
+void docker_env_print(struct op *op, const struct kv_content *content, const struct object *o,
+                      struct buf *out);
 void env_print(struct op *op, const struct kv_content *content, const struct object *o,
                struct buf *out);
 int env_parse(struct op *op, const struct place *p, struct slice text, struct kv_content *ret);

@@ -48,7 +48,8 @@ bool place_is_visible(struct op *op, const char *path)
 
 bool place_is_whole(const struct place *p)
 {
-    return p->kind == PLACE_ENV || p->kind == PLACE_JSON || p->kind == PLACE_YAML;
+    return p->kind == PLACE_ENV || p->kind == PLACE_DOCKER_ENV || p->kind == PLACE_JSON ||
+           p->kind == PLACE_YAML;
 }
 
 int place_check_visible(struct op *op, const struct place *p)
@@ -129,6 +130,7 @@ static int find_special(struct op *op, struct place *p, const char *name)
         const char *name;
         enum place_kind kind;
     } names[] = {{"@env", PLACE_ENV},
+                 {"@docker-env", PLACE_DOCKER_ENV},
                  {"@json", PLACE_JSON},
                  {"@yaml", PLACE_YAML},
                  {"@meta", PLACE_META},

@@ -11,6 +11,7 @@ enum place_kind {
     PLACE_ABSENT, /* nothing; `path` and `field` say what a new field here would be */
     PLACE_FOLDER,
     PLACE_FIELD,
+    PLACE_DOCKER_ENV, /* @docker-env: to be read only */
     PLACE_ENV, /* @env, @json, @yaml: the whole secret */
     PLACE_JSON,
     PLACE_YAML,
@@ -49,7 +50,7 @@ int place_load(struct op *op, struct place *p);
 /* The same for one version: -ENOENT deleted, -ENODATA destroyed. */
 int place_load_version(struct op *op, struct place *p, uint32_t number);
 
-bool place_is_whole(const struct place *p); /* @env, @json, @yaml */
+bool place_is_whole(const struct place *p); /* @env, @docker-env, @json, @yaml */
 
 /* Rights, as over HTTP, on secret/data/PATH. */
 bool place_may(struct op *op, const char *path, unsigned rights);

@@ -86,6 +86,22 @@ def test_one_write_is_one_version(daemon, folder, name):
     assert api(daemon, f"{name}/prod")["metadata"]["version"] == 4
 
 
+def test_docker_takes_its_file(daemon, folder, name):
+    """docker's --env-file: KEY=value to the end of the line, no quotes, # for comments."""
+    values = {"URL": "postgres://u:p'\"@h/db?a=b&c=$d", "TWO": "two words ", "EMPTY": "", "UTF": "grüße"}
+    for key, value in values.items():
+        (folder / key).write_text(value)
+    (folder / "LINES").write_text("one\ntwo")
+    lines = (folder / "@docker-env").read_text().splitlines()
+    assert dict(line.split("=", 1) for line in lines if not line.startswith("#")) == values
+    assert any(line.startswith("#") and "LINES" in line for line in lines)
+    assert (folder / "@docker-env").stat().st_size == len((folder / "@docker-env").read_bytes())
+    with pytest.raises(OSError) as e:
+        (folder / "@docker-env").write_text("a=b\n")
+    assert e.value.errno == 30
+    assert "@docker-env" not in os.listdir(folder)
+
+
 def test_trees_are_copied_moved_and_removed(daemon, folder, name, tmp_path):
     (folder / "a").write_bytes(os.urandom(5000))
     (folder / "sub").mkdir()
