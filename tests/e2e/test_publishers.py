@@ -1,5 +1,6 @@
-"""poetry, pdm, hatch and flit: each builds a project, publishes it here, and installs from here what it
-can install."""
+"""poetry, pdm, hatch and flit: each builds a project, publishes it here, and installs from here what
+its project needs."""
+import importlib.metadata
 import os
 import sys
 
@@ -27,7 +28,8 @@ def client(tool, folder, *arguments, ok=True, **environment):
     home = folder / "home"
     home.mkdir(exist_ok=True)
     env = {"PATH": os.path.dirname(sys.executable) + ":" + os.environ["PATH"], "HOME": str(home), "XDG_CONFIG_HOME": str(home),
-           "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", "PIP_CONFIG_FILE": os.devnull, "NO_COLOR": "1", **environment}
+           "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", "PIP_CONFIG_FILE": os.devnull,
+           "PIP_DISABLE_PIP_VERSION_CHECK": "1", "VIRTUALENV_NO_PERIODIC_UPDATE": "1", "NO_COLOR": "1", **environment}
     return run(need(tool), *arguments, ok=ok, env=env, cwd=folder)
 
 
@@ -113,6 +115,23 @@ def test_hatch(daemon, name, sources):
     assert daemon.http().get(f"/packages/{make.wheel(name)[0]}").content == make.wheel(name)[1]
 
 
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_hatch_installs(daemon, name, sources, installer):
+    upload(daemon, make.wheel(name + "b", "1.5"), make.wheel(name + "b", "1.10"))
+    folder = sources("hatch", more=f"""
+[tool.hatch.envs.default]
+skip-install = true
+installer = "{installer}"
+dependencies = ["{name}b>=1"]
+""")
+    environment = {"pip": {"PIP_INDEX_URL": index(daemon)},
+                   "uv": {"UV_INDEX_URL": index(daemon), "HATCH_ENV_TYPE_VIRTUAL_UV_PATH": need("uv"), "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never"}}
+    where = {"HATCH_DATA_DIR": str(folder / "hatch"), "HATCH_CACHE_DIR": str(folder / "cache"), **environment[installer]}
+    imported = client("hatch", folder, "run", "python", "-c", f"import {name}b; print({name}b.__file__, {name}b.VERSION)", **where)
+    file, version = imported.text.split()[-2:]
+    assert file.startswith(str(folder / "hatch")) and version == "1.10"
+
+
 def test_flit(daemon, name, sources):
     folder = sources("flit")
     login = {"FLIT_INDEX_URL": f"{daemon.url}/legacy/", "FLIT_USERNAME": daemon.user, "FLIT_PASSWORD": daemon.password}
@@ -122,3 +141,16 @@ def test_flit(daemon, name, sources):
     assert page["files"][0]["requires-python"] == ">=3.8"
     wrong = client("flit", folder, "publish", ok=False, **{**login, "FLIT_PASSWORD": "wrong"})
     assert wrong.returncode != 0
+
+
+def test_flit_installs(daemon, name, sources):
+    """The dependency and flit_core, which pip builds the project with, both come from here."""
+    backend = importlib.metadata.distribution("flit_core")
+    modules = {str(f): f.read_binary() for f in backend.files if f.parts[0] == "flit_core" and "__pycache__" not in f.parts}
+    upload(daemon, make.wheel(name + "b", "1.5"), make.wheel(name + "b", "1.10"), make.wheel("flit_core", backend.version, files=modules))
+    folder = sources("flit", f'"{name}b>=1"')
+    client("virtualenv", folder, "--no-download", "venv")
+    client("flit", folder, "install", "--deps", "production", "--python", str(folder / "venv" / "bin" / "python"), FLIT_ROOT_INSTALL="1",
+           PIP_INDEX_URL=index(daemon))
+    got = installed(next((folder / "venv" / "lib").glob("python*/site-packages")))
+    assert got[name] == "1.0" and got[name + "b"] == "1.10"
