@@ -116,6 +116,13 @@ static int collect(struct request *r, const char *data, size_t n)
     return 0;
 }
 
+static void free_piece(struct request *r, char *piece)
+{
+    if (piece != NULL && r->op.wiped)
+        explicit_bzero(piece, r->stream->piece);
+    free(piece);
+}
+
 /* In a worker. */
 static void hand_over(void *arg)
 {
@@ -124,6 +131,8 @@ static void hand_over(void *arg)
     int result = r->web.route->data(&r->web, s->full, s->full_len);
     bool parked;
 
+    if (__atomic_load_n(&r->http->body_bytes, __ATOMIC_RELAXED) > PIECES_KEPT)
+        free_piece(r, take(s->full));
     pthread_mutex_lock(&s->lock);
     s->result = result;
     s->busy = false;
@@ -279,13 +288,6 @@ void body_wait(struct request *r)
     while (s->busy)
         pthread_cond_wait(&s->idle, &s->lock);
     pthread_mutex_unlock(&s->lock);
-}
-
-static void free_piece(struct request *r, char *piece)
-{
-    if (piece != NULL && r->op.wiped)
-        explicit_bzero(piece, r->stream->piece);
-    free(piece);
 }
 
 void body_done(struct request *r)

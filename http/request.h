@@ -31,6 +31,9 @@ enum stage {
 #define CONNECTION_MEMORY (48u << 10)
 /* Collected bodies of all requests together. */
 #define BODIES_MAX (256u << 20)
+/* While bodies take more than this, an upload keeps no piece that waits for nothing but to be filled
+ * again: of many uploads few are with a worker. */
+#define PIECES_KEPT (16u << 20)
 
 /* A streamed body: the server's thread fills one piece while a worker hands the other to the route. */
 struct stream {
