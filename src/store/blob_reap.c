@@ -206,23 +206,32 @@ int blob_reap(struct store *s, uint64_t grace_s, bool dry_run, struct blob_reape
     return r;
 }
 
-/* What comes and goes meanwhile is added and taken off by who does it; this is of one moment. */
+/* What comes and goes meanwhile is added and taken off by who does it; this is of one moment. A
+ * damaged row may be that of any content: then none is swept. */
 static void *count_blobs(void *arg)
 {
     struct store *s = arg;
+    const struct engine *e = s->engine;
     struct slice key, value;
     struct catalog_row row;
+    bool damaged = false;
     int r = 1;
 
     while (!atomic_load(&s->count_stop) && (r = store_scan_next(s->count, &key, &value)) == 1) {
-        if (catalog_decode(value, &row) < 0)
+        if (catalog_decode(value, &row) < 0) {
+            damaged = true;
             continue;
+        }
         atomic_fetch_add(&s->blobs, 1);
         atomic_fetch_add(&s->blob_bytes, row.size_bytes);
+        if (e->sweep_keep != NULL)
+            e->sweep_keep(s, row.id);
     }
     if (r < 0)
         log_line(LOG_ERROR, NULL, "store.uncounted", "error=%s", strerror(-r));
     store_scan_free(take(s->count));
+    if (e->sweep_end != NULL)
+        e->sweep_end(s, r == 0 && !damaged);
     return NULL;
 }
 
@@ -274,13 +283,11 @@ static int recover_rows(struct store *s, char letter)
 
 int blobs_recover(struct store *s)
 {
-    int r = recover_content(s);
+    int r = recover_rows(s, ROW_DOOMED);
 
-    if (r == 0)
-        r = recover_rows(s, ROW_DOOMED);
     if (r == 0)
         r = recover_rows(s, ROW_STAGE);
     if (r == 0)
         r = s->engine->sweep(s);
-    return r;
+    return r == 0 ? recover_content(s) : r;
 }

@@ -131,8 +131,12 @@ struct engine {
     void (*staging_free)(struct staging *g, enum staging_end end);
     /* Frees what a suspended stage has on disk. */
     void (*staging_discard)(struct store *s, const uint8_t id[BLOB_ID], struct slice state);
-    /* At open: drops whatever is neither content of the catalog nor suspended. */
+    /* At open, before anybody is in: drops what was staged and is not suspended. Content that no row
+     * of the catalog names goes later, beside what goes on: each that has a row is kept (NULL: no
+     * need), then it ends, and deletes the rest if all rows were seen. One thread does this. */
     int (*sweep)(struct store *s);
+    bool (*sweep_keep)(struct store *s, const uint8_t id[BLOB_ID]);
+    void (*sweep_end)(struct store *s, bool all_seen);
 
     int (*content_open)(struct store *s, const uint8_t id[BLOB_ID], uint64_t size_bytes,
                         struct slice layout, struct content **ret);
@@ -194,7 +198,7 @@ int partitions_each(struct store *s, enum space space, struct slice prefix,
                     int (*f)(void *ctx, struct slice part), void *ctx);
 
 /* Blobs: recovery after open, and release of what is cached before close. They are counted beside
- * what goes on: who needs the number waits for it. */
+ * what goes on, and content without a row swept: who needs the number waits for both. */
 int blobs_recover(struct store *s);
 void blobs_counted(struct store *s);
 void blobs_close(struct store *s);

@@ -149,6 +149,7 @@ static void rocks_close(struct store *s)
 {
     struct rocks *r = s->self;
 
+    rocks_sweep_end(s, false); /* an open that failed leaves some */
     rocks_commit_stop(r);
     rocks_drain(r);
     if (atomic_load(&r->users) == 0) /* with a live iterator RocksDB would abort */
@@ -220,6 +221,8 @@ const struct engine rocks_engine = {
     .staging_free = rocks_staging_free,
     .staging_discard = rocks_staging_discard,
     .sweep = rocks_sweep,
+    .sweep_keep = rocks_sweep_keep,
+    .sweep_end = rocks_sweep_end,
     .content_open = rocks_content_open,
     .content_read = rocks_content_read,
     .content_lend = rocks_content_lend,

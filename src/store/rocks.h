@@ -56,6 +56,8 @@ struct rocks {
 
     pthread_mutex_t files_lock; /* guards files */
     struct rocks_file *files;   /* which file holds a part */
+
+    struct found_content *found; /* has parts since open, and no row has named it yet */
 };
 
 /* Errors: frees text, logs it, returns a negative errno; 0 for NULL. */
@@ -147,6 +149,8 @@ int rocks_staging_finish(struct staging *g, struct store_batch *b, struct buf *l
 void rocks_staging_free(struct staging *g, enum staging_end end);
 void rocks_staging_discard(struct store *s, const uint8_t id[BLOB_ID], struct slice state);
 int rocks_sweep(struct store *s);
+bool rocks_sweep_keep(struct store *s, const uint8_t id[BLOB_ID]);
+void rocks_sweep_end(struct store *s, bool all_seen);
 
 /* rocks_blob.c */
 int rocks_content_open(struct store *s, const uint8_t id[BLOB_ID], uint64_t size_bytes,
@@ -156,5 +160,6 @@ int rocks_content_lend(struct content *c, uint64_t offset, size_t n, struct blob
 void rocks_content_unlend(const struct iovec *iov, size_t n);
 void rocks_content_close(struct content *c);
 int rocks_content_delete(struct store *s, const uint8_t id[BLOB_ID], struct slice layout);
+int parts_delete(struct rocks *r, const uint8_t id[BLOB_ID]);
 
 #endif

@@ -309,7 +309,7 @@ static int delete_small(struct store *s, const uint8_t id[BLOB_ID])
 }
 
 /* Whole files: the space is back at once. */
-static int delete_parts(struct rocks *r, const uint8_t id[BLOB_ID])
+int parts_delete(struct rocks *r, const uint8_t id[BLOB_ID])
 {
     uint8_t lower[CHUNK_KEY], upper[CHUNK_KEY];
     char *err = NULL;
@@ -335,5 +335,5 @@ int rocks_content_delete(struct store *s, const uint8_t id[BLOB_ID], struct slic
         return delete_small(s, id); /* also of a seal that was cut short: it has no layout */
     for (size_t i = 0; i < n; i++)
         file_forget(s->self, id, &parts[i]);
-    return delete_parts(s->self, id);
+    return parts_delete(s->self, id);
 }

@@ -259,82 +259,110 @@ static int sweep_uploads(struct store *s)
     return 0;
 }
 
-struct known {
+/* Content that had files of parts at open, and that no row has named yet; by its id. */
+struct found_content {
     UT_hash_handle hh;
     uint8_t id[BLOB_ID];
 };
 
-static bool layout_has_parts(struct slice layout)
+static void found_add(struct rocks *r, const void *id)
 {
-    return layout.len > 0 && *(const uint8_t *)layout.data == LAYOUT_PARTS;
+    struct found_content *f = NULL;
+
+    HASH_FIND(hh, r->found, id, BLOB_ID, f);
+    if (f != NULL)
+        return;
+    f = xcalloc(1, sizeof *f);
+    memcpy(f->id, id, BLOB_ID);
+    HASH_ADD(hh, r->found, id, BLOB_ID, f);
 }
 
-static int add_known(struct store *s, struct known **known)
+static int find_parts(struct rocks *r)
 {
-    struct store_scan *scan = NULL;
-    struct slice key, value;
-    struct catalog_row row;
-    int r = catalog_scan(s, ROW_CONTENT, (struct slice){0}, &scan);
+    const rocksdb_livefiles_t *files;
+    int e = rocks_enter(r);
 
-    if (r < 0)
-        return r;
-    while ((r = store_scan_next(scan, &key, &value)) == 1) {
-        struct known *k;
-
-        if (catalog_decode(value, &row) < 0 || !layout_has_parts(row.layout))
-            continue;
-        k = xcalloc(1, sizeof *k);
-        memcpy(k->id, row.id, BLOB_ID);
-        HASH_ADD(hh, *known, id, BLOB_ID, k);
-    }
-    store_scan_free(scan);
-    return r;
-}
-
-static void delete_file(struct rocks *r, const rocksdb_livefiles_t *files, int i)
-{
-    size_t n = 0, m = 0;
-    const char *lower = rocksdb_livefiles_smallestkey(files, i, &n);
-    const char *upper = rocksdb_livefiles_largestkey(files, i, &m);
-    char *err = NULL;
-
-    rocksdb_delete_file_in_range_cf(r->db, r->cf[CF_BLOB], lower, n, upper, m, &err);
-    if (rocks_error(err) == 0)
-        log_line(LOG_INFO, NULL, "store.swept", "part=%s", rocksdb_livefiles_name(files, i));
-}
-
-/* Parts that were taken in, but whose sealing batch never came. */
-static void sweep_parts(struct rocks *r, struct known *known)
-{
-    const rocksdb_livefiles_t *files = rocksdb_livefiles(r->db);
-
+    if (e < 0)
+        return e;
+    files = rocksdb_livefiles(r->db);
     for (int i = 0, n = rocksdb_livefiles_count(files); i < n; i++) {
-        struct known *k = NULL;
         size_t len = 0;
         const char *key = rocksdb_livefiles_smallestkey(files, i, &len);
 
-        if (len != CHUNK_KEY || strcmp(rocksdb_livefiles_column_family_name(files, i), "blob") != 0)
-            continue;
-        HASH_FIND(hh, known, key, BLOB_ID, k);
-        if (k == NULL)
-            delete_file(r, files, i);
+        if (len == CHUNK_KEY && strcmp(rocksdb_livefiles_column_family_name(files, i), "blob") == 0)
+            found_add(r, key);
     }
     rocksdb_livefiles_destroy(files);
+    rocks_leave(r);
+    return 0;
+}
+
+bool rocks_sweep_keep(struct store *s, const uint8_t id[BLOB_ID])
+{
+    struct rocks *r = s->self;
+    struct found_content *f = NULL;
+
+    HASH_FIND(hh, r->found, id, BLOB_ID, f);
+    if (f == NULL)
+        return false;
+    HASH_DEL(r->found, f);
+    free(f);
+    return true;
+}
+
+/* Parts that were taken in, but whose sealing batch never came. Ids are drawn anew for each stage:
+ * what is sealed meanwhile has another. */
+static void delete_unsealed(struct rocks *r, const uint8_t id[BLOB_ID])
+{
+    char hex[2 * BLOB_ID + 1];
+
+    hex_encode(slice_of(id, BLOB_ID), hex);
+    if (parts_delete(r, id) == 0)
+        log_line(LOG_INFO, NULL, "store.swept", "content=%s", hex);
+}
+
+/* A suspended stage can be resumed, and sealed under its own id: what an earlier try left under it
+ * goes before anybody can. Its row and that of its content never are there both. */
+static int sweep_suspended(struct store *s)
+{
+    struct rocks *r = s->self;
+    struct store_scan *scan = NULL;
+    struct slice key;
+    int e = catalog_scan(s, ROW_STAGE, (struct slice){0}, &scan);
+
+    if (e < 0)
+        return e;
+    while ((e = store_scan_next(scan, &key, NULL)) == 1) {
+        const uint8_t *id = (const uint8_t *)key.data + 1;
+
+        if (key.len == 1 + BLOB_ID && rocks_sweep_keep(s, id))
+            delete_unsealed(r, id);
+    }
+    store_scan_free(scan);
+    return e;
 }
 
 int rocks_sweep(struct store *s)
 {
     struct rocks *r = s->self;
-    struct known *known = NULL, *k, *next;
     int e = sweep_uploads(s);
 
     if (e == 0)
-        e = add_known(s, &known);
-    if (e == 0)
-        sweep_parts(r, known);
-    HASH_ITER(hh, known, k, next) {
-        HASH_DEL(known, k);
-        free(k);
-    }
+        e = find_parts(r);
+    if (e == 0 && r->found != NULL)
+        e = sweep_suspended(s);
     return e;
+}
+
+void rocks_sweep_end(struct store *s, bool all_seen)
+{
+    struct rocks *r = s->self;
+    struct found_content *f, *next;
+
+    HASH_ITER(hh, r->found, f, next) {
+        if (all_seen)
+            delete_unsealed(r, f->id);
+        HASH_DEL(r->found, f);
+        free(f);
+    }
 }

@@ -83,7 +83,7 @@ static unsigned count_files(const struct fixture *f, const char *name, const cha
 
 /* Work is done in a child, a program of its own (RocksDB's threads do not survive a fork), that is
  * gone as if killed when it returns, or at its n-th call that matters. */
-enum work { COMMIT_DURABLE, UPLOAD_HALF, REAP_ALL, DOOM_OPEN_BLOB, STEPS };
+enum work { COMMIT_DURABLE, UPLOAD_HALF, REAP_ALL, DOOM_OPEN_BLOB, SEAL_SUSPENDED, STEPS };
 #define EXIT_KILLED   7
 #define EXIT_FINISHED 8
 
@@ -313,6 +313,68 @@ static void test_killed_anywhere(void **state)
     }
     print_message("%d points of death\n", n);
     assert_true(finished && n > 10);
+}
+
+/* The stage whose id is in the file `id`. */
+static void seal_suspended(struct fixture *f)
+{
+    struct blob_stage *stage = NULL;
+    autobuf id = {0};
+    uint64_t durable;
+
+    assert_int_equal(file_read(path_in(f, "id"), 100, &id), 0);
+    assert_int_equal(blob_stage_resume(f->store, (const uint8_t *)id.data, &stage, &durable), 0);
+    assert_int_equal(blob_seal(stage, NULL, NULL), 0);
+}
+
+/* What a kill left of the first try has the stage's id, and is swept beside the second. */
+static bool seal_killed_at(struct fixture *f, int n, unsigned *ret_resumed)
+{
+    uint8_t *bytes = content_new(6 * MIB, 1), id[BLOB_STAGE_ID_BYTES];
+    struct blob_stage *stage = stage_new(f->store, 6 * MIB);
+    uint64_t durable;
+    struct digest d;
+    int status;
+
+    memcpy(id, blob_stage_id(stage), sizeof id);
+    assert_int_equal(stage_fill(stage, bytes, 6 * MIB, MIB), 0);
+    assert_int_equal(blob_stage_suspend(stage, &durable), 0);
+    assert_int_equal(file_replace(path_in(f, "id"), slice_of(id, sizeof id), 0600), 0);
+    store_close(f->store);
+    f->store = NULL;
+    status = run_child(f, SEAL_SUSPENDED, n, -1);
+    fixture_open(f);
+    if (blob_stage_resume(f->store, id, &stage, &durable) == 0) {
+        (*ret_resumed)++;
+        assert_int_equal(blob_seal(stage, NULL, NULL), 0);
+    } else if (status != EXIT_FINISHED) {
+        blob_make(f->store, 6 * MIB, 1);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        struct store_usage usage;
+
+        assert_int_equal(store_usage(f->store, &usage), 0);
+        assert_int_equal(usage.blobs, 1);
+        assert_int_equal(count_large(f), 1);
+        digest_of(DIGEST_SHA256, bytes, 6 * MIB, &d);
+        blob_check(f->store, &d, bytes, 6 * MIB);
+        fixture_restart(f);
+    }
+    assert_int_equal(blob_reap(f->store, 0, false, NULL), 0);
+    free(bytes);
+    return status == EXIT_FINISHED;
+}
+
+static void test_killed_sealing_suspended(void **state)
+{
+    struct fixture *f = *state;
+    unsigned resumed = 0;
+    int n = 0;
+
+    while (!seal_killed_at(f, n, &resumed) && n < 100)
+        n++;
+    print_message("%d points of death, %u resumed\n", n, resumed);
+    assert_true(n > 2 && n < 100 && resumed > 0);
 }
 
 static void reap_all(struct fixture *f)
@@ -729,6 +791,7 @@ static int child_main(char **argv)
         [UPLOAD_HALF] = upload_half,
         [REAP_ALL] = reap_all,
         [DOOM_OPEN_BLOB] = doom_open_blob,
+        [SEAL_SUSPENDED] = seal_suspended,
     };
     struct fixture f = {.options.reserve_bytes = 1};
     long work = strtol(argv[2], NULL, 10);
@@ -753,6 +816,7 @@ int main(int argc, char **argv)
         on_rocks(test_killed_after_commit),
         on_rocks(test_killed_in_upload),
         on_rocks(test_killed_anywhere),
+        on_rocks(test_killed_sealing_suspended),
         on_rocks(test_reaped_for_good),
         on_rocks(test_killed_with_doomed_blob),
         on_rocks(test_damaged_value),
