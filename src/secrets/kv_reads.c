@@ -11,10 +11,12 @@
 
 #define ROW_READ        'r'
 #define KEY_BYTES       (1 + KV_ID_BYTES)
-#define SLOTS           4096u
+#define SLOTS_LEAST     512u
+#define SLOTS_MOST      65536u /* 2 MiB, where that many are read */
 #define PROBES          8u
 #define FLUSH_MS        60000
 #define FLUSHED_AT_ONCE 512u
+#define FLUSH_MORE_MS   1000 /* there was more than that */
 
 struct slot {
     uint8_t id[KV_ID_BYTES];
@@ -24,7 +26,8 @@ struct slot {
 
 struct kv_reads {
     pthread_mutex_t lock; /* guards all below */
-    struct slot *slots;   /* SLOTS, made at the first read */
+    struct slot *slots;   /* n_slots, made at the first read */
+    size_t n_slots;
     int64_t flushed_ms;
 };
 
@@ -55,13 +58,13 @@ static void put_row(struct kv *kv, struct store_batch *batch, const struct slot 
         store_batch_put(batch, slice_of(key, sizeof key), buf_slice(&record));
 }
 
-/* The next to be written, up to `most`; NULL: none. Called with the lock. */
-static struct store_batch *take_dirty(struct kv *kv, unsigned most)
+/* The next to be written, up to *most, which is counted down; NULL: none. Called with the lock. */
+static struct store_batch *take_dirty(struct kv *kv, unsigned *most)
 {
     struct store_batch *batch = NULL;
     struct kv_reads *reads = kv->reads;
 
-    for (size_t i = 0; reads->slots != NULL && i < SLOTS && most > 0; i++) {
+    for (size_t i = 0; i < reads->n_slots && *most > 0; i++) {
         struct slot *slot = &reads->slots[i];
 
         if (!slot->dirty)
@@ -70,7 +73,7 @@ static struct store_batch *take_dirty(struct kv *kv, unsigned most)
             batch = store_batch_new(kv->store, kv->part);
         put_row(kv, batch, slot);
         slot->dirty = false;
-        most--;
+        --*most;
     }
     return batch;
 }
@@ -78,7 +81,8 @@ static struct store_batch *take_dirty(struct kv *kv, unsigned most)
 void kv_reads_free(struct kv *kv)
 {
     struct kv_reads *reads = kv->reads;
-    struct store_batch *batch = take_dirty(kv, SLOTS);
+    unsigned all = SLOTS_MOST;
+    struct store_batch *batch = take_dirty(kv, &all);
 
     if (batch != NULL)
         store_commit(batch, 0);
@@ -87,15 +91,16 @@ void kv_reads_free(struct kv *kv)
     free(reads);
 }
 
-static size_t place_of(const uint8_t id[KV_ID_BYTES])
+/* The i-th place to look at. */
+static struct slot *slot_at(const struct kv_reads *reads, const uint8_t id[KV_ID_BYTES], size_t i)
 {
-    return be32_get(id) % SLOTS; /* ids are random */
+    return &reads->slots[(be32_get(id) + i) % reads->n_slots]; /* ids are random */
 }
 
 static struct slot *find(struct kv_reads *reads, const uint8_t id[KV_ID_BYTES])
 {
     for (size_t i = 0; reads->slots != NULL && i < PROBES; i++) {
-        struct slot *slot = &reads->slots[(place_of(id) + i) % SLOTS];
+        struct slot *slot = slot_at(reads, id, i);
 
         if (slot->read_unix_s != 0 && memcmp(slot->id, id, KV_ID_BYTES) == 0)
             return slot;
@@ -103,26 +108,49 @@ static struct slot *find(struct kv_reads *reads, const uint8_t id[KV_ID_BYTES])
     return NULL;
 }
 
-/* A free one near its place, or the one that was read longest ago; that is written, if it must. */
-static struct slot *make_room(struct kv *kv, const uint8_t id[KV_ID_BYTES],
-                              struct store_batch **ret_batch)
+/* A free one near its place; else the one that was read longest ago. NULL: there are no slots. */
+static struct slot *pick(struct kv_reads *reads, const uint8_t id[KV_ID_BYTES])
 {
-    struct kv_reads *reads = kv->reads;
     struct slot *oldest = NULL;
 
-    if (reads->slots == NULL)
-        reads->slots = xcalloc(SLOTS, sizeof *reads->slots);
-    for (size_t i = 0; i < PROBES; i++) {
-        struct slot *slot = &reads->slots[(place_of(id) + i) % SLOTS];
+    for (size_t i = 0; reads->slots != NULL && i < PROBES; i++) {
+        struct slot *slot = slot_at(reads, id, i);
 
         if (oldest == NULL || slot->read_unix_s < oldest->read_unix_s)
             oldest = slot;
     }
-    if (oldest->dirty) {
-        *ret_batch = store_batch_new(kv->store, kv->part);
-        put_row(kv, *ret_batch, oldest);
-    }
     return oldest;
+}
+
+/* Twice the slots; where even then one does not fit near its place, it gives way. */
+static void grow(struct kv_reads *reads)
+{
+    autofree struct slot *old = reads->slots;
+    size_t n = reads->n_slots;
+
+    reads->n_slots = n == 0 ? SLOTS_LEAST : 2 * n;
+    reads->slots = xcalloc(reads->n_slots, sizeof *reads->slots);
+    for (size_t i = 0; i < n; i++)
+        if (old[i].read_unix_s != 0)
+            *pick(reads, old[i].id) = old[i];
+}
+
+/* A slot for it. One that gives way is written, if it must. */
+static struct slot *make_room(struct kv *kv, const uint8_t id[KV_ID_BYTES],
+                              struct store_batch **ret_batch)
+{
+    struct kv_reads *reads = kv->reads;
+    struct slot *slot = pick(reads, id);
+
+    while ((slot == NULL || slot->read_unix_s != 0) && reads->n_slots < SLOTS_MOST) {
+        grow(reads);
+        slot = pick(reads, id);
+    }
+    if (slot->dirty) {
+        *ret_batch = store_batch_new(kv->store, kv->part);
+        put_row(kv, *ret_batch, slot);
+    }
+    return slot;
 }
 
 static void ignore(void *ctx, int r)
@@ -150,8 +178,10 @@ void kv_note_read(struct kv *kv, const uint8_t id[KV_ID_BYTES])
         slot->dirty = true;
     }
     if (now_ms - reads->flushed_ms >= FLUSH_MS) {
-        reads->flushed_ms = now_ms;
-        due = take_dirty(kv, FLUSHED_AT_ONCE);
+        unsigned left = FLUSHED_AT_ONCE;
+
+        due = take_dirty(kv, &left);
+        reads->flushed_ms = left > 0 ? now_ms : now_ms - FLUSH_MS + FLUSH_MORE_MS;
     }
     pthread_mutex_unlock(&reads->lock);
     if (evicted != NULL)
