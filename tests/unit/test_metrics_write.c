@@ -48,6 +48,8 @@ static int setup(void **state)
     assert_int_equal(config_parse(SLICE(""), &w.config, &why), 0);
     free(w.config->prometheus);
     assert_true(asprintf(&w.config->prometheus, "%s/prometheus.yml", w.dir) > 0);
+    free(w.config->rules);
+    assert_true(asprintf(&w.config->rules, "%s/rules", w.dir) > 0);
     assert_int_equal(store_open("mem:", &(struct store_options){0}, &w.store, &why), 0);
     root.policies = policy_set_root();
     metrics_up();
@@ -60,6 +62,7 @@ static int teardown(void **state)
     web_test_done(&t);
     metrics_domain.close(w.m);
     store_close(w.store);
+    rmdir(w.config->rules);
     rmdir(w.dir);
     config_free(w.config);
     policy_set_unref(root.policies);
