@@ -389,43 +389,15 @@ static int handle_role_id(struct kv_request *q, const struct approle *a, struct 
     return r;
 }
 
-struct listing {
-    struct op *op;
-    struct json *json;
-    bool any;
-};
-
-static int list_one(void *ctx, const struct object *o)
-{
-    struct listing *l = ctx;
-    const char *name = NULL;
-
-    if (slice_eq(object_value(o, "is"), SLICE("\"role\"")) &&
-        vault_string(l->op, o, "name", &name) == 0 && name != NULL) {
-        json_str(l->json, name);
-        l->any = true;
-    }
-    return 0;
-}
-
 static int list_roles(struct kv_request *q)
 {
-    struct vault_answer a;
-    struct listing l = {.op = q->op, .json = &a.json};
     int r = identity_may(q->op, POLICY_LIST, "%s/", q->full)
                 ? 0
                 : identity_check(q->op, POLICY_LIST, "%s", q->full);
 
-    if (r < 0)
-        return r;
-    vault_answer_begin(&a, q->req);
-    json_object(&a.json);
-    json_key(&a.json, "keys");
-    json_array(&a.json);
-    r = rows_each(q->s, q->op, &approle_rows[APPROLE_ROLE], q->mount, list_one, &l);
-    json_array_end(&a.json);
-    json_object_end(&a.json);
-    return vault_answer_finish(&a, q->resp, 0, r == 0 && !l.any ? -ENOENT : r);
+    return r < 0 ? r
+                 : rows_answer_names(q->req, q->resp, &approle_rows[APPROLE_ROLE], q->mount,
+                                     "role");
 }
 
 static int handle_whole(struct kv_request *q, struct approle *a, struct role *role, bool exists)

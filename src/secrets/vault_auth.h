@@ -67,6 +67,10 @@ int rows_store(struct secrets *s, const struct vault_rows *rows, const struct mo
 /* Every row of a mount; f's non-zero result ends it. */
 int rows_each(struct secrets *s, struct op *op, const struct vault_rows *rows,
               const struct mount *mount, int (*f)(void *ctx, const struct object *o), void *ctx);
+/* Answers with {"keys": [the "name" of each row]}, or -ENOENT without any. `is`: of those rows alone
+ * whose "is" says so; NULL: of all. */
+int rows_answer_names(struct web_request *req, struct web_response *resp,
+                      const struct vault_rows *rows, const struct mount *mount, const char *is);
 int rows_drop(struct secrets *s, const struct vault_rows *rows, const struct mount *mount);
 
 #endif

@@ -115,3 +115,42 @@ int rows_drop(struct secrets *s, const struct vault_rows *rows, const struct mou
     }
     return store_commit(batch, STORE_DURABLE);
 }
+
+struct listing {
+    struct op *op;
+    struct json *json;
+    const char *is; /* NULL: any */
+    bool any;
+};
+
+static int list_one(void *ctx, const struct object *o)
+{
+    struct listing *l = ctx;
+    const char *name = NULL, *is = NULL;
+
+    if (l->is != NULL &&
+        (vault_string(l->op, o, "is", &is) < 0 || is == NULL || strcmp(is, l->is) != 0))
+        return 0;
+    if (vault_string(l->op, o, "name", &name) == 0 && name != NULL) {
+        json_str(l->json, name);
+        l->any = true;
+    }
+    return 0;
+}
+
+int rows_answer_names(struct web_request *req, struct web_response *resp,
+                      const struct vault_rows *rows, const struct mount *mount, const char *is)
+{
+    struct vault_answer a;
+    struct listing l = {.op = req->op, .json = &a.json, .is = is};
+    int r;
+
+    vault_answer_begin(&a, req);
+    json_object(&a.json);
+    json_key(&a.json, "keys");
+    json_array(&a.json);
+    r = rows_each(req->self, req->op, rows, mount, list_one, &l);
+    json_array_end(&a.json);
+    json_object_end(&a.json);
+    return vault_answer_finish(&a, resp, 200, r == 0 && !l.any ? -ENOENT : r);
+}

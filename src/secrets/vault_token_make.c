@@ -522,29 +522,9 @@ int vault_token_role(struct web_request *req, struct web_response *resp)
     return r;
 }
 
-struct listing {
-    struct op *op;
-    struct json *json;
-    bool any;
-};
-
-static int list_one(void *ctx, const struct object *o)
-{
-    struct listing *l = ctx;
-    const char *name = NULL;
-
-    if (vault_string(l->op, o, "name", &name) == 0 && name != NULL) {
-        json_str(l->json, name);
-        l->any = true;
-    }
-    return 0;
-}
-
 int vault_token_roles(struct web_request *req, struct web_response *resp)
 {
     scope_cleanup(scope_mount) struct mount *mount = NULL;
-    struct vault_answer a;
-    struct listing l = {.op = req->op, .json = &a.json};
     int r = vault_begin(req);
 
     if (r == 0 && !identity_may(req->op, POLICY_LIST, "auth/token/roles/"))
@@ -556,14 +536,7 @@ int vault_token_roles(struct web_request *req, struct web_response *resp)
     mount = token_mount(req->self);
     if (mount == NULL)
         return -EIO;
-    vault_answer_begin(&a, req);
-    json_object(&a.json);
-    json_key(&a.json, "keys");
-    json_array(&a.json);
-    r = rows_each(req->self, req->op, &rows, mount, list_one, &l);
-    json_array_end(&a.json);
-    json_object_end(&a.json);
-    return vault_answer_finish(&a, resp, 200, r == 0 && !l.any ? -ENOENT : r);
+    return rows_answer_names(req, resp, &rows, mount, NULL);
 }
 
 /* What has expired ends by itself, at its time: there is nothing to tidy. */
