@@ -8,6 +8,7 @@
 #include "metrics/histogram.h"
 #include "metrics/promql/ast.h"
 #include "metrics/promql/eval.h"
+#include "metrics/promql/histogram_math.h"
 #include "metrics/query.h"
 #include "metrics/rules/template.h"
 
@@ -208,26 +209,23 @@ static int evaluate_recording(struct evaluation *ev, struct op *op, const struct
 }
 
 /* A label or an annotation; where it fails, its text says so. */
-static const char *expand(struct evaluation *ev, struct op *op, const struct rule *rule,
-                          struct template_env *env, const char *text)
+static const char *expand(struct op *op, const struct rule *rule, const struct template_env *env,
+                          const char *text)
 {
-    const char *name = op_printf(op, "__alert_%s", rule->name), *value;
+    const char *name = op_printf(op, "__alert_%s", rule->name);
     autobuf out = {0};
     autobuf why = {0};
 
-    (void)ev;
     if (strstr(text, "{{") == NULL)
         return text;
     if (template_expand(op, name, env, slice_str(text), &out, &why) < 0)
         return op_printf(op, "<error expanding template: %s>", why.data);
-    value = op_strndup(op, out.data != NULL ? out.data : "", out.len);
-    return value;
+    return op_strndup(op, out.data != NULL ? out.data : "", out.len);
 }
 
 /* Labels of the sample without its name, then the rule's. */
-static void find_labels(struct evaluation *ev, struct op *op, const struct rule *rule,
-                        struct template_env *env, const struct result_series *from,
-                        struct pairs *ret)
+static void find_labels(struct op *op, const struct rule *rule, const struct template_env *env,
+                        const struct result_series *from, struct pairs *ret)
 {
     for (size_t i = 0; i < from->labels.n; i++) {
         const struct label *l = &from->labels.items[i];
@@ -238,7 +236,7 @@ static void find_labels(struct evaluation *ev, struct op *op, const struct rule 
     }
     for (size_t i = 0; i < rule->labels.n; i++)
         pairs_set(ret, rule->labels.items[i].name,
-                  expand(ev, op, rule, env, rule->labels.items[i].value));
+                  expand(op, rule, env, rule->labels.items[i].value));
     pairs_set(ret, "alertname", rule->name);
 }
 
@@ -250,6 +248,14 @@ static struct labels as_labels(struct op *op, const struct pairs *pairs)
         l.items[i] =
             (struct label){slice_str(pairs->items[i].name), slice_str(pairs->items[i].value)};
     return l;
+}
+
+static const char *histogram_text(struct op *op, const struct histogram *h)
+{
+    autobuf text = {0};
+
+    histogram_print(&text, h);
+    return op_strndup(op, text.data, text.len);
 }
 
 static struct alert_found *find_alerts(struct evaluation *ev, struct op *op,
@@ -275,11 +281,11 @@ static struct alert_found *find_alerts(struct evaluation *ev, struct op *op,
             continue;
         f->value = env.value = from->points[0].v;
         if (from->points[0].h != NULL)
-            env.histogram = "histogram";
-        find_labels(ev, op, rule, &env, from, &f->labels);
+            env.histogram = histogram_text(op, from->points[0].h);
+        find_labels(op, rule, &env, from, &f->labels);
         for (size_t k = 0; k < rule->annotations.n; k++)
             pairs_add(&f->annotations, rule->annotations.items[k].name,
-                      expand(ev, op, rule, &env, rule->annotations.items[k].value));
+                      expand(op, rule, &env, rule->annotations.items[k].value));
         ++*ret_n;
     }
     return found;
