@@ -32,7 +32,7 @@ struct run {
     int64_t now_unix_ms;
     int64_t untagged_ms; /* -1: untagged ones stay */
     struct node *nodes;
-    struct node *todo;
+    struct node *waiting;
     struct retention_count count;
 };
 
@@ -57,8 +57,8 @@ static void reach(struct run *run, const struct digest *d)
     if (n == NULL || n->reached)
         return;
     n->reached = true;
-    n->next = run->todo;
-    run->todo = n;
+    n->next = run->waiting;
+    run->waiting = n;
 }
 
 static int reach_items(struct run *run, const struct node *n)
@@ -117,10 +117,10 @@ static int follow(struct run *run)
 {
     int r = 0;
 
-    while (r == 0 && run->todo != NULL) {
-        struct node *n = run->todo;
+    while (r == 0 && run->waiting != NULL) {
+        struct node *n = run->waiting;
 
-        run->todo = n->next;
+        run->waiting = n->next;
         if (n->is_index)
             r = reach_items(run, n);
         if (r == 0)
@@ -303,7 +303,7 @@ static int run_rules(struct run *run)
         HASH_DEL(run->nodes, n);
         free(n);
     }
-    run->todo = NULL;
+    run->waiting = NULL;
     return r;
 }
 
