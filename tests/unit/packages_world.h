@@ -5,13 +5,14 @@
 #include "base/scope.h"
 #include "config.h"
 #include "domain.h"
+#include "folder.h"
 #include "identity/identity.h"
 #include "packages/packages.h"
 #include "packages/state.h"
 #include "packages_fixture.h"
 #include "web_test.h"
+#include "world.h"
 
-#include <ftw.h>
 #include <stdio.h>
 
 struct world {
@@ -24,19 +25,6 @@ struct world {
     struct identity team, reader, one; /* all; may only read; only packages/foo */
     const struct identity *anonymous;
 };
-
-static inline struct policy_set *world_policy(const char *text)
-{
-    struct policy *p;
-    struct policy_set *set;
-    autobuf why = {0};
-
-    if (policy_parse(slice_str(text), &p, &why) < 0)
-        abort();
-    set = policy_set_new(&p, 1);
-    policy_free(p);
-    return set;
-}
 
 static inline void world_open_domain(struct world *w)
 {
@@ -75,12 +63,6 @@ static inline void world_open(struct world *w)
     world_open_domain(w);
 }
 
-static inline int world_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
 static inline void world_close(struct world *w)
 {
     packages_domain.close(w->pk);
@@ -90,7 +72,7 @@ static inline void world_close(struct world *w)
     identities_close(w->identities);
     store_close(w->store);
     config_free(w->config);
-    nftw(w->dir, world_remove, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(w->dir);
 }
 
 /* Publishes bytes under a name; the result, and the reason in why (NULL: not wanted). */

@@ -6,11 +6,12 @@
 #include "config.h"
 #include "domain.h"
 #include "feed.h"
+#include "folder.h"
 #include "identity/identity.h"
 #include "secrets/secrets.h"
 #include "web_test.h"
+#include "world.h"
 
-#include <ftw.h>
 #include <stdio.h>
 
 extern const struct domain secrets_domain;
@@ -26,19 +27,6 @@ struct world {
     struct identity root, team, app; /* everything; secret/; only what is below secret/…/app */
     const struct identity *anonymous;
 };
-
-static inline struct policy_set *world_policy(const char *text)
-{
-    struct policy *p;
-    struct policy_set *set;
-    autobuf why = {0};
-
-    if (policy_parse(slice_str(text), &p, &why) < 0)
-        abort();
-    set = policy_set_new(&p, 1);
-    policy_free(p);
-    return set;
-}
 
 static inline void world_open_domain(struct world *w)
 {
@@ -95,12 +83,6 @@ static inline struct world *world_new(void)
     return w;
 }
 
-static inline int world_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
 static inline void world_free(struct world *w)
 {
     secrets_domain.close(w->s);
@@ -112,7 +94,7 @@ static inline void world_free(struct world *w)
     identities_close(w->identities);
     store_close(w->store);
     config_free(w->config);
-    nftw(w->dir, world_remove, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(w->dir);
     free(w);
 }
 

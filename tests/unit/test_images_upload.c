@@ -1,7 +1,7 @@
 /* Uploads: chunks in and out of order, resumed, refused; and what is left when the store fails. */
+#include "folder.h"
 #include "images_test.h"
 
-#include <ftw.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -564,21 +564,13 @@ static int setup_on_disk(void **state)
     return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-    (void)st;
-    (void)kind;
-    (void)ftw;
-    return remove(path);
-}
-
 static int teardown_on_disk(void **state)
 {
     struct images_test *t = *state;
     char *folder = t->folder;
 
     images_test_teardown(state);
-    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    folder_remove(folder);
     free(folder);
     return 0;
 }

@@ -9,11 +9,11 @@
 
 #include <cmocka.h>
 
+#include "folder.h"
 #include "store/blob.h"
 #include "store/store.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
@@ -26,14 +26,6 @@ struct fixture {
     char dir[64]; /* empty: in memory */
     char url[160];
 };
-
-static inline int fixture_remove(const char *path, const struct stat *st, int type, struct FTW *f)
-{
-    (void)st;
-    (void)type;
-    (void)f;
-    return remove(path);
-}
 
 static inline void fixture_open(struct fixture *f)
 {
@@ -97,7 +89,7 @@ static inline int fixture_teardown(void **state)
 
     store_close(f->store);
     if (f->dir[0] != 0)
-        nftw(f->dir, fixture_remove, 16, FTW_DEPTH | FTW_PHYS);
+        folder_remove(f->dir);
     free(f);
     return 0;
 }
