@@ -3,7 +3,7 @@
 #include "base/codec.h"
 #include "metrics/head/decimal.h"
 #include "metrics/labels.h"
-#include "metrics/proto.h"
+#include "base/proto.h"
 
 #include <errno.h>
 

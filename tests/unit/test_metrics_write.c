@@ -1,9 +1,9 @@
 /* Remote write 1.0 and 2.0: what is kept, what is answered; exemplars and histograms among it. */
 #include "base/clock.h"
+#include "base/proto.h"
 #include "identity/identity.h"
 #include "metrics/histogram_proto.h"
 #include "metrics/metrics.h"
-#include "metrics/proto.h"
 #include "metrics/query.h"
 #include "web_test.h"
 

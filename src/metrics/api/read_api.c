@@ -1,12 +1,12 @@
 /* POST /api/v1/read: remote read, as samples or as a stream of XOR chunks. */
 #include "base/alloc.h"
 #include "base/codec.h"
+#include "base/proto.h"
 #include "identity/identity.h"
 #include "metrics/api/api.h"
 #include "metrics/api/remote.h"
 #include "metrics/api/xor_chunk.h"
 #include "metrics/histogram_proto.h"
-#include "metrics/proto.h"
 #include "metrics/query.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 #include "metrics/api/remote.h"
 
+#include "base/proto.h"
 #include "base/utf8.h"
 #include "metrics/histogram_proto.h"
-#include "metrics/proto.h"
 
 #include <errno.h>
 #include <stdlib.h>

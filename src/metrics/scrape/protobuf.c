@@ -2,11 +2,11 @@
 
 #include "base/alloc.h"
 #include "base/codec.h"
+#include "base/proto.h"
 #include "base/shim.h"
 #include "base/utf8.h"
 #include "metrics/histogram_proto.h"
 #include "metrics/labels.h"
-#include "metrics/proto.h"
 #include "metrics/scrape/exposition.h"
 
 #include <errno.h>

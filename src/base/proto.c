@@ -1,4 +1,4 @@
-#include "metrics/proto.h"
+#include "base/proto.h"
 
 #include "base/codec.h"
 

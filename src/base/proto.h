@@ -1,6 +1,6 @@
 /* proto.h: the fields of a protobuf message, one after the other, zero-copy. Pure. */
-#ifndef METRICS_PROTO_H
-#define METRICS_PROTO_H
+#ifndef BASE_PROTO_H
+#define BASE_PROTO_H
 
 #include "base/buf.h"
 
