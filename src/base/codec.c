@@ -1,6 +1,8 @@
 #include "base/codec.h"
 
 #include <errno.h>
+#include <snappy-c.h>
+#include <stdlib.h>
 
 static int hex_value(char c)
 {
@@ -204,4 +206,31 @@ int parse_u64(struct slice s, uint64_t max, uint64_t *ret)
     }
     *ret = v;
     return 0;
+}
+
+int snappy_decode(struct slice in, size_t limit_bytes, struct buf *out)
+{
+    size_t n = 0;
+
+    if (snappy_uncompressed_length(in.data, in.len, &n) != SNAPPY_OK)
+        return -EINVAL;
+    if (n > limit_bytes)
+        return -EFBIG;
+    buf_reserve(out, n + 1);
+    if (snappy_uncompress(in.data, in.len, out->data, &n) != SNAPPY_OK)
+        return -EINVAL;
+    out->len = n;
+    out->data[n] = 0;
+    return 0;
+}
+
+void snappy_encode(struct slice in, struct buf *out)
+{
+    size_t n = snappy_max_compressed_length(in.len);
+
+    buf_reserve(out, n + 1);
+    if (snappy_compress(in.len > 0 ? in.data : "", in.len, out->data, &n) != SNAPPY_OK)
+        abort(); /* it fails only for want of room */
+    out->len = n;
+    out->data[n] = 0;
 }

@@ -1,4 +1,4 @@
-/* codec.h: hex, base64, percent-encoding, big-endian integers. All are pure. */
+/* codec.h: hex, base64, percent-encoding, snappy, big-endian integers. All are pure. */
 #ifndef BASE_CODEC_H
 #define BASE_CODEC_H
 
@@ -44,6 +44,11 @@ static inline uint64_t be64_get(const uint8_t *p)
 /* LEB128, as protobuf: appends; reads and moves `in` on, -EINVAL if cut or over 64 bits. */
 void varint_put(struct buf *out, uint64_t v);
 int varint_get(struct slice *in, uint64_t *ret);
+
+/* Snappy's block format, appended to an empty buf; the size it claims is checked before anything is
+ * allocated. -EINVAL, -EFBIG. */
+int snappy_decode(struct slice in, size_t limit_bytes, struct buf *out);
+void snappy_encode(struct slice in, struct buf *out);
 
 /* Decimal, all of s, no sign: 0, -EINVAL, or -ERANGE above max. */
 int parse_u64(struct slice s, uint64_t max, uint64_t *ret);

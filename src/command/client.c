@@ -89,6 +89,12 @@ int client_open_at(struct client *c, const char *address, const char *token)
     buf_add_str(&c->token, token);
     return start(c, address);
 }
+
+void client_header(struct client *c, const char *header)
+{
+    c->headers = curl_slist_append(c->headers, header);
+}
+
 void client_close(struct client *c)
 {
     for (struct curl_slist *h = c->headers; h != NULL; h = h->next)
@@ -120,8 +126,10 @@ static size_t receive(char *bytes, size_t size, size_t n, void *ctx)
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
     if (c->print && status < 400)
         return fwrite(bytes, size, n, stdout);
-    if (c->answer.len + size * n > ANSWER_MAX)
-        return status < 400 ? 0 : size * n; /* a cut answer is none; a cut reason is one */
+    if (c->answer.len + size * n > ANSWER_MAX) {
+        c->too_large = status < 400;
+        return c->too_large ? 0 : size * n; /* a cut answer is none; a cut reason is one */
+    }
     buf_add(&c->answer, bytes, size * n);
     return size * n;
 }
@@ -162,8 +170,11 @@ static void begin(struct client *c, const char *path, char error[CURL_ERROR_SIZE
     curl_easy_setopt(c->curl, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, 10L);
+    if (c->netrc)
+        curl_easy_setopt(c->curl, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
     buf_clear(&c->answer);
-    c->is_folder = false;
+    c->is_folder = c->too_large = false;
+    c->status = 0;
 }
 
 /* Vault's dialect says why in a list: its first line is for people. */
@@ -191,6 +202,9 @@ static int perform(struct client *c, const char *error)
     CURLcode r = curl_easy_perform(c->curl);
     long status = 0;
 
+    if (c->too_large)
+        return c->quiet ? EX_DATAERR
+                        : command_fail(EX_DATAERR, "%s: the answer is too large", c->address);
     if (r != CURLE_OK)
         return command_fail(EX_UNAVAILABLE, "%s: %s; is 'infrafs serve' running?", c->address,
                             error[0] != 0 ? error : curl_easy_strerror(r));

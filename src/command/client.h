@@ -13,6 +13,8 @@ struct client {
     char *mount;   /* where the daemon's tree is mounted here, or NULL */
     bool is_folder; /* the last answer was the listing of a folder of the tree */
     bool print;    /* a good answer goes to standard output as it comes */
+    bool netrc;    /* a name and a password may come from ~/.netrc */
+    bool too_large; /* the last answer was over what is taken, and is cut */
     bool quiet;    /* a refusal is not printed: `status` has it, and `answer` what was said */
     long status;   /* of the last answer */
     struct buf answer;
@@ -24,6 +26,8 @@ int client_open(const struct command_line *line, struct client *c);
 /* Another server, with a token for it. */
 int client_open_at(struct client *c, const char *address, const char *token);
 void client_close(struct client *c);
+/* A header that goes with each request from here on. */
+void client_header(struct client *c, const char *header);
 /* One request; `body` may be NULL, the path is percent-encoded here. An exit code; the reason was
  * printed. The answer is in c->answer unless it was printed. */
 int client_ask(struct client *c, const char *method, const char *path, const struct slice *body);

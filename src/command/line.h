@@ -95,6 +95,8 @@ int run_restore(const struct command_line *line);
 int run_gc(const struct command_line *line);
 int run_yank(const struct command_line *line);
 int run_unyank(const struct command_line *line);
+int run_import_prometheus(const struct command_line *line);
+int run_export_prometheus(const struct command_line *line);
 int run_import_pypi(const struct command_line *line);
 int run_export_pypi(const struct command_line *line);
 int run_project_status(const struct command_line *line);

@@ -101,6 +101,13 @@ static const struct command_option query_options[] = {
     OPTION_DATA,
     END,
 };
+static const struct command_option move_options[] = {
+    {"range", 'r', "DURATION", "only the last DURATION, such as 30d"},
+    OPTION_ADDRESS,
+    OPTION_CONFIG,
+    OPTION_DATA,
+    END,
+};
 static const struct command_option help_options[] = {
     {"man", 0, NULL, "print the manual page, for man -l -"},
     {"completion", 0, NULL, "print the completion for bash"},
@@ -230,6 +237,17 @@ const struct command command_table[] = {
      "run. What is there already is passed over, so that it can be run again. Over the network: "
      "'skopeo sync --src docker --dest docker'.\n\n" TOKEN_TEXT,
      client_options, 1, 1, run_import_registry},
+    {"import prometheus", "URL", "take over the samples of a running Prometheus",
+     "Reads them by remote read, the last 15 days unless --range says more, native histograms and "
+     "metadata too; labels that the server adds (external_labels) are taken off again. Set "
+     "metrics.retention to what you want to keep first. Best done before the targets are scraped "
+     "here: what is older than a series' newest sample by more than metrics.out_of_order_window is "
+     "refused. A password comes from ~/.netrc, a token from $SOURCE_TOKEN.\n\n" TOKEN_TEXT,
+     move_options, 1, 1, run_import_prometheus},
+    {"export prometheus", "FILE", "write all samples as OpenMetrics text",
+     "As 'promtool tsdb create-blocks-from openmetrics FILE DIR' reads it; '-' is standard output. "
+     "The text has no place for native histograms and marks of staleness.\n\n" TOKEN_TEXT,
+     move_options, 1, 1, run_export_prometheus},
     {"export pypi", "DIR", "write all packages into a folder",
      "Flat, as 'pip install --no-index -f DIR' and pypiserver read it. Files that are there already "
      "are passed over.\n\n" TOKEN_TEXT,

@@ -1,9 +1,9 @@
 #include "metrics/histogram_proto.h"
 
 #include "base/codec.h"
+#include "base/proto.h"
 #include "metrics/head/decimal.h"
 #include "metrics/labels.h"
-#include "base/proto.h"
 
 #include <errno.h>
 

@@ -1,4 +1,5 @@
 /* Remote write messages: the first byte says whether they are under snappy, or 2.0. */
+#include "base/codec.h"
 #include "metrics/api/remote.h"
 #include "metrics/histogram_proto.h"
 

@@ -10,7 +10,6 @@
 #include "metrics/query.h"
 
 #include <errno.h>
-#include <snappy-c.h>
 #include <stdlib.h>
 
 #define MATCHERS_MAX 128
@@ -334,7 +333,6 @@ static int answer_all(struct reading *r, struct slice message)
 static int reply(struct reading *r, struct web_response *resp)
 {
     autobuf packed = {0};
-    size_t n;
 
     if (r->chunks) {
         web_reply_buf(r->req, resp, 200,
@@ -342,12 +340,7 @@ static int reply(struct reading *r, struct web_response *resp)
                       &r->out);
         return 0;
     }
-    n = snappy_max_compressed_length(r->out.len);
-    buf_reserve(&packed, n + 1);
-    if (snappy_compress(r->out.len > 0 ? r->out.data : "", r->out.len, packed.data, &n) !=
-        SNAPPY_OK)
-        return op_fail(r->req->op, ENOMEM, "compressing the answer");
-    packed.len = n;
+    snappy_encode(buf_slice(&r->out), &packed);
     web_set_header(r->req, resp, "Content-Encoding", "snappy");
     web_reply_buf(r->req, resp, 200, "application/x-protobuf", &packed);
     return 0;

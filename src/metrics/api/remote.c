@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <snappy-c.h>
 
 static int read_label(struct slice in, struct label *ret)
 {
@@ -369,20 +368,4 @@ int remote_exemplar_next(struct remote *r, struct slice *rest, struct remote_exe
         return e < 0 ? e : 1;
     }
     return e;
-}
-
-int snappy_decode(struct slice in, size_t limit_bytes, struct buf *out)
-{
-    size_t n = 0;
-
-    if (snappy_uncompressed_length(in.data, in.len, &n) != SNAPPY_OK)
-        return -EINVAL;
-    if (n > limit_bytes)
-        return -EFBIG;
-    buf_reserve(out, n + 1);
-    if (snappy_uncompress(in.data, in.len, out->data, &n) != SNAPPY_OK)
-        return -EINVAL;
-    out->len = n;
-    out->data[n] = 0;
-    return 0;
 }

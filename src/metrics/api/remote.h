@@ -63,7 +63,4 @@ int remote_histogram_next(const struct remote *r, struct slice *rest, struct his
 /* Labels that are not valid: they are left out. */
 int remote_exemplar_next(struct remote *r, struct slice *rest, struct remote_exemplar *ret);
 
-/* Snappy's block format; the size it claims is checked first. -EINVAL, -EFBIG. */
-int snappy_decode(struct slice in, size_t limit_bytes, struct buf *out);
-
 #endif

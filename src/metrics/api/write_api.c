@@ -1,6 +1,7 @@
 /* POST /api/v1/write: remote write 1.0 and 2.0. */
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/codec.h"
 #include "base/scope.h"
 #include "identity/identity.h"
 #include "metrics/api/api.h"
