@@ -89,6 +89,7 @@ int run_policy_read(const struct command_line *line);
 int run_policy_write(const struct command_line *line);
 int run_policy_delete(const struct command_line *line);
 int run_import_vault(const struct command_line *line);
+int run_export_vault(const struct command_line *line);
 int run_import_htpasswd(const struct command_line *line);
 int run_backup(const struct command_line *line);
 int run_restore(const struct command_line *line);

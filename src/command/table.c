@@ -244,6 +244,11 @@ const struct command command_table[] = {
      "here: what is older than a series' newest sample by more than metrics.out_of_order_window is "
      "refused. A password comes from ~/.netrc, a token from $SOURCE_TOKEN.\n\n" TOKEN_TEXT,
      move_options, 1, 1, run_import_prometheus},
+    {"export vault", "URL", "copy the secrets to a Vault or OpenBao server",
+     "The way back from 'import vault', with versions and metadata: mounts that are not there are "
+     "made, secrets that are there are left alone. The token for that server is read from "
+     "$TARGET_TOKEN, or asked for.\n\n" TOKEN_TEXT,
+     client_options, 1, 1, run_export_vault},
     {"export prometheus", "FILE", "write all samples as OpenMetrics text",
      "As 'promtool tsdb create-blocks-from openmetrics FILE DIR' reads it; '-' is standard output. "
      "The text has no place for native histograms and marks of staleness.\n\n" TOKEN_TEXT,

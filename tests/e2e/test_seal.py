@@ -417,7 +417,7 @@ def test_backup_and_restore(tmp_path):
             assert other.http().get(f"/v2/a/b/blobs/{digest}").content == blob
 
 
-def test_import_from_openbao(tmp_path):
+def test_import_from_openbao_and_back(tmp_path):
     port, home = free_port(), tmp_path
     environment = {**os.environ, "HOME": str(home), "BAO_DEV_ROOT_TOKEN_ID": "source-root"}
     with open(tmp_path / "bao.log", "wb") as log:
@@ -430,6 +430,7 @@ def test_import_from_openbao(tmp_path):
         def source(method, path, **k):
             r = requests.request(method, f"{url}/v1/{path}", headers=headers, **k)
             r.raise_for_status()
+            return r.json()["data"] if r.text else None
 
         for n in (1, 2, 3):
             source("POST", "secret/data/team/app", json={"data": {"n": n, "zeta": "z", "alpha": "ä"}})
@@ -454,6 +455,16 @@ def test_import_from_openbao(tmp_path):
             assert meta["delete_version_after"] == "720h0m0s"
             assert d.vault("GET", "old/x").json()["data"] == {"k": "v1"}
             assert d.vault("GET", "secret/data/team").json()["data"]["data"] == {"also": "a folder"}
+
+            for path in ("secret/metadata/team/app", "secret/metadata/team", "sys/mounts/old"):
+                source("DELETE", path)
+            back = run(program(), "export", "vault", url, "--address", d.url, "--data", d.data, env={**os.environ, "TARGET_TOKEN": "source-root"})
+            assert back.text == "3 secrets with 4 versions; 0 were there\n"
+            assert source("GET", "secret/data/team/app")["data"] == {"n": 3, "zeta": "z", "alpha": "ä"}
+            assert source("GET", "secret/data/team/app?version=1")["data"]["n"] == 1
+            meta = source("GET", "secret/metadata/team/app")
+            assert meta["versions"]["2"]["destroyed"] and meta["custom_metadata"] == {"owner": "me"} and meta["cas_required"]
+            assert source("GET", "old/x") == {"k": "v1"}
     finally:
         os.killpg(bao.pid, signal.SIGKILL)
         bao.wait()

@@ -1,4 +1,5 @@
-/* import_vault.c: the KV secrets of another server of Vault's dialect. */
+/* vault_move.c: KV secrets, in from another server of Vault's dialect and out to one. Both go on where
+ * they stopped when they are run again: what is there already is left alone. */
 #include "base/alloc.h"
 #include "base/json.h"
 #include "base/scope.h"
@@ -15,8 +16,8 @@
 
 DEFINE_SCOPE(document, json_t, json_decref)
 
-struct import {
-    struct client from, to;
+struct move {
+    struct client from, to; /* one of them is the daemon */
     char *mount; /* "secret/" */
     bool v2;
     unsigned secrets, versions, kept, renumbered, failed;
@@ -54,7 +55,7 @@ static char *join(const char *a, const char *b, const char *c)
     return ret;
 }
 
-static int post(struct import *i, const char *path, const struct buf *body)
+static int post(struct move *i, const char *path, const struct buf *body)
 {
     struct slice text = buf_slice(body);
     int r = ask(&i->to, "POST", path, &text, NULL);
@@ -70,7 +71,7 @@ static long number_of(json_t *object, const char *key)
     return json_is_number(value) ? (long)json_number_value(value) : -1;
 }
 
-static int put_data(struct import *i, const char *path, struct slice data)
+static int put_data(struct move *i, const char *path, struct slice data)
 {
     autofree char *target = join(i->mount, i->v2 ? "data/" : "", path);
     struct buf body = {0};
@@ -90,7 +91,7 @@ static int put_data(struct import *i, const char *path, struct slice data)
 }
 
 /* The content of one version. 0: it has none any more. */
-static int get_version(struct import *i, const char *path, long version)
+static int get_version(struct move *i, const char *path, long version)
 {
     autofree char *target = join(i->mount, "data/", path);
     struct slice data;
@@ -109,7 +110,7 @@ static int get_version(struct import *i, const char *path, long version)
 }
 
 /* A version without content: its number is kept. */
-static int put_hollow(struct import *i, const char *path, unsigned number)
+static int put_hollow(struct move *i, const char *path, unsigned number)
 {
     autofree char *target = join(i->mount, "destroy/", path);
     autobuf body = {0};
@@ -120,7 +121,7 @@ static int put_hollow(struct import *i, const char *path, unsigned number)
     return r < 0 ? r : post(i, target, &body);
 }
 
-static int put_settings(struct import *i, const char *path, json_t *meta, bool final)
+static int put_settings(struct move *i, const char *path, json_t *meta, bool final)
 {
     autofree char *target = join(i->mount, "metadata/", path);
     struct slice custom =
@@ -149,7 +150,7 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static int copy_versions(struct import *i, const char *path, json_t *versions)
+static int copy_versions(struct move *i, const char *path, json_t *versions)
 {
     size_t n = json_object_size(versions), k = 0;
     autofree long *list = xcalloc(n + 1, sizeof *list);
@@ -170,7 +171,7 @@ static int copy_versions(struct import *i, const char *path, json_t *versions)
     return r < 0 ? r : 0;
 }
 
-static int copy_v2(struct import *i, const char *path)
+static int copy_v2(struct move *i, const char *path)
 {
     autofree char *target = join(i->mount, "metadata/", path);
     scope_cleanup(scope_document) json_t *there = NULL, *answer = NULL;
@@ -195,7 +196,7 @@ static int copy_v2(struct import *i, const char *path)
     return r;
 }
 
-static int copy_v1(struct import *i, const char *path)
+static int copy_v1(struct move *i, const char *path)
 {
     autofree char *target = join(i->mount, "", path);
     struct slice data;
@@ -216,7 +217,7 @@ static int copy_v1(struct import *i, const char *path)
 }
 
 /* What cannot be copied is told and left out; the rest goes on. */
-static void copy_folder(struct import *i, const char *folder, unsigned depth)
+static void copy_folder(struct move *i, const char *folder, unsigned depth)
 {
     autofree char *target = join(i->mount, i->v2 ? "metadata/" : "", folder);
     scope_cleanup(scope_document) json_t *answer = NULL;
@@ -245,7 +246,7 @@ static void copy_folder(struct import *i, const char *folder, unsigned depth)
     }
 }
 
-static int make_mount(struct import *i, const char *version)
+static int make_mount(struct move *i, const char *version)
 {
     autofree char *path = join("sys/mounts/", i->mount, "");
     struct slice body = strcmp(version, "2") == 0
@@ -262,7 +263,7 @@ static int make_mount(struct import *i, const char *version)
     return command_fail(code, "mount '%s': %s", i->mount, i->to.answer.data);
 }
 
-static int copy_mounts(struct import *i)
+static int copy_mounts(struct move *i)
 {
     scope_cleanup(scope_document) json_t *answer = NULL;
     json_t *mounts, *mount;
@@ -290,9 +291,10 @@ static int copy_mounts(struct import *i)
     return 0;
 }
 
-static int open_source(struct import *i, const char *address)
+/* The server that is not the daemon; its token is in a variable of the environment, or asked for. */
+static int open_other(struct client *c, const char *address, const char *variable)
 {
-    const char *given = getenv("SOURCE_TOKEN");
+    const char *given = getenv(variable);
     struct buf token = {0};
     int code = 0;
 
@@ -301,32 +303,53 @@ static int open_source(struct import *i, const char *address)
     else
         code = prompt_once("Token for that server: ", &token);
     if (code == 0)
-        code = client_open_at(&i->from, address, token.data);
+        code = client_open_at(c, address, token.data);
     buf_wipe(&token);
     return code;
 }
 
+static int copy_all(struct move *i)
+{
+    int code;
+
+    if (strcmp(i->from.address, i->to.address) == 0)
+        return command_fail(EX_USAGE,
+                            "%s is the daemon itself; name it with --address or $INFRAFS_ADDR",
+                            i->to.address);
+    code = copy_mounts(i);
+    if (code != 0)
+        return code;
+    printf("%u secrets with %u versions; %u were there\n", i->secrets, i->versions, i->kept);
+    if (i->renumbered > 0)
+        printf("%u have lost their oldest versions: numbered from 1\n", i->renumbered);
+    return i->failed > 0
+               ? command_fail(EX_UNAVAILABLE, "%u could not be copied, see above", i->failed)
+               : 0;
+}
+
 int run_import_vault(const struct command_line *line)
 {
-    struct import i = {0};
+    struct move i = {0};
     int code = client_open(line, &i.to);
 
     if (code == 0)
-        code = open_source(&i, line->operands[0]);
-    if (code == 0 && strcmp(i.from.address, i.to.address) == 0)
-        code = command_fail(EX_USAGE,
-                            "%s is where to import to; name it with --address or "
-                            "$INFRAFS_ADDR",
-                            i.to.address);
+        code = open_other(&i.from, line->operands[0], "SOURCE_TOKEN");
     if (code == 0)
-        code = copy_mounts(&i);
-    if (code == 0) {
-        printf("%u secrets with %u versions; %u were there\n", i.secrets, i.versions, i.kept);
-        if (i.renumbered > 0)
-            printf("%u have lost their oldest versions: numbered from 1\n", i.renumbered);
-        if (i.failed > 0)
-            code = command_fail(EX_UNAVAILABLE, "%u could not be copied, see above", i.failed);
-    }
+        code = copy_all(&i);
+    client_close(&i.from);
+    client_close(&i.to);
+    return code;
+}
+
+int run_export_vault(const struct command_line *line)
+{
+    struct move i = {0};
+    int code = client_open(line, &i.from);
+
+    if (code == 0)
+        code = open_other(&i.to, line->operands[0], "TARGET_TOKEN");
+    if (code == 0)
+        code = copy_all(&i);
     client_close(&i.from);
     client_close(&i.to);
     return code;
