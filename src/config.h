@@ -58,6 +58,12 @@ struct config_retention {
     int64_t untagged_ms;  /* manifests without a tag go after this */
 };
 
+/* Of several rules the first whose selector fits a series says how long its samples stay. */
+struct config_keep {
+    char *match; /* a selector of PromQL */
+    int64_t keep_ms;
+};
+
 enum config_webhook_actions { WEBHOOK_PUSH = 1, WEBHOOK_PULL = 2, WEBHOOK_DELETE = 4 };
 struct config_webhook {
     char *url;
@@ -126,9 +132,11 @@ struct config {
     int64_t scrub_every_ms;     /* scrub.every, 30 d; 0: only when asked */
     uint64_t scrub_rate_bytes;  /* scrub.rate, 32 MiB a second; 0: as fast as it goes */
     int64_t retention_ms;   /* metrics.retention, 15 d; 0: for ever */
+    struct config_keep *keeps; /* metrics.retention_rules */
+    size_t n_keeps;
     uint64_t retention_bytes; /* metrics.retention_size, 0: no limit */
-    /* metrics.downsample: behind retention, one sample in so long stays; 0: none does.
-     * downsample_keep, 1 y: for as long as this. */
+    /* metrics.downsample: of days that are over, one sample in so long stands beside all, and alone
+     * behind retention; 0: none does. downsample_keep, 1 y: for as long as this. */
     int64_t downsample_ms, downsample_keep_ms;
     int64_t push_age_ms;      /* metrics.push_age, 1 d: what was pushed is stale after it */
     int64_t out_of_order_ms;  /* metrics.out_of_order_window, 1 h */

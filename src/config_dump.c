@@ -121,6 +121,7 @@ static void print_value(struct buf *out, const struct config *c, const struct co
     case CONFIG_MIRRORS:
     case CONFIG_RETENTION:
     case CONFIG_WEBHOOKS:
+    case CONFIG_KEEPS:
         config_print_images_list(c, key, out);
         return;
     case CONFIG_MEMORY:

@@ -57,6 +57,15 @@ static int check_retention(const struct yaml *item, const void *made, struct buf
     return 0;
 }
 
+static int check_keep(const struct yaml *item, const void *made, struct buf *why)
+{
+    const struct config_keep *k = made;
+
+    if (k->keep_ms <= 0)
+        return yaml_fail(item, why, "a rule of retention needs 'keep', such as 2d");
+    return 0;
+}
+
 static const struct list lists[] = {
     {CONFIG_MIRRORS,
      sizeof(struct config_mirror),
@@ -95,6 +104,14 @@ static const struct list lists[] = {
       {"actions", FIELD_ACTIONS, offsetof(struct config_webhook, actions), false, NULL},
       {NULL, FIELD_TEXT, 0, false, NULL}},
      NULL},
+    {CONFIG_KEEPS,
+     sizeof(struct config_keep),
+     offsetof(struct config, keeps),
+     offsetof(struct config, n_keeps),
+     {{"match", FIELD_TEXT, offsetof(struct config_keep, match), true, NULL},
+      {"keep", FIELD_DURATION, offsetof(struct config_keep, keep_ms), false, NULL},
+      {NULL, FIELD_TEXT, 0, false, NULL}},
+     check_keep},
 };
 
 static const struct {

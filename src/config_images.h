@@ -1,5 +1,6 @@
-/* config_images.h: the lists below `images`: mirrors, retention, webhooks. One table of fields for
- * each, from which they are read, freed and dumped. Private to config*.c. */
+/* config_images.h: the lists of maps: mirrors, retention and webhooks of images, and
+ * metrics.retention_rules. One table of fields for each, from which they are read, freed and
+ * dumped. Private to config*.c. */
 #ifndef CONFIG_IMAGES_H
 #define CONFIG_IMAGES_H
 

@@ -50,6 +50,7 @@ const struct config_key config_keys[] = {
     {"scrub", "every", CONFIG_DURATION, AT(scrub_every_ms), "30d", 0, 0},
     {"scrub", "rate", CONFIG_SIZE, AT(scrub_rate_bytes), "32MiB", 0, 0},
     {"metrics", "retention", CONFIG_DURATION, AT(retention_ms), "15d", 0, 0},
+    {"metrics", "retention_rules", CONFIG_KEEPS, 0, NULL, 0, 0},
     {"metrics", "retention_size", CONFIG_SIZE, AT(retention_bytes), "0", 0, 0},
     {"metrics", "downsample", CONFIG_DURATION, AT(downsample_ms), "0", 0, 3600000},
     {"metrics", "downsample_keep", CONFIG_DURATION, AT(downsample_keep_ms), "1y", 0, 0},
@@ -245,6 +246,7 @@ int config_set(struct config *c, const struct config_key *key, const struct yaml
     case CONFIG_MIRRORS:
     case CONFIG_RETENTION:
     case CONFIG_WEBHOOKS:
+    case CONFIG_KEEPS:
         return config_set_images_list(c, key, value, why);
     default:
         return set_number(c, key, value, why);

@@ -25,6 +25,7 @@ enum config_type {
     CONFIG_MIRRORS,    /* the lists of config_images.c */
     CONFIG_RETENTION,
     CONFIG_WEBHOOKS,
+    CONFIG_KEEPS,
 };
 
 struct config_key {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "identity/identity.h"
 #include "metrics/api/known.h"
+#include "metrics/keeps.h"
 #include "metrics/rules/rules.h"
 
 #include <errno.h>
@@ -51,6 +52,7 @@ static void metrics_close(void *self)
     scraper_stop(m->scraper);
     exemplars_close(m->exemplars);
     db_close(m->db);
+    keeps_free(m->keeps);
     metadata_free(m->metadata);
     known_free(m->known);
     gate_done(&m->gate);
@@ -112,7 +114,12 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
     gate_init(&m->gate);
     m->metadata = metadata_new();
     m->known = known_new();
-    r = db_open(env->store, &db, &m->db, why);
+    r = keeps_read(c, &m->keeps, why);
+    if (r == 0) {
+        db.keeps = m->keeps->items;
+        db.n_keeps = m->keeps->n;
+        r = db_open(env->store, &db, &m->db, why);
+    }
     if (r == 0)
         r = exemplars_open(env->store, m->db, EXEMPLARS_MAX, &m->exemplars);
     if (r == 0) {

@@ -11,6 +11,7 @@
 
 struct metrics {
     struct domain_env env; /* a copy; what it points to lives longer */
+    struct keeps *keeps; /* rules of retention; outlive db */
     struct db *db;
     struct exemplars *exemplars;
     struct metadata *metadata;

@@ -12,6 +12,8 @@ struct cursor {
     struct store_scan *scan;
     struct store_scan *payloads; /* NULL: the run has none */
     struct group *group;         /* NULL: none loaded */
+    bool tier;
+    enum coarse plane;
     uint64_t first, last;
     bool ended;
 };
@@ -32,7 +34,10 @@ struct query {
     uint64_t flushes;      /* db->flushes when the cursors were opened */
     uint64_t head_flushes; /* when the head was read */
     bool opened;
-    struct samples samples;
+    struct query_grain grain;
+    int64_t window_ms;      /* of the tier that the cursors read; 0: none */
+    bool windows;           /* raw samples by windows too */
+    struct samples samples, coarse, counts;
     struct payload_list payloads; /* of the series at hand, encoded */
     struct histogram **histograms;
     size_t n_histograms, cap_histograms;
@@ -95,8 +100,15 @@ void query_close(struct query *q)
     free(q->histograms);
     payload_list_done(&q->payloads);
     samples_done(&q->samples);
+    samples_done(&q->coarse);
+    samples_done(&q->counts);
     free(q->series);
     free(q);
+}
+
+void query_grain(struct query *q, const struct query_grain *grain)
+{
+    q->grain = *grain;
 }
 
 size_t query_series(const struct query *q)
@@ -111,6 +123,8 @@ static int cursor_open(struct query *q, const struct run *run)
     int r = store_bulk_scan(q->db->store, STORE_SAMPLES, slice_str(run->part), SLICE(""),
                             SLICE(""), 0, &c->scan);
 
+    c->tier = run->tier_ms > 0;
+    c->plane = run->plane;
     if (r == 0 && run->payloads) {
         payload_run_name(payloads, run->part);
         r = store_bulk_scan(q->db->store, STORE_SAMPLES, slice_str(payloads), SLICE(""), SLICE(""),
@@ -129,26 +143,86 @@ struct query *query_split(struct query *q, size_t n)
     struct query *rest = xcalloc(1, sizeof *rest);
 
     *rest = (struct query){
-        .db = q->db, .from_ms = q->from_ms, .to_ms = q->to_ms, .flags = q->flags};
+        .db = q->db, .from_ms = q->from_ms, .to_ms = q->to_ms, .flags = q->flags,
+        .grain = q->grain};
     rest->n_series = q->n_series - n;
     rest->series = xmemdup(q->series + n, rest->n_series * sizeof *q->series);
     q->n_series = n;
     return rest;
 }
 
+#define STEP_WINDOWS  5  /* so many in a step: then the tier will do (as Thanos' auto-downsampling) */
+#define RANGE_WINDOWS 4  /* and so many in a range */
+#define MIXED_WINDOWS 12 /* a range as long as this weighs all its samples the same */
+
+static bool is_coarse(const struct query *q, int64_t window_ms)
+{
+    const struct query_grain *g = &q->grain;
+
+    return g->step_ms >= STEP_WINDOWS * window_ms &&
+           (g->range_ms == 0 || g->range_ms >= RANGE_WINDOWS * window_ms);
+}
+
+/* Of a day: the tier, the raw runs, or, while one is not of the other, both. */
+static bool reads(const struct query *q, const struct day *day, const struct run *run)
+{
+    enum coarse plane = q->grain.plane;
+
+    if (run->start_ms > q->to_ms ||
+        run->end_ms <= q->from_ms - (q->grain.instant ? run->tier_ms : 0))
+        return false;
+    if ((q->flags & (QUERY_RAW | QUERY_WINDOWS)) == QUERY_WINDOWS)
+        return run->tier_ms == 0 || run->plane == plane || run->plane == COARSE_LAST;
+    if (run->tier_ms == 0)
+        return (q->flags & QUERY_RAW) != 0 || day->n_tier == 0 || !day->current ||
+               !is_coarse(q, day->tier_ms);
+    if ((q->flags & QUERY_RAW) != 0 ||
+        (day->current && day->n_raw > 0 && !is_coarse(q, day->tier_ms)))
+        return false;
+    return run->plane == COARSE_LAST || run->plane == plane ||
+           (plane == COARSE_AVG && (run->plane == COARSE_SUM || run->plane == COARSE_COUNT));
+}
+
+/* Which runs there are to read; under the lock. */
+static size_t choose_runs(struct query *q, struct run *runs)
+{
+    struct db *db = q->db;
+    struct day day;
+    size_t n = 0;
+
+    q->window_ms = 0;
+    q->windows = (q->flags & QUERY_WINDOWS) != 0;
+    for (size_t i = 0; i < db->n_runs; i += day.n) {
+        day_look(db, i, &day);
+        for (size_t k = i; k < i + day.n; k++) {
+            if (!reads(q, &day, &db->runs[k]))
+                continue;
+            runs[n++] = db->runs[k];
+            if (db->runs[k].tier_ms == 0)
+                continue;
+            q->window_ms = db->runs[k].tier_ms;
+            q->windows = q->windows || (day.n_raw > 0 && !day.current);
+        }
+    }
+    q->windows = q->windows ||
+                 (q->window_ms > 0 && (is_coarse(q, q->window_ms) ||
+                                       q->grain.range_ms >= MIXED_WINDOWS * q->window_ms));
+    if ((q->flags & QUERY_WINDOWS) != 0)
+        q->window_ms = db->options.downsample_ms;
+    return n;
+}
+
 static int cursors_open(struct query *q)
 {
     struct db *db = q->db;
     struct run *runs;
-    size_t n = 0;
+    size_t n;
     int r = 0;
 
     cursors_close(q);
     pthread_rwlock_rdlock(&db->lock);
     runs = xmalloc((db->n_runs + 1) * sizeof *runs);
-    for (size_t i = 0; i < db->n_runs; i++)
-        if (db->runs[i].start_ms <= q->to_ms && db->runs[i].start_ms + BUCKET_MS > q->from_ms)
-            runs[n++] = db->runs[i];
+    n = choose_runs(q, runs);
     q->flushes = db->flushes;
     pthread_rwlock_unlock(&db->lock);
     q->opened = true;
@@ -203,12 +277,13 @@ static int cursor_find(struct cursor *c, uint64_t id)
     return cursor_load(c);
 }
 
-static int cursor_read(struct query *q, struct cursor *c, uint64_t id)
+static int cursor_read(const struct query *q, struct cursor *c, uint64_t id, struct samples *out)
 {
+    int64_t from_ms = q->from_ms - (c->tier && q->grain.instant ? q->window_ms : 0);
     int r = cursor_find(c, id);
 
     while (r == 0 && !c->ended && c->first <= id) {
-        group_read(c->group, id, q->from_ms, q->to_ms, &q->samples);
+        group_read(c->group, id, from_ms, q->to_ms, out);
         if (c->last > id)
             break;
         r = cursor_load(c); /* a long series goes on in the next group */
@@ -274,6 +349,51 @@ static void put_head_last(struct query *q, size_t n_head)
     free(bits);
 }
 
+/* A plane of the tier, and behind it what is raw, which counts where both have a time. */
+static int read_plane(struct query *q, uint64_t id, enum coarse plane, struct samples *out)
+{
+    size_t n_tier;
+    int r = 0;
+
+    out->n = 0;
+    for (size_t i = 0; i < q->n_cursors && r == 0; i++)
+        if (q->cursors[i].tier && q->cursors[i].plane == plane)
+            r = cursor_read(q, &q->cursors[i], id, out);
+    if (out->n == 0 && plane != COARSE_LAST) /* histograms stand there alone */
+        for (size_t i = 0; i < q->n_cursors && r == 0; i++)
+            if (q->cursors[i].tier && q->cursors[i].plane == COARSE_LAST)
+                r = cursor_read(q, &q->cursors[i], id, out);
+    n_tier = out->n;
+    if (q->windows)
+        coarse_add(plane, q->window_ms, &q->samples, out);
+    if (q->windows && plane != COARSE_LAST)
+        coarse_supersede(q->window_ms, out, n_tier);
+    for (size_t i = 0; i < q->samples.n && !q->windows; i++) {
+        uint64_t bits = q->samples.bits[i];
+        bool counts = plane == COARSE_COUNT && bits != VALUE_STALE_BITS && bits != HISTOGRAM_BITS;
+
+        samples_add(out, q->samples.ts[i], counts ? double_bits(1) : bits);
+    }
+    samples_order(out);
+    return r;
+}
+
+/* The raw samples that were read become those of the plane, among the tier's. */
+static int read_tier(struct query *q, uint64_t id)
+{
+    bool average = q->grain.plane == COARSE_AVG;
+    struct samples raw = q->samples;
+    int r = read_plane(q, id, average ? COARSE_SUM : q->grain.plane, &q->coarse);
+
+    if (r == 0 && average)
+        r = read_plane(q, id, COARSE_COUNT, &q->counts);
+    if (r == 0 && average)
+        coarse_divide(&q->coarse, &q->counts);
+    q->samples = q->coarse;
+    q->coarse = raw;
+    return r;
+}
+
 static int read_series(struct query *q, const struct wanted *w)
 {
     size_t n_head;
@@ -287,13 +407,14 @@ static int read_series(struct query *q, const struct wanted *w)
     if (!q->opened || q->head_flushes != q->flushes)
         r = cursors_open(q);
     for (size_t i = 0; i < q->n_cursors && r >= 0; i++)
-        r = cursor_read(q, &q->cursors[i], w->id);
+        if (!q->cursors[i].tier)
+            r = cursor_read(q, &q->cursors[i], w->id, &q->samples);
     if (r < 0)
         return r;
     put_head_last(q, n_head);
 order:
     samples_order(&q->samples);
-    return 0;
+    return q->window_ms > 0 ? read_tier(q, w->id) : 0;
 }
 
 /* Payloads of runs, where the head has not all that is needed. */
@@ -386,6 +507,7 @@ int query_next(struct query *q, struct query_item *ret)
                               ? (const struct histogram *const *)q->histograms
                               : NULL,
             .n = q->samples.n - skip,
+            .window_ms = q->window_ms,
             .number = q->at - 1,
         };
         pthread_rwlock_unlock(&q->db->lock);

@@ -826,40 +826,6 @@ static void test_compact_faults(void **state)
     }
 }
 
-/* Behind the retention the last sample of each window stays. */
-static void test_downsample(void **state)
-{
-    struct fixture f;
-    struct samples s = {0};
-    uint32_t a;
-    int64_t later = T0 + 5 * BUCKET_MS;
-
-    (void)state;
-    up(&f);
-    db_close(f.db);
-    db_up(&f, (struct db_options){.out_of_order_ms = 600000,
-                                  .retention_ms = 2 * BUCKET_MS,
-                                  .downsample_ms = 300000,
-                                  .downsample_keep_ms = 20 * BUCKET_MS});
-    a = series(&f, "a", "one");
-    ramp(&f, a, T0, later, 15000);
-    assert_int_equal(db_flush(f.db), 0);
-    db_maintain(f.db, later);
-    assert_int_equal(count_runs(&f), 6); /* nothing goes yet */
-    while (db_compact(f.db, later) > 0)
-        ;
-    get(&f, "a", 0, T0 + 3 * BUCKET_MS - 1, 0, &s);
-    assert_int_equal(s.n, 3 * (24 + 1)); /* and the sample that begins a bucket */
-    assert_true(s.ts[1] == T0 + 300000 && s.ts[2] == T0 + 600000);
-    get(&f, "a", T0 + 3 * BUCKET_MS, later, 0, &s);
-    assert_int_equal(s.n, 2 * BUCKET_MS / 15000 + 1);
-    db_maintain(f.db, T0 + 22 * BUCKET_MS);
-    get(&f, "a", 0, later, 0, &s);
-    assert_true(s.ts[0] >= T0 + 2 * BUCKET_MS);
-    samples_done(&s);
-    down(&f);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -871,7 +837,6 @@ int main(void)
         cmocka_unit_test(test_histograms),   cmocka_unit_test(test_histograms_refused),
         cmocka_unit_test(test_delete),       cmocka_unit_test(test_delete_faults),
         cmocka_unit_test(test_compact),      cmocka_unit_test(test_compact_faults),
-        cmocka_unit_test(test_downsample),
         cmocka_unit_test(test_crowd),
     };
 

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #define LOG_BYTES_MAX (256ull << 20)
-#define SETTLE_MS     (20 * 60 * 1000ll)
 
 static void *maintain_loop(void *arg)
 {

@@ -16,10 +16,23 @@ struct db;
  * be stored too. */
 #define HISTOGRAM_BITS 0x7ff5686973746f67ull
 
+/* Series that meet all matchers are kept for keep_ms; of several rules the first counts. */
+struct db_keep {
+    const struct matcher *matchers;
+    size_t n;
+    int64_t keep_ms;
+    const char *text; /* as written: another text applies the rule anew */
+};
+#define DB_KEEPS_MAX 32
+
 struct db_options {
     int64_t retention_ms;     /* 0: for ever */
-    int64_t downsample_ms;      /* behind retention_ms one sample in so long stays; 0: none */
-    int64_t downsample_keep_ms; /* as long as this */
+    const struct db_keep *keeps; /* borrows, with what they point to; at most DB_KEEPS_MAX */
+    size_t n_keeps;
+    /* Of days that are over there is also a tier, of one sample in so long; 0: none. It is what is
+     * left behind retention_ms. */
+    int64_t downsample_ms;
+    int64_t downsample_keep_ms; /* how long the tier stays */
     uint64_t retention_bytes; /* 0: no limit; of the whole store */
     int64_t out_of_order_ms;  /* how far behind its series' newest sample one may be */
     uint64_t log_bytes_max;   /* beyond it all of the head becomes a run; 0: 256 MiB */

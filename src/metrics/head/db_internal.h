@@ -5,18 +5,37 @@
 #include "metrics/head/db.h"
 
 #include "base/scope.h"
+#include "metrics/head/coarse.h"
 #include "metrics/head/payload.h"
 #include "store/store.h"
 
-#define RUN_NAME_MAX   48
+#define RUN_NAME_MAX   72
+#define DAY_MS         (12 * BUCKET_MS)
 #define RUN_PREFIX     "samples/"
+#define SETTLE_MS      (20 * 60 * 1000ll) /* a bucket is over so long after its end */
 #define SERIES_PART    "metrics/series"
 #define PAYLOAD_PREFIX "histograms/"
 
+/* A sorted run on disk: of a bucket, or, of the coarse tier, one plane of a day. runs.c */
 struct run {
-    char part[RUN_NAME_MAX]; /* "samples/2026112412", a later one of the same time "….1" */
-    int64_t start_ms;        /* of its bucket */
-    bool payloads;           /* there is a run of its payloads */
+    char part[RUN_NAME_MAX];
+    int64_t start_ms, end_ms;
+    int64_t tier_ms; /* the window of which one sample stands here; 0: all samples, raw */
+    enum coarse plane;
+    uint32_t source; /* of a tier: what the raw runs of its day hashed to */
+    uint32_t rules;  /* of retention that were applied, as a hash; 0: none */
+    bool payloads;   /* there is a run of its payloads */
+};
+
+/* The runs of one day, which stand together. */
+struct day {
+    int64_t start_ms;
+    size_t first, n, n_raw, n_tier;
+    uint32_t hash; /* of the names of the raw runs */
+    int64_t tier_ms;
+    uint32_t rules;
+    bool whole;   /* the tier's planes are all there and of one making */
+    bool current; /* and of the raw runs that are there */
 };
 
 struct db {
@@ -50,6 +69,7 @@ struct db {
     pthread_mutex_t flushing; /* one flush at a time; taken before append */
     bool dirty;               /* appended to since the last sync; atomic */
     bool deleting;            /* a delete was cut short; under flushing */
+    bool filtered;            /* rules took something: series may have ended; of the compactor */
     int64_t retry_ms, retention_checked_ms;
 
     pthread_t thread;
@@ -63,6 +83,11 @@ struct db {
 static inline int64_t bucket_of(int64_t ts_ms)
 {
     return ts_ms / BUCKET_MS;
+}
+
+static inline int64_t day_of(int64_t ts_ms)
+{
+    return ts_ms / DAY_MS;
 }
 
 /* log.c */
@@ -83,18 +108,29 @@ int payload_run_write(struct db *db, int64_t bucket, const char *run_part, bool 
 int payload_runs_load(struct db *db);
 /* flush.c */
 int series_load(struct db *db);
-int runs_load(struct db *db);
 int flush_until(struct db *db, int64_t bucket);
+/* runs.c: the list is changed under the lock */
+int runs_load(struct db *db);
+int run_parse(const char *part, struct run *ret); /* a name */
+/* A name that no run has: of what `like` is, and by whom it is made: 0 flushes, 'c', 'd'. */
+void run_name_new(const struct db *db, const struct run *like, char maker,
+                  char part[RUN_NAME_MAX]);
+void run_add(struct db *db, const char *part, bool payloads);
+uint32_t run_identity(const struct run *run); /* the same while it holds the same, of a raw run */
+size_t run_place(const struct db *db, const struct run *run); /* n_runs: it is not there */
+void run_take(struct db *db, size_t i);                      /* only off the list */
+int run_erase(struct db *db, const struct run *run);         /* its rows, once it is off it */
+void day_look(const struct db *db, size_t first, struct day *ret); /* that begins with this run */
+/* retain.c */
 void runs_retain(struct db *db, int64_t now_ms);
-void run_name_plain(char name[RUN_NAME_MAX], int64_t bucket); /* "samples/2026112412" */
-/* A name for a run of the bucket that no run has. */
-void run_name_new(const struct db *db, int64_t bucket, char part[RUN_NAME_MAX]);
-/* Under the lock; run_take only takes it off the list. */
-void run_add(struct db *db, const char *part, int64_t start_ms, bool payloads);
-void run_take(struct db *db, size_t i);
-int run_erase(struct db *db, const struct run *run); /* its rows, once it is off the list */
+uint8_t *keep_rules_of(struct db *db, size_t *ret_n); /* by ref: 0, or 1 + the rule; returns new */
+/* Has what this rule, as above, keeps of a run passed its time? */
+bool keep_expired(const struct db *db, uint8_t rule, const struct run *run, int64_t now_ms);
+/* The rules that take something of the run by now, as a hash; 0: none does. */
+uint32_t keep_state(const struct db *db, const struct run *run, int64_t now_ms);
+bool keep_raw_over(const struct db *db, int64_t end_ms, int64_t now_ms); /* for every rule */
 /* forget.c: drops the series of which nothing is left; under db->flushing */
-void series_forget(struct db *db);
+void series_forget(struct db *db, int64_t now_ms);
 void series_remove(struct db *db, const struct refs *refs);
 /* delete.c: ends the deletes that were cut short; under db->flushing, or alone */
 void deletes_resume(struct db *db);

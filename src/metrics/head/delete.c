@@ -239,12 +239,15 @@ static int copy_payloads(struct db *db, const struct run *run, const struct dele
 static int rewrite(struct db *db, size_t i, const struct deletion *d)
 {
     struct run old = db->runs[i];
+    struct run like = old;
     char part[RUN_NAME_MAX];
     bool payloads;
     size_t written = 0;
     int r;
 
-    run_name_new(db, bucket_of(old.start_ms), part);
+    if (old.tier_ms == 0)
+        like = (struct run){.start_ms = old.start_ms}; /* what was made of it is to be made anew */
+    run_name_new(db, &like, old.tier_ms > 0 ? 'd' : 0, part);
     r = copy_payloads(db, &old, d, part, &payloads);
     if (r == 0)
         r = copy_run(db, &old, d, part, &written);
@@ -253,7 +256,7 @@ static int rewrite(struct db *db, size_t i, const struct deletion *d)
     pthread_rwlock_wrlock(&db->lock);
     run_take(db, i);
     if (written > 0)
-        run_add(db, part, old.start_ms, payloads);
+        run_add(db, part, payloads);
     pthread_rwlock_unlock(&db->lock);
     return run_erase(db, &old);
 }
@@ -272,7 +275,7 @@ static int apply(struct db *db, const struct deletion *d)
         while (at < db->n_runs && strcmp(db->runs[at].part, parts[i]) != 0)
             at++;
         if (at == db->n_runs || db->runs[at].start_ms > d->to_ms ||
-            db->runs[at].start_ms + BUCKET_MS <= d->from_ms)
+            db->runs[at].end_ms <= d->from_ms)
             continue;
         r = run_meets(db, &db->runs[at], d);
         if (r > 0)

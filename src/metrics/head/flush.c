@@ -1,4 +1,4 @@
-/* From the head to runs, and what is loaded at start. */
+/* From the head to runs; the rows of series. */
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/codec.h"
@@ -6,9 +6,7 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define SERIES_BATCH 4096
 
@@ -74,66 +72,6 @@ static int series_save(struct db *db, uint32_t from, uint32_t to)
             return r;
     }
     return 0;
-}
-
-/* Runs. */
-
-void run_name_plain(char name[RUN_NAME_MAX], int64_t bucket)
-{
-    time_t t = (time_t)(bucket * (BUCKET_MS / 1000));
-    struct tm tm;
-
-    gmtime_r(&t, &tm);
-    strftime(name, RUN_NAME_MAX, RUN_PREFIX "%Y%m%d%H", &tm);
-}
-
-static void run_name(char name[RUN_NAME_MAX], int64_t bucket, unsigned number)
-{
-    size_t n;
-
-    run_name_plain(name, bucket);
-    n = strlen(name);
-    if (number > 0)
-        snprintf(name + n, RUN_NAME_MAX - n, ".%06u", number);
-}
-
-void run_add(struct db *db, const char *part, int64_t start_ms, bool payloads)
-{
-    size_t at = db->n_runs;
-
-    db->runs = xrealloc(db->runs, (db->n_runs + 1) * sizeof *db->runs);
-    while (at > 0 && db->runs[at - 1].start_ms > start_ms) {
-        db->runs[at] = db->runs[at - 1];
-        at--;
-    }
-    db->runs[at] = (struct run){.start_ms = start_ms, .payloads = payloads};
-    snprintf(db->runs[at].part, sizeof db->runs[at].part, "%s", part);
-    db->n_runs++;
-    db->flushes++;
-}
-
-static int load_run(void *ctx, struct slice part)
-{
-    struct tm tm = {.tm_mday = 1};
-    char name[RUN_NAME_MAX] = "";
-    const char *p = name + sizeof RUN_PREFIX - 1;
-
-    if (part.len >= sizeof name || part.len < sizeof RUN_PREFIX - 1 + 10)
-        return 0;
-    memcpy(name, part.data, part.len);
-    if (sscanf(p, "%4d%2d%2d%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour) != 4)
-        return 0;
-    tm.tm_year -= 1900;
-    tm.tm_mon--;
-    run_add(ctx, name, (int64_t)timegm(&tm) * 1000, false);
-    return 0;
-}
-
-int runs_load(struct db *db)
-{
-    int r = store_bulk_partitions(db->store, STORE_SAMPLES, SLICE(RUN_PREFIX), load_run, db);
-
-    return r < 0 ? r : payload_runs_load(db);
 }
 
 struct piece {
@@ -244,24 +182,6 @@ static int write_pieces(struct run_writer *w, const struct piece *pieces, size_t
     return r;
 }
 
-/* Is there a run of this name? Only flushes, one at a time, add any. */
-static bool run_exists(const struct db *db, const char *part)
-{
-    for (size_t i = 0; i < db->n_runs; i++)
-        if (strcmp(db->runs[i].part, part) == 0)
-            return true;
-    return false;
-}
-
-void run_name_new(const struct db *db, int64_t bucket, char part[RUN_NAME_MAX])
-{
-    unsigned number = 0;
-
-    do
-        run_name(part, bucket, number++);
-    while (run_exists(db, part));
-}
-
 static int write_run(struct db *db, const struct piece *pieces, size_t n, char part[RUN_NAME_MAX],
                      bool *ret_payloads)
 {
@@ -269,7 +189,7 @@ static int write_run(struct db *db, const struct piece *pieces, size_t n, char p
     int64_t bucket = bucket_of(pieces[0].sealed->stream.first_ms);
     int r;
 
-    run_name_new(db, bucket, part);
+    run_name_new(db, &(struct run){.start_ms = bucket * BUCKET_MS}, 0, part);
     r = payload_run_write(db, bucket, part, ret_payloads);
     if (r < 0)
         return r;
@@ -350,7 +270,7 @@ static int write_runs(struct db *db, struct pieces *pieces)
             r = write_run(db, pieces->items + i, n, part, &payloads);
         pthread_rwlock_wrlock(&db->lock);
         if (r == 0)
-            run_add(db, part, bucket * BUCKET_MS, payloads);
+            run_add(db, part, payloads);
         payloads_settle(db->payloads, r == 0);
         unlink_pieces(db, pieces->items + i, n, r == 0);
         pthread_rwlock_unlock(&db->lock);
@@ -405,57 +325,4 @@ int flush_until(struct db *db, int64_t bucket)
     free(pieces.items);
     malloc_trim(0); /* what a million streams held goes back to the system */
     return r;
-}
-
-void run_take(struct db *db, size_t i)
-{
-    memmove(db->runs + i, db->runs + i + 1, (db->n_runs - i - 1) * sizeof *db->runs);
-    db->n_runs--;
-    db->flushes++;
-}
-
-int run_erase(struct db *db, const struct run *run)
-{
-    char payloads[RUN_NAME_MAX];
-    int r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(run->part));
-
-    if (r == 0 && run->payloads) {
-        payload_run_name(payloads, run->part);
-        r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(payloads));
-    }
-    return r;
-}
-
-static void run_drop(struct db *db, size_t i)
-{
-    struct run run = db->runs[i];
-    int r;
-
-    pthread_rwlock_wrlock(&db->lock);
-    run_take(db, i);
-    pthread_rwlock_unlock(&db->lock);
-    r = run_erase(db, &run);
-    log_line(r < 0 ? LOG_ERROR : LOG_INFO, NULL, "metrics.retention", "dropped=%s result=%d",
-             run.part, r);
-}
-
-void runs_retain(struct db *db, int64_t now_ms)
-{
-    struct store_usage usage;
-    int64_t keep_ms = db->options.retention_ms;
-    size_t before;
-
-    guard(&db->flushing);
-    if (db->deleting)
-        deletes_resume(db);
-    before = db->n_runs;
-    if (db->options.downsample_ms > 0 && db->options.downsample_keep_ms > keep_ms)
-        keep_ms = db->options.downsample_keep_ms;
-    while (keep_ms > 0 && db->n_runs > 0 && db->runs[0].start_ms + BUCKET_MS <= now_ms - keep_ms)
-        run_drop(db, 0);
-    while (db->options.retention_bytes > 0 && db->n_runs > 0 &&
-           store_usage(db->store, &usage) == 0 && usage.live_bytes > db->options.retention_bytes)
-        run_drop(db, 0);
-    if (db->n_runs < before)
-        series_forget(db);
 }

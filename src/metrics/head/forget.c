@@ -41,7 +41,7 @@ static int learn_buckets(struct db *db)
 
             r = group_open(value, &g);
             if (r == 0)
-                mark_group(db, g, (uint32_t)bucket_of(db->runs[i].start_ms));
+                mark_group(db, g, (uint32_t)bucket_of(db->runs[i].end_ms - 1));
             group_free(g);
         }
         store_scan_free(scan);
@@ -97,18 +97,34 @@ void series_remove(struct db *db, const struct refs *refs)
     refs_done(&gone);
 }
 
+/* The bucket before which a series has nothing left: that of the oldest run, or what its rule of
+ * retention leaves, once that is out of all runs. */
+static uint32_t oldest_of(const struct db *db, uint8_t rule, uint32_t oldest, int64_t now_ms)
+{
+    const struct db_options *o = &db->options;
+    int64_t keep_ms = rule > 0 ? o->keeps[rule - 1].keep_ms : 0;
+    int64_t bucket = keep_ms > 0 ? bucket_of(now_ms - keep_ms) : 0;
+
+    if (rule == 0 || (o->retention_ms > 0 && keep_ms >= o->retention_ms) || bucket <= oldest)
+        return oldest;
+    return (uint32_t)bucket;
+}
+
 /* A series that is not saved yet was made since the last flush: its first sample is on the way. */
-void series_forget(struct db *db)
+void series_forget(struct db *db, int64_t now_ms)
 {
     struct refs old = {0};
     uint32_t oldest;
+    size_t n = 0;
+    autofree uint8_t *rules = db->filtered ? keep_rules_of(db, &n) : NULL;
 
     if (!db->buckets_known && learn_buckets(db) < 0)
         return;
     pthread_rwlock_rdlock(&db->lock);
     oldest = db->n_runs > 0 ? (uint32_t)bucket_of(db->runs[0].start_ms) : UINT32_MAX;
     for (uint32_t ref = 0; ref < db->n_saved; ref++)
-        if (index_series(db->index, ref)->bucket < oldest)
+        if (index_series(db->index, ref)->bucket <
+            oldest_of(db, ref < n ? rules[ref] : 0, oldest, now_ms))
             refs_add(&old, ref);
     pthread_rwlock_unlock(&db->lock);
     series_remove(db, &old);

@@ -146,13 +146,35 @@ static int job_series(void *ctx, struct mem *m, unsigned worker, size_t i,
 
     w->m = m;
     series_split(&w->room, item, &w->s);
+    w->s.counted = item->window_ms > 0 && job->c.fn == FN_COUNT_OVER_TIME;
     return run_series(job, w, &job->ret->rows[i]);
+}
+
+/* What a function wants to know of the samples that one of the coarse tier stands for. */
+static enum coarse plane_of(enum function_id fn)
+{
+    switch (fn) {
+    case FN_MIN_OVER_TIME:
+        return COARSE_MIN;
+    case FN_MAX_OVER_TIME:
+        return COARSE_MAX;
+    case FN_SUM_OVER_TIME:
+        return COARSE_SUM;
+    case FN_COUNT_OVER_TIME:
+        return COARSE_COUNT;
+    case FN_AVG_OVER_TIME:
+        return COARSE_AVG;
+    default:
+        return COARSE_LAST;
+    }
 }
 
 static int run_selector(struct range_job *job, const struct selector *s)
 {
     const struct range_call *c = &job->c;
-    struct select_visit visit = {job_begin, job_series, job};
+    struct select_visit visit = {
+        job_begin, job_series, job,
+        {plane_of(c->fn), look_step_ms(&c->look, c->f), c->range_ms, false}};
     int64_t lookback = c->anchored || c->smoothed ? c->lookback_ms : 0;
     int64_t from = look_ms(&c->look, c->f, 0) - c->range_ms - lookback + 1;
     int64_t to = look_ms(&c->look, c->f, c->f->n - 1) + (c->smoothed ? lookback : 0);

@@ -11,11 +11,23 @@ void run_present(struct range_work *w)
             w->out->v[i] = 1;
 }
 
+/* Of the coarse tier a sample stands for many. */
+static double count_floats(const struct range_work *w, size_t i)
+{
+    double n = 0;
+
+    if (!w->s.counted)
+        return (double)floats_in(w, i);
+    for (uint32_t k = w->from[i]; k < w->to[i]; k++)
+        n += w->s.v[k];
+    return n;
+}
+
 void run_count(struct range_work *w)
 {
     for (size_t i = 0; i < w->c->f->n; i++)
         if (floats_in(w, i) + histograms_in(w, i) > 0)
-            w->out->v[i] = (double)(floats_in(w, i) + histograms_in(w, i));
+            w->out->v[i] = count_floats(w, i) + (double)histograms_in(w, i);
 }
 
 void run_first(struct range_work *w)

@@ -113,8 +113,10 @@ int select_visit(struct evaluator *ev, const struct matcher *matchers, size_t n,
     int64_t before = eval_counts_only(ev) ? ev->ev->lookback_ms : 0; /* for told_resets */
     int r = query_open(ev->ev->db, matchers, n, from_ms - before, to_ms, flags, &q);
 
-    if (r == 0)
+    if (r == 0) {
+        query_grain(q, &visit->grain);
         r = visit->begin(visit->ctx, query_series(q));
+    }
     if (r == 0)
         r = visit_all(ev, q, visit, from_ms);
     query_close(q);
@@ -163,7 +165,7 @@ static int instant_series(void *ctx, struct mem *m, unsigned worker, size_t numb
 {
     struct instant *x = ctx;
     struct row row = {.v = cells_new(x->ev, x->f->n)};
-    int64_t lookback = x->ev->ev->lookback_ms;
+    int64_t lookback = x->ev->ev->lookback_ms + item->window_ms;
     size_t at = 0;
     size_t last = SIZE_MAX;
     size_t found = 0;
@@ -200,7 +202,9 @@ int select_rows(struct evaluator *ev, const struct matcher *matchers, size_t n,
                 struct vector *ret)
 {
     struct instant x = {ev, f, look, what, ret};
-    struct select_visit visit = {instant_begin, instant_series, &x};
+    struct select_visit visit = {
+        instant_begin, instant_series, &x,
+        {.step_ms = look_step_ms(look, f), .instant = true}};
     int64_t from = look_ms(look, f, 0) - ev->ev->lookback_ms + 1;
     int64_t to = look_ms(look, f, f->n - 1);
     bool last = to - from < ev->ev->lookback_ms && !eval_counts_only(ev);

@@ -15,6 +15,7 @@ struct readings {
     const int64_t *hts;
     const struct histogram *const *h;
     size_t n_h;
+    bool counted; /* each value says how many samples it stands for */
 };
 
 /* The moment of step i that a selector looks at. */
@@ -32,6 +33,12 @@ enum select_what {
     SELECT_VALUES,
     SELECT_TIMES, /* the time of the sample, in ms, is the value */
 };
+/* Between the moments of a frame that a selector looks at; 0: there is one. */
+static inline int64_t look_step_ms(const struct look *l, const struct frame *f)
+{
+    return l->fixed || f->n == 1 ? 0 : f->step_ms;
+}
+
 int select_rows(struct evaluator *ev, const struct matcher *matchers, size_t n,
                 const struct look *look, enum select_what what, const struct frame *f,
                 struct vector *ret);
@@ -45,6 +52,7 @@ struct select_visit {
     int (*series)(void *ctx, struct mem *m, unsigned worker, size_t i,
                   const struct query_item *item);
     void *ctx;
+    struct query_grain grain;
 };
 int select_visit(struct evaluator *ev, const struct matcher *matchers, size_t n, int64_t from_ms,
                  int64_t to_ms, unsigned flags, const struct select_visit *visit);
