@@ -37,10 +37,12 @@ struct query {
     struct query_grain grain;
     int64_t window_ms;      /* of the tier that the cursors read; 0: none */
     bool windows;           /* raw samples by windows too */
+    struct samples head; /* of the series at hand: what the head has; read first, but the newest */
     struct samples samples, coarse, counts;
     struct payload_list payloads; /* of the series at hand, encoded */
     struct histogram **histograms;
     size_t n_histograms, cap_histograms;
+    struct labels labels; /* of the series at hand, in room */
     struct label room[LABELS_MAX + 1];
 };
 
@@ -99,6 +101,7 @@ void query_close(struct query *q)
     histograms_drop(q);
     free(q->histograms);
     payload_list_done(&q->payloads);
+    samples_done(&q->head);
     samples_done(&q->samples);
     samples_done(&q->coarse);
     samples_done(&q->counts);
@@ -293,20 +296,13 @@ static int cursor_read(const struct query *q, struct cursor *c, uint64_t id, str
 
 static void read_stream(struct query *q, const struct stream *s)
 {
-    struct stream_reader reader;
-    int64_t ts;
-    uint64_t bits;
-
     if (s->count == 0 || s->first_ms > q->to_ms || s->last_ms < q->from_ms)
         return;
     if ((q->flags & QUERY_LAST) != 0 && s->last_ms <= q->to_ms) {
-        samples_add(&q->samples, s->last_ms, s->last_bits);
+        samples_add(&q->head, s->last_ms, s->last_bits);
         return;
     }
-    stream_read(s, &reader);
-    while (stream_next(&reader, &ts, &bits) && ts <= q->to_ms)
-        if (ts >= q->from_ms)
-            samples_add(&q->samples, ts, bits);
+    stream_take(s, q->from_ms, q->to_ms, &q->head);
 }
 
 /* The head first and then the runs: a flush in between shows a sample twice, never not at all. */
@@ -323,30 +319,10 @@ static bool read_head(struct query *q, uint32_t ref)
     payloads_read(q->db->payloads, ref, q->from_ms, q->to_ms, &q->payloads);
     enough = (q->flags & QUERY_LAST) != 0 && s->open.count > 0 && s->open.last_ms <= q->to_ms &&
              s->open.last_ms >= q->from_ms;
+    q->labels = index_labels(q->db->index, s, q->room);
     q->head_flushes = q->db->flushes;
     pthread_rwlock_unlock(&q->db->lock);
     return enough;
-}
-
-/* Runs come oldest first and the head is newest, but it was read first. */
-static void put_head_last(struct query *q, size_t n_head)
-{
-    size_t n = q->samples.n;
-    int64_t *ts;
-    uint64_t *bits;
-
-    if (n_head == 0 || n_head == n)
-        return;
-    ts = xmalloc(n_head * sizeof *ts);
-    bits = xmalloc(n_head * sizeof *bits);
-    memcpy(ts, q->samples.ts, n_head * sizeof *ts);
-    memcpy(bits, q->samples.bits, n_head * sizeof *bits);
-    memmove(q->samples.ts, q->samples.ts + n_head, (n - n_head) * sizeof *ts);
-    memmove(q->samples.bits, q->samples.bits + n_head, (n - n_head) * sizeof *bits);
-    memcpy(q->samples.ts + n - n_head, ts, n_head * sizeof *ts);
-    memcpy(q->samples.bits + n - n_head, bits, n_head * sizeof *bits);
-    free(ts);
-    free(bits);
 }
 
 /* A plane of the tier, and behind it what is raw, which counts where both have a time. */
@@ -396,23 +372,20 @@ static int read_tier(struct query *q, uint64_t id)
 
 static int read_series(struct query *q, const struct wanted *w)
 {
-    size_t n_head;
+    bool enough;
     int r = 0;
 
-    q->samples.n = 0;
+    q->samples.n = q->head.n = 0;
     payload_list_clear(&q->payloads);
-    if (read_head(q, w->ref))
-        goto order;
-    n_head = q->samples.n;
-    if (!q->opened || q->head_flushes != q->flushes)
+    enough = read_head(q, w->ref);
+    if (!enough && (!q->opened || q->head_flushes != q->flushes))
         r = cursors_open(q);
-    for (size_t i = 0; i < q->n_cursors && r >= 0; i++)
+    for (size_t i = 0; i < q->n_cursors && r >= 0 && !enough; i++)
         if (!q->cursors[i].tier)
             r = cursor_read(q, &q->cursors[i], w->id, &q->samples);
     if (r < 0)
         return r;
-    put_head_last(q, n_head);
-order:
+    samples_append(&q->samples, &q->head);
     samples_order(&q->samples);
     return q->window_ms > 0 ? read_tier(q, w->id) : 0;
 }
@@ -497,10 +470,9 @@ int query_next(struct query *q, struct query_item *ret)
         r = histograms_load(q, w->id, skip);
         if (r < 0)
             return r;
-        pthread_rwlock_rdlock(&q->db->lock);
         *ret = (struct query_item){
             .ref = w->ref,
-            .labels = index_labels(q->db->index, index_series(q->db->index, w->ref), q->room),
+            .labels = q->labels,
             .ts = q->samples.ts + skip,
             .bits = q->samples.bits + skip,
             .histograms = q->n_histograms > 0
@@ -510,7 +482,6 @@ int query_next(struct query *q, struct query_item *ret)
             .window_ms = q->window_ms,
             .number = q->at - 1,
         };
-        pthread_rwlock_unlock(&q->db->lock);
         return 1;
     }
     return 0;

@@ -86,6 +86,30 @@ static void expect_same(const char *what, unsigned kind, const struct samples *a
                      (unsigned long long)a->bits[i], (long long)a->ts[i]);
 }
 
+/* What is read at once is what is read one by one, of any range. */
+static void through_ranges(const struct stream *s, const struct samples *in)
+{
+    for (int i = 0; i < 12; i++) {
+        struct samples got = {0};
+        struct samples want = {0};
+        int64_t from = i == 0 ? INT64_MIN : in->ts[noise() % in->n] + (int64_t)(noise() % 3) - 1;
+        int64_t to = i == 0 ? INT64_MAX : in->ts[noise() % in->n] + (int64_t)(noise() % 3) - 1;
+
+        for (size_t k = 0; k < in->n; k++)
+            if (in->ts[k] >= from && in->ts[k] <= to)
+                samples_add(&want, in->ts[k], in->bits[k]);
+        samples_add(&got, 0, 7);
+        stream_take(s, from, to, &got);
+        assert_int_equal(got.n, want.n + 1);
+        if (want.n > 0) {
+            assert_memory_equal(got.ts + 1, want.ts, want.n * sizeof *want.ts);
+            assert_memory_equal(got.bits + 1, want.bits, want.n * sizeof *want.bits);
+        }
+        samples_done(&got);
+        samples_done(&want);
+    }
+}
+
 static size_t through_stream(const struct samples *in, struct samples *out)
 {
     struct stream s = {0};
@@ -100,6 +124,7 @@ static size_t through_stream(const struct samples *in, struct samples *out)
     while (stream_next(&r, &ts, &bits))
         samples_add(out, ts, bits);
     assert_int_equal(s.count, in->n);
+    through_ranges(&s, in);
     n = s.len;
     stream_clear(&s);
     return n;

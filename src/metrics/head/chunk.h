@@ -52,10 +52,16 @@ struct samples {
     size_t n, cap;
 };
 void samples_add(struct samples *s, int64_t ts, uint64_t bits);
+void samples_append(struct samples *s, const struct samples *more);
 void samples_need(struct samples *s, size_t n); /* room for so many more */
 void samples_done(struct samples *s);
 /* Sorts by time and keeps of equal times the last added. */
 void samples_order(struct samples *s);
+
+/* Appends those of a stream with from <= ts <= to. */
+void stream_take(const struct stream *s, int64_t from_ms, int64_t to_ms, struct samples *out);
+/* Integers to the bits of integer / 10^exponent, in place. */
+void decimals_to_doubles(uint64_t *v, size_t n, int exponent);
 
 struct group_writer;
 struct group_writer *group_writer_new(void);

@@ -1,6 +1,7 @@
 /* Reading a group. Its bytes come from a disk: all is checked once, when it is opened. */
 #include "base/alloc.h"
 #include "base/codec.h"
+#include "base/hot.h"
 #include "metrics/head/chunk.h"
 #include "metrics/head/decimal.h"
 #include "metrics/head/group.h"
@@ -266,12 +267,29 @@ static void odd_next(struct odd_cursor *c)
     }
 }
 
+HOT static void regular_times(int64_t first_ms, int64_t step_ms, size_t n, int64_t *ts)
+{
+    for (size_t i = 0; i < n; i++)
+        ts[i] = (int64_t)((uint64_t)first_ms + i * (uint64_t)step_ms);
+}
+
 /* The times up to to_ms; how many. */
 static size_t read_times(const struct member *m, int64_t to_ms, int64_t *ts)
 {
     int64_t t = m->first_ms;
     size_t i = 0;
 
+    if (m->steps == NULL && m->step_ms > 0 && m->step_ms < INT32_MAX && t > 0 && t < INT64_MAX / 4) {
+        size_t n = m->n;
+
+        if (t > to_ms)
+            return 0;
+        if ((uint64_t)(to_ms - t) / (uint64_t)m->step_ms < n)
+            n = (size_t)((to_ms - t) / m->step_ms) + 1;
+        n = n < m->n ? n : m->n;
+        regular_times(t, m->step_ms, n, ts);
+        return n;
+    }
     while (i < m->n && t <= to_ms) {
         ts[i] = t;
         t = wrap_add(t, m->steps == NULL ? m->step_ms : i + 1 < m->n ? m->steps[i] : 0);
@@ -280,24 +298,53 @@ static size_t read_times(const struct member *m, int64_t to_ms, int64_t *ts)
     return i;
 }
 
+HOT static void widen(const uint8_t *restrict plane, size_t n, uint64_t *restrict r)
+{
+    for (size_t i = 0; i < n; i++)
+        r[i] = plane[i];
+}
+
+HOT static void widen_two(const uint8_t *restrict low, const uint8_t *restrict high, size_t n,
+                          uint64_t *restrict r)
+{
+    for (size_t i = 0; i < n; i++)
+        r[i] = low[i] | (uint64_t)high[i] << 8;
+}
+
+HOT static void widen_more(const uint8_t *restrict plane, size_t n, unsigned shift,
+                           uint64_t *restrict r)
+{
+    for (size_t i = 0; i < n; i++)
+        r[i] |= (uint64_t)plane[i] << shift;
+}
+
+static const uint8_t *plane_of(const struct group *g, const struct member *m, unsigned k)
+{
+    return (const uint8_t *)g->sections[1 + k].data + m->offset[k];
+}
+
 /* The residuals of the first n samples, in place of those that stand alone too. */
 static void read_residuals(const struct group *g, const struct member *m, size_t n, uint64_t *r)
 {
-    for (size_t i = m->order; i < n && m->width == 0; i++)
-        r[i] = 0;
-    for (unsigned k = 0; k < m->width; k++) {
-        const uint8_t *plane = (const uint8_t *)g->sections[1 + k].data + m->offset[k];
+    size_t count = n > m->order ? n - m->order : 0;
+    unsigned k = 2;
 
-        for (size_t i = m->order; i < n && k == 0; i++)
-            r[i] = plane[i - m->order];
-        for (size_t i = m->order; i < n && k > 0; i++)
-            r[i] |= (uint64_t)plane[i - m->order] << 8 * k;
-    }
+    r += m->order;
+    if (m->width == 0)
+        memset(r, 0, count * sizeof *r);
+    else if (m->width == 1)
+        widen(plane_of(g, m, 0), count, r);
+    else
+        widen_two(plane_of(g, m, 0), plane_of(g, m, 1), count, r);
+    for (; k < m->width; k++)
+        widen_more(plane_of(g, m, k), count, 8 * k, r);
 }
 
-/* Residuals to integers. */
+/* Residuals to integers. The loops are apart so that what carries over from sample to sample is one
+ * addition. */
 static void sum_residuals(const struct member *m, size_t n, uint64_t *v)
 {
+    uint64_t base = (uint64_t)m->base;
     uint64_t now = 0;
     uint64_t slope = 0;
 
@@ -305,12 +352,15 @@ static void sum_residuals(const struct member *m, size_t n, uint64_t *v)
         slope = (uint64_t)m->start[i] - now;
         v[i] = now = (uint64_t)m->start[i];
     }
-    for (size_t i = m->order; i < n; i++) {
-        uint64_t r = v[i] * m->divisor + (uint64_t)m->base;
-
-        slope = m->order == 2 ? slope + r : r;
-        v[i] = now = m->order == 0 ? r : now + slope;
-    }
+    if (m->order == 0)
+        for (size_t i = 0; i < n; i++)
+            v[i] = v[i] * m->divisor + base;
+    else if (m->order == 1)
+        for (size_t i = 1; i < n; i++)
+            v[i] = now += v[i] * m->divisor + base;
+    else
+        for (size_t i = 2; i < n; i++)
+            v[i] = now += slope += v[i] * m->divisor + base;
 }
 
 static void read_member(const struct group *g, const struct member *m, int64_t from_ms,
@@ -328,8 +378,8 @@ static void read_member(const struct group *g, const struct member *m, int64_t f
     n = read_times(m, to_ms, ts);
     read_residuals(g, m, n, bits);
     sum_residuals(m, n, bits);
-    for (size_t i = 0; i < n && m->exponent != GROUP_RAW; i++)
-        bits[i] = to_bits(decimal_value((int64_t)bits[i], (int)m->exponent));
+    if (m->exponent != GROUP_RAW)
+        decimals_to_doubles(bits, n, (int)m->exponent);
     for (odd_next(&odd); odd.at < n; odd_next(&odd))
         bits[odd.at] = odd.bits;
     while (skip < n && ts[skip] < from_ms)

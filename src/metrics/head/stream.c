@@ -191,6 +191,16 @@ void samples_add(struct samples *s, int64_t ts, uint64_t bits)
     s->bits[s->n++] = bits;
 }
 
+void samples_append(struct samples *s, const struct samples *more)
+{
+    samples_need(s, more->n);
+    if (more->n == 0)
+        return;
+    memcpy(s->ts + s->n, more->ts, more->n * sizeof *s->ts);
+    memcpy(s->bits + s->n, more->bits, more->n * sizeof *s->bits);
+    s->n += more->n;
+}
+
 void samples_done(struct samples *s)
 {
     free(s->ts);

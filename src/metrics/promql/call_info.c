@@ -180,7 +180,8 @@ static int select_series(struct info *x, const struct expr *arg)
     memcpy(all, x->made, x->n_made * sizeof *all);
     if (n_data > 0)
         memcpy(all + x->n_made, x->data->matchers, n_data * sizeof *all);
-    result = select_rows(x->ev, all, x->n_made + n_data, &look, SELECT_TIMES, x->f, &x->series);
+    result = select_rows(x->ev, all, x->n_made + n_data, &look, SELECT_FLOAT_TIMES, x->f,
+                         &x->series);
     free(all);
     return result;
 }
@@ -219,8 +220,10 @@ static int choose(struct info *x, uint32_t key, size_t i, struct chosen *ret)
         struct slice name = labels_get(&row->labels, LABEL_NAME);
         size_t j = 0;
 
-        if (x->series_key[k] != key || !present(row->v[i]))
+        if (x->series_key[k] != key || !row_has(row, i))
             continue;
+        if (!present(row->v[i]))
+            return eval_fail(x->ev, "info sample should be float");
         while (j < ret->n &&
                !slice_eq(labels_get(&x->series.rows[ret->rows[j]].labels, LABEL_NAME), name))
             j++;

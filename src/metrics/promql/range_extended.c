@@ -150,6 +150,10 @@ static void smooth_histograms(struct range_work *w, size_t i, int64_t t)
         bool counter = s->h[k - 1]->reset != HISTOGRAM_GAUGE || s->h[k]->reset != HISTOGRAM_GAUGE;
         const struct histogram *at[2] = {s->h[k - 1], s->h[k]};
 
+        if (histogram_is_custom(at[0]) != histogram_is_custom(at[1])) {
+            note_mixed_schemas(w->c->ev, w->c->at, w->name);
+            return;
+        }
         put_histogram(w, i, histogram_between(w, at, s->hts[k - 1], s->hts[k], t, counter));
     } else if (k > w->hfrom[i]) {
         h = histogram_clone(w->m, s->h[k - 1]);

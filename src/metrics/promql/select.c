@@ -143,13 +143,12 @@ static int instant_begin(void *ctx, size_t n)
 static void put_sample(struct instant *x, struct mem *m, struct row *row, size_t i,
                        const struct query_item *item, size_t at)
 {
-    const struct histogram *h;
+    const struct histogram *h = item->histograms != NULL ? item->histograms[at] : NULL;
 
-    if (x->what == SELECT_TIMES) {
+    if (x->what == SELECT_TIMES || (x->what == SELECT_FLOAT_TIMES && h == NULL)) {
         row->v[i] = (double)item->ts[at];
         return;
     }
-    h = item->histograms != NULL ? item->histograms[at] : NULL;
     if (h == NULL) {
         row->v[i] = bits_double(item->bits[at]);
         return;

@@ -32,6 +32,7 @@ static inline int64_t look_ms(const struct look *l, const struct frame *f, size_
 enum select_what {
     SELECT_VALUES,
     SELECT_TIMES, /* the time of the sample, in ms, is the value */
+    SELECT_FLOAT_TIMES, /* the same; where the sample is a histogram, that stands there */
 };
 /* Between the moments of a frame that a selector looks at; 0: there is one. */
 static inline int64_t look_step_ms(const struct look *l, const struct frame *f)
