@@ -4,8 +4,8 @@
 
 /* Before a function that is little more than such a loop. No contraction of a product and a sum
  * into one rounding: results are the same with either. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__OPTIMIZE__) && !defined(__clang__) &&  \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__OPTIMIZE__) && \
+    !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define HOT __attribute__((target_clones("avx2", "default"), optimize("O3")))
 #else
 #define HOT

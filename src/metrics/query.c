@@ -470,6 +470,8 @@ int query_next(struct query *q, struct query_item *ret)
         r = histograms_load(q, w->id, skip);
         if (r < 0)
             return r;
+        samples_need(&q->samples, 1);
+        q->samples.bits[q->samples.n] = VALUE_STALE_BITS;
         *ret = (struct query_item){
             .ref = w->ref,
             .labels = q->labels,

@@ -37,7 +37,7 @@ struct query_item {
     uint32_t ref;
     struct labels labels; /* sorted; valid until the next; strings live as long as the database */
     const int64_t *ts;    /* ascending; valid until the next */
-    const uint64_t *bits; /* of the doubles: a stale marker is VALUE_STALE_BITS */
+    const uint64_t *bits; /* of the doubles: a stale marker is VALUE_STALE_BITS; so is bits[n] */
     /* NULL: all samples are floats. Else n of them: NULL for a float; a histogram where bits is
      * HISTOGRAM_BITS, or VALUE_STALE_BITS if it is a stale marker. Valid until the next. */
     const struct histogram *const *histograms;

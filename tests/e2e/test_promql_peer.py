@@ -64,6 +64,14 @@ def rows(rnd):
                       ("b", "{{schema:0 sum:-2 count:2 buckets:[1] n_buckets:[1]}}"), ("c", "{{schema:-53 sum:7 count:2 custom_values:[5 10] buckets:[1 1]}}")):
         for i in range(2):
             out.append(f'spread{{job="{job}",instance="{i}"}} {step}+{step}x{SAMPLES - 60 * i - 1}')
+    for i in range(150):  # more than one thread reads them
+        v, line, level = float(rnd.randint(0, 9)), [], []
+        for _ in range(SAMPLES):
+            v = 0.0 if rnd.random() < 0.005 else v + rnd.choice([0, 1, 0.25, 1000])
+            line.append("_" if rnd.random() < 0.01 else repr(v))
+            level.append(rnd.choice(["_", "NaN", "stale", "-Inf"]) if rnd.random() < 0.004 else repr(round(rnd.gauss(0, 1e6), i % 5)))
+        out.append(f'many_total{{host="h{i}",kind="k{i % 3}"}} ' + " ".join(line))
+        out.append(f'many{{host="h{i}",kind="k{i % 3}"}} ' + " ".join(level[:SAMPLES - i % 7]))
     out.append('info_m{job="a",instance="0",version="1.2"} ' + " ".join(["1"] * SAMPLES))
     out.append('"quoted"'.join(["{", ',job="a"} ']) + " ".join(str(i) for i in range(SAMPLES)))
     return out
@@ -165,6 +173,14 @@ class Generator:
                          f"nofunc({self.selector()})", f"topk({self.selector()}, 1)", f"{self.selector()} and 1", "{}", f"{self.selector()}[0s]",
                          f"({self.selector()}", f"{self.selector()} offset", f'{{"quoted"}}', f"info({self.selector()})")
 
+    def many(self):
+        """Rows that go into their groups as they are read."""
+        source = self.pick(f"many{self.modifier()}", f"many_total{self.modifier()}", f"many > {self.pick('0', '1e6', 'time()')}", "-many", "(many * 2)", "100 / many",
+                           f"{self.pick('rate', 'increase', 'delta', 'irate', 'changes', 'resets', 'sum_over_time', 'avg_over_time', 'max_over_time', 'count_over_time', 'last_over_time', 'stddev_over_time')}"
+                           f"({self.pick('many', 'many_total')}[{self.span()}]{self.modifier()})", "many_total == bool 1", "(many > 0) % 7", "spread", "rate(spread[5m])")
+        op = self.pick("sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "sum", "avg")
+        return f"{op}{self.pick('', ' by (kind)', ' without (host)', ' by (host)', ' by (job)')} ({source})"
+
     def query(self):
         return self.vector(self.r.randint(0, 3))
 
@@ -262,7 +278,7 @@ def difference(pair, query, span):
 @pytest.mark.parametrize("seed", range(4))
 def test_generated_queries(pair, seed):
     g = Generator(seed)
-    queries = [g.query() for _ in range(QUERIES // 4)]
+    queries = [g.query() for _ in range(QUERIES // 4)] + [g.many() for _ in range(40)]
     wrong = [d for q in queries for span in (False, True) if (d := difference(pair, q, span))]
     assert not wrong, f"{len(wrong)} of {2 * len(queries)} differ:\n" + "\n".join(wrong[:20])
 

@@ -279,7 +279,8 @@ static size_t read_times(const struct member *m, int64_t to_ms, int64_t *ts)
     int64_t t = m->first_ms;
     size_t i = 0;
 
-    if (m->steps == NULL && m->step_ms > 0 && m->step_ms < INT32_MAX && t > 0 && t < INT64_MAX / 4) {
+    if (m->steps == NULL && m->step_ms > 0 && m->step_ms < INT32_MAX && t > 0 &&
+        t < INT64_MAX / 4) {
         size_t n = m->n;
 
         if (t > to_ms)

@@ -25,6 +25,9 @@ struct param_range {
 };
 struct param_range param_range(const struct grouping *g);
 
+/* sum, avg, min, max, count, group, stddev and stdvar: a row is added to its group's as it comes. */
+bool aggregate_is_sum(enum aggregate_op op);
+int aggregate_sums(struct grouping *g, const struct expr *inner, struct vector *ret);
 int aggregate_topk(struct grouping *g, struct vector *ret); /* also bottomk, limitk, limit_ratio */
 int aggregate_quantile(struct grouping *g, struct vector *ret);
 int aggregate_count_values(struct grouping *g, struct vector *ret);

@@ -206,37 +206,46 @@ static void with_scalar_mixed(const struct mixed_op *op, const struct row *in, c
     }
 }
 
-/* In place: the vector becomes the result. */
-static int with_scalar(struct evaluator *ev, struct mem *m, const struct expr *e,
-                       const struct frame *f, struct vector *v, const double *s, bool swap)
+int binary_scalar_row(struct evaluator *ev, struct mem *m, const struct expr *e,
+                      const struct frame *f, struct row *row, const double *s)
 {
+    bool swap = e->binary.l->type == VALUE_SCALAR;
     enum binary_op kind = e->binary.op;
     struct float_op op = {kind, e->binary.return_bool, swap};
     struct mixed_op mixed = {ev, m, e, e->binary.return_bool, true};
     bool trims = kind == OP_TRIM_UPPER || kind == OP_TRIM_LOWER;
+    struct row in = *row;
+
+    if (row->h != NULL || trims) {
+        row->h = NULL;
+        row->v = cells_new(ev, f->n);
+        if (row->v == NULL) {
+            *row = in;
+            return eval_check(ev);
+        }
+    }
+    binop_floats(&op, swap ? s : in.v, swap ? in.v : s, row->v, f->n);
+    if (in.h != NULL || trims) {
+        with_scalar_mixed(&mixed, &in, s, swap, f->n, row);
+        row_done(ev, &in, f->n);
+    }
+    row->drop_name |= op_drops_name(kind) || e->binary.return_bool;
+    return 0;
+}
+
+/* In place: the vector becomes the result. */
+static int with_scalar(struct evaluator *ev, struct mem *m, const struct expr *e,
+                       const struct frame *f, struct vector *v, const double *s)
+{
+    bool drops = op_drops_name(e->binary.op) || e->binary.return_bool;
 
     for (size_t k = 0; k < v->n; k++) {
-        struct row *row = &v->rows[k];
-        struct row in = *row;
+        int r = binary_scalar_row(ev, m, e, f, &v->rows[k], s);
 
-        if (row->h != NULL || trims) {
-            row->h = NULL;
-            row->v = cells_new(ev, f->n);
-            if (row->v == NULL) {
-                *row = in;
-                return eval_check(ev);
-            }
-        }
-        binop_floats(&op, swap ? s : in.v, swap ? in.v : s, row->v, f->n);
-        if (in.h != NULL || trims) {
-            with_scalar_mixed(&mixed, &in, s, swap, f->n, row);
-            row_done(ev, &in, f->n);
-        }
-        if (!op_drops_name(kind) && !e->binary.return_bool)
-            continue;
-        row->drop_name = true;
-        if (ev->ev->eager_names)
-            row->labels = labels_bare(m, &row->labels);
+        if (r < 0)
+            return r;
+        if (drops && ev->ev->eager_names)
+            v->rows[k].labels = labels_bare(m, &v->rows[k].labels);
     }
     vector_compact(ev, v, f->n);
     return ev->ev->eager_names ? vector_merge(ev, v, f->n) : 0;
@@ -258,7 +267,7 @@ int eval_binary(struct evaluator *ev, struct mem *m, const struct expr *e, const
     } else if (result == 0 && (l_scalar || r_scalar)) {
         struct vector *v = l_scalar ? &r : &l;
 
-        result = with_scalar(ev, m, e, f, v, (l_scalar ? &l : &r)->rows[0].v, l_scalar);
+        result = with_scalar(ev, m, e, f, v, (l_scalar ? &l : &r)->rows[0].v);
         if (result == 0) {
             *ret = *v;
             *v = (struct vector){0};

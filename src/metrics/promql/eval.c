@@ -21,6 +21,16 @@ static int eval_number(struct evaluator *ev, const struct expr *e, const struct 
     return 0;
 }
 
+void minus_row(struct mem *m, struct row *row, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (present(row->v[i]))
+            row->v[i] = -row->v[i];
+        if (row->h != NULL && row->h[i] != NULL)
+            row->h[i] = histogram_scaled(m, row->h[i], -1);
+    }
+}
+
 static int eval_minus(struct evaluator *ev, struct mem *m, const struct expr *e,
                       const struct frame *f, struct vector *ret)
 {
@@ -31,12 +41,7 @@ static int eval_minus(struct evaluator *ev, struct mem *m, const struct expr *e,
     for (size_t k = 0; k < ret->n; k++) {
         struct row *row = &ret->rows[k];
 
-        for (size_t i = 0; i < f->n; i++) {
-            if (present(row->v[i]))
-                row->v[i] = -row->v[i];
-            if (row->h != NULL && row->h[i] != NULL)
-                row->h[i] = histogram_scaled(m, row->h[i], -1);
-        }
+        minus_row(m, row, f->n);
         if (e->type == VALUE_SCALAR)
             continue;
         row->drop_name = true;
@@ -144,7 +149,15 @@ static int needs(const struct expr *e)
     }
 }
 
-static uint64_t now_ns(void)
+void eval_needs(struct evaluator *ev, const struct expr *e, int by)
+{
+    int need = needs(e);
+
+    ev->above_counts += need == NEEDS_COUNTS ? (unsigned)by : 0;
+    ev->above_buckets += need == NEEDS_BUCKETS ? (unsigned)by : 0;
+}
+
+uint64_t eval_now_ns(void)
 {
     struct timespec now;
 
@@ -155,23 +168,20 @@ static uint64_t now_ns(void)
 int eval_node(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
               struct vector *ret)
 {
-    uint64_t begun = e->cost != NULL ? now_ns() : 0;
+    uint64_t begun = e->cost != NULL ? eval_now_ns() : 0;
     uint64_t samples = ev->samples_read;
-    int need = needs(e);
     int r = eval_check(ev);
 
     if (r < 0)
         return r;
-    ev->above_counts += need == NEEDS_COUNTS;
-    ev->above_buckets += need == NEEDS_BUCKETS;
+    eval_needs(ev, e, 1);
     if (e->step_invariant && f->n > 1)
         r = eval_once(ev, m, e, f, ret);
     else
         r = eval_kind(ev, m, e, f, ret);
-    ev->above_counts -= need == NEEDS_COUNTS;
-    ev->above_buckets -= need == NEEDS_BUCKETS;
+    eval_needs(ev, e, -1);
     if (e->cost != NULL) {
-        e->cost->ns += now_ns() - begun;
+        e->cost->ns += eval_now_ns() - begun;
         e->cost->samples += ev->samples_read - samples;
         e->cost->series += ret->n;
     }

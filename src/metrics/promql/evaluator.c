@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/hot.h"
 #include "base/scope.h"
 #include "metrics/promql/labelset.h"
 
@@ -100,24 +101,31 @@ int eval_fail(struct evaluator *ev, const char *format, ...)
     return -EBADMSG;
 }
 
+#define ASK_MS 3 /* asking for the client costs a system call */
+
 int eval_check(struct evaluator *ev)
 {
     const struct eval *e = ev->ev;
     int r = __atomic_load_n(&ev->failure, __ATOMIC_RELAXED);
+    int64_t now_ms;
 
-    if (r != 0)
+    if (r != 0 || (e->deadline_ms <= 0 && e->cancelled == NULL))
         return r;
-    if (e->deadline_ms > 0 && clock_monotonic_ms() > e->deadline_ms)
+    now_ms = clock_monotonic_ms();
+    if (e->deadline_ms > 0 && now_ms > e->deadline_ms) {
         set_failure(ev, -ETIMEDOUT);
-    else if (e->cancelled != NULL && e->cancelled(e->ctx))
-        set_failure(ev, -ECANCELED);
+    } else if (e->cancelled != NULL && now_ms >= __atomic_load_n(&ev->ask_ms, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&ev->ask_ms, now_ms + ASK_MS, __ATOMIC_RELAXED);
+        if (e->cancelled(e->ctx))
+            set_failure(ev, -ECANCELED);
+    }
     return __atomic_load_n(&ev->failure, __ATOMIC_RELAXED);
 }
 
-void eval_count(struct evaluator *ev, size_t samples)
+void eval_count(struct evaluator *ev, size_t series, size_t samples)
 {
     __atomic_add_fetch(&ev->samples_read, samples, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&ev->series_touched, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&ev->series_touched, series, __ATOMIC_RELAXED);
 }
 
 void eval_looked(struct evaluator *ev, size_t samples)
@@ -149,6 +157,12 @@ bool cells_fit(struct evaluator *ev, size_t n)
     return false;
 }
 
+HOT void cells_fill(double *cells, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        cells[i] = ABSENT;
+}
+
 double *cells_new(struct evaluator *ev, size_t n)
 {
     double *v;
@@ -164,8 +178,7 @@ double *cells_new(struct evaluator *ev, size_t n)
         cells_free(ev, NULL, n);
         return NULL;
     }
-    for (size_t i = 0; i < n; i++)
-        v[i] = ABSENT;
+    cells_fill(v, n);
     return v;
 }
 

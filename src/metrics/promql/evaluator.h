@@ -46,6 +46,15 @@ struct vector {
     size_t n, cap;
 };
 
+/* Where rows go as they are made, series by series: called by any worker, by each in the order of the
+ * series. Labels and cells stay the caller's and are valid for the call; one that keeps the cells
+ * sets v and h to NULL. */
+struct mem;
+struct row_sink {
+    int (*row)(void *ctx, struct mem *m, unsigned worker, struct row *row);
+    void *ctx;
+};
+
 struct note; /* notes.h */
 struct mem_chunk;
 void mem_chunks_free(struct mem_chunk *c);
@@ -66,7 +75,8 @@ struct evaluator {
     uint64_t samples_total;     /* looked at, over all steps */
     uint64_t series_touched;
     uint64_t samples_now, samples_peak;
-    int failure; /* 0, or what every loop is to stop with */
+    int failure;    /* 0, or what every loop is to stop with */
+    int64_t ask_ms; /* when to ask next whether the client is there */
 
     /* Nodes above the one at hand that need of a histogram only its count and sum, and that need
      * its buckets. */
@@ -87,9 +97,10 @@ struct labels mem_labels(struct mem *m, const struct labels *l); /* a copy of th
 int eval_fail(struct evaluator *ev, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Time, cancellation, limits: 0, or a negative errno that stays. Cheap enough for every series. */
 int eval_check(struct evaluator *ev);
-void eval_count(struct evaluator *ev, size_t samples);  /* of one more series, read */
-void eval_looked(struct evaluator *ev, size_t samples); /* at a step, or all */
+void eval_count(struct evaluator *ev, size_t series, size_t samples); /* read */
+void eval_looked(struct evaluator *ev, size_t samples);               /* at a step, or all */
 
+void cells_fill(double *cells, size_t n); /* with ABSENT */
 /* n cells, all ABSENT. NULL: the query takes too much memory, eval_check says so. */
 double *cells_new(struct evaluator *ev, size_t n);
 const struct histogram **cells_histograms(struct evaluator *ev, size_t n); /* all NULL */
@@ -121,10 +132,22 @@ int eval_node(struct evaluator *ev, struct mem *m, const struct expr *e, const s
  * the rows. */
 int take_rows(struct evaluator *ev, struct mem *m, const struct frame *f, struct vector *v,
               struct result *ret);
+/* Can rows of the node go to a sink one by one, none of them kept? Then eval_flow passes those with
+ * a value. */
+bool eval_can_flow(const struct evaluator *ev, const struct expr *e, const struct frame *f);
+int eval_flow(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
+              const struct row_sink *to);
+/* What a node asks of the histograms below it, from here on; `by` 1 or -1. */
+void eval_needs(struct evaluator *ev, const struct expr *e, int by);
+uint64_t eval_now_ns(void);
 int eval_call(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
               struct vector *ret);
 int eval_aggregate(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
                    struct vector *ret);
+void minus_row(struct mem *m, struct row *row, size_t n);
+/* A row and a scalar: in place. */
+int binary_scalar_row(struct evaluator *ev, struct mem *m, const struct expr *e,
+                      const struct frame *f, struct row *row, const double *s);
 int eval_binary(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
                 struct vector *ret);
 int eval_scalar(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
@@ -139,6 +162,6 @@ static inline bool eval_counts_only(const struct evaluator *ev)
 }
 
 /* Threads of one query. */
-#define WORKERS_MAX 2
+#define WORKERS_MAX 16
 
 #endif

@@ -11,7 +11,9 @@ struct range_job {
     struct range_call c;
     range_run *run;
     bool drops_name;
-    struct vector *ret;
+    struct vector *ret;        /* NULL: rows go to `to` */
+    const struct row_sink *to; /* or NULL */
+    bool counts;               /* a name that is not a counter's is noted */
     struct range_work work[WORKERS_MAX];
 };
 
@@ -33,6 +35,8 @@ static void work_done(struct range_work *w)
     free(w->resets);
     free(w->known_ts);
     free(w->rates);
+    if (w->spare.v != NULL)
+        row_done(w->c->ev, &w->spare, w->c->f->n);
     series_room_done(&w->room);
 }
 
@@ -107,6 +111,15 @@ static void prepare_windows(struct range_work *w)
     eval_looked(w->c->ev, w->n_windows);
 }
 
+static void run_windows(struct range_job *job, struct range_work *w, struct row *out)
+{
+    w->out = out;
+    w->name = labels_get(&w->s.labels, LABEL_NAME);
+    prepare_windows(w);
+    job->run(w);
+    out->drop_name = job->drops_name || w->s.drop_name;
+}
+
 static int run_series(struct range_job *job, struct range_work *w, struct row *out)
 {
     struct evaluator *ev = job->c.ev;
@@ -115,24 +128,48 @@ static int run_series(struct range_job *job, struct range_work *w, struct row *o
     out->v = cells_new(ev, job->c.f->n);
     if (out->v == NULL)
         return eval_check(ev);
-    w->out = out;
-    w->name = labels_get(l, LABEL_NAME);
-    prepare_windows(w);
-    job->run(w);
+    run_windows(job, w, out);
     if (row_is_empty(out, job->c.f->n)) {
         row_done(ev, out, job->c.f->n);
         return 0;
     }
-    out->drop_name = job->drops_name || w->s.drop_name;
     out->labels =
         ev->ev->eager_names && out->drop_name ? labels_bare(w->m, l) : mem_labels(w->m, l);
     return 0;
+}
+
+static bool note_counter(struct range_job *job, const struct row *row);
+
+/* The row of one series to the sink; its cells serve the next one too. */
+static int pass_series(struct range_job *job, struct range_work *w, unsigned worker)
+{
+    struct evaluator *ev = job->c.ev;
+    struct row row = {.labels = w->s.labels, .v = w->spare.v};
+    int r = 0;
+
+    w->spare.v = NULL;
+    if (row.v == NULL)
+        row.v = cells_new(ev, job->c.f->n);
+    else
+        cells_fill(row.v, job->c.f->n);
+    if (row.v == NULL)
+        return eval_check(ev);
+    run_windows(job, w, &row);
+    if (job->counts && !slice_eq(w->name, w->noted) && note_counter(job, &row))
+        w->noted = w->name;
+    r = job->to->row(job->to->ctx, w->m, worker, &row);
+    if (row.h != NULL)
+        row_done(ev, &row, job->c.f->n);
+    w->spare.v = row.v;
+    return r;
 }
 
 static int job_begin(void *ctx, size_t n)
 {
     struct range_job *job = ctx;
 
+    if (job->ret == NULL)
+        return 0;
     job->ret->rows = xcalloc(n + 1, sizeof *job->ret->rows);
     job->ret->n = job->ret->cap = n;
     return 0;
@@ -144,10 +181,13 @@ static int job_series(void *ctx, struct mem *m, unsigned worker, size_t i,
     struct range_job *job = ctx;
     struct range_work *w = &job->work[worker];
 
+    if (w->c == NULL)
+        work_init(w, &job->c);
     w->m = m;
     series_split(&w->room, item, &w->s);
     w->s.counted = item->window_ms > 0 && job->c.fn == FN_COUNT_OVER_TIME;
-    return run_series(job, w, &job->ret->rows[i]);
+    return job->to != NULL ? pass_series(job, w, worker)
+                           : run_series(job, w, &job->ret->rows[i]);
 }
 
 /* What a function wants to know of the samples that one of the coarse tier stands for. */
@@ -180,11 +220,10 @@ static int run_selector(struct range_job *job, const struct selector *s)
     int64_t to = look_ms(&c->look, c->f, c->f->n - 1) + (c->smoothed ? lookback : 0);
     int r;
 
-    for (size_t i = 0; i < WORKERS_MAX; i++)
-        work_init(&job->work[i], c);
     r = select_visit(c->ev, s->matchers, s->n_matchers, from, to, 0, &visit);
     for (size_t i = 0; i < WORKERS_MAX; i++)
-        work_done(&job->work[i]);
+        if (job->work[i].c != NULL)
+            work_done(&job->work[i]);
     return r;
 }
 
@@ -249,31 +288,35 @@ static int run_subquery(struct range_job *job, struct mem *m, const struct expr 
 
 static const char *const counter_suffixes[] = {"_total", "_sum", "_count", "_bucket"};
 
-static void note_counters(struct range_job *job)
+static bool is_counter_name(struct slice name)
 {
-    for (size_t k = 0; k < job->ret->n; k++) {
-        const struct row *row = &job->ret->rows[k];
-        struct slice name = labels_get(&row->labels, LABEL_NAME);
-        bool known = name.len == 0;
-        bool floats = false;
-        autobuf quoted = {0};
+    for (size_t i = 0; i < 4; i++) {
+        struct slice suffix = slice_str(counter_suffixes[i]);
 
-        for (size_t i = 0; i < 4; i++) {
-            struct slice suffix = slice_str(counter_suffixes[i]);
-
-            known |=
-                name.len >= suffix.len && slice_eq(slice_skip(name, name.len - suffix.len), suffix);
-        }
-        for (size_t i = 0; i < job->c.f->n && !floats && !known; i++)
-            floats = present(row->v[i]);
-        if (!floats)
-            continue;
-        quote_go(&quoted, name);
-        note_add(job->c.ev, NOTE_INFO, job->c.at,
-                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
-                 "%s",
-                 quoted.data);
+        if (name.len >= suffix.len && slice_eq(slice_skip(name, name.len - suffix.len), suffix))
+            return true;
     }
+    return false;
+}
+
+/* False: a row without floats says nothing of its name. */
+static bool note_counter(struct range_job *job, const struct row *row)
+{
+    struct slice name = labels_get(&row->labels, LABEL_NAME);
+    bool floats = false;
+    autobuf quoted = {0};
+
+    if (name.len == 0 || is_counter_name(name))
+        return true;
+    for (size_t i = 0; i < job->c.f->n && !floats; i++)
+        floats = present(row->v[i]);
+    if (!floats)
+        return false;
+    quote_go(&quoted, name);
+    note_add(job->c.ev, NOTE_INFO, job->c.at,
+             "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: %s",
+             quoted.data);
+    return true;
 }
 
 static int check_extended(struct evaluator *ev, const struct range_call *c,
@@ -354,37 +397,62 @@ static int absent_steps(struct range_job *job, struct mem *m, const struct expr 
     return 0;
 }
 
+static int eval_job(struct range_job *job, struct mem *m, const struct expr *e, size_t arg)
+{
+    struct evaluator *ev = job->c.ev;
+    const struct expr *range = expr_bare(e->call.args[arg]);
+    int r;
+
+    call_moment(&job->c, range);
+    r = check_extended(ev, &job->c, e->call.f);
+    if (r == 0)
+        r = call_scalars(&job->c, m, e, arg);
+    if (r == 0)
+        r = range->kind == EXPR_SUBQUERY ? run_subquery(job, m, range)
+                                         : run_selector(job, range->matrix.e->selector);
+    for (size_t i = 0; i < RANGE_SCALARS_MAX; i++)
+        if (job->c.scalars[i] != NULL)
+            cells_free(ev, job->c.scalars[i], job->c.f->n);
+    return r;
+}
+
+static struct range_job job_of(struct evaluator *ev, const struct expr *e, const struct frame *f)
+{
+    enum function_id fn = e->call.f->id;
+
+    return (struct range_job){
+        .c = {.ev = ev, .f = f, .fn = fn, .lookback_ms = ev->ev->lookback_ms},
+        .run = range_find(fn),
+        .drops_name = fn != FN_LAST_OVER_TIME && fn != FN_FIRST_OVER_TIME,
+        .counts = fn == FN_RATE || fn == FN_INCREASE,
+    };
+}
+
 int eval_range_call(struct evaluator *ev, struct mem *m, const struct expr *e, size_t arg,
                     const struct frame *f, struct vector *ret)
 {
-    const struct function *fn = e->call.f;
-    const struct expr *range = expr_bare(e->call.args[arg]);
-    struct range_job job = {
-        .c = {.ev = ev, .f = f, .fn = fn->id, .lookback_ms = ev->ev->lookback_ms},
-        .run = range_find(fn->id),
-        .drops_name = fn->id != FN_LAST_OVER_TIME && fn->id != FN_FIRST_OVER_TIME,
-        .ret = ret,
-    };
+    struct range_job job = job_of(ev, e, f);
     int r;
 
-    call_moment(&job.c, range);
-    r = check_extended(ev, &job.c, fn);
-    if (r == 0)
-        r = call_scalars(&job.c, m, e, arg);
-    if (r == 0)
-        r = range->kind == EXPR_SUBQUERY ? run_subquery(&job, m, range)
-                                         : run_selector(&job, range->matrix.e->selector);
-    for (size_t i = 0; i < RANGE_SCALARS_MAX; i++)
-        if (job.c.scalars[i] != NULL)
-            cells_free(ev, job.c.scalars[i], f->n);
+    job.ret = ret;
+    r = eval_job(&job, m, e, arg);
     if (r < 0)
         return r;
-    if (fn->id == FN_ABSENT_OVER_TIME)
-        return absent_steps(&job, m, range);
+    if (e->call.f->id == FN_ABSENT_OVER_TIME)
+        return absent_steps(&job, m, expr_bare(e->call.args[arg]));
     vector_compact(ev, ret, f->n);
-    if (fn->id == FN_RATE || fn->id == FN_INCREASE)
-        note_counters(&job);
+    for (size_t k = 0; k < ret->n && job.counts; k++)
+        note_counter(&job, &ret->rows[k]);
     return ev->ev->eager_names ? vector_merge(ev, ret, f->n) : 0;
+}
+
+int range_flow(struct evaluator *ev, struct mem *m, const struct expr *e, size_t arg,
+               const struct frame *f, const struct row_sink *to)
+{
+    struct range_job job = job_of(ev, e, f);
+
+    job.to = to;
+    return eval_job(&job, m, e, arg);
 }
 
 int select_smoothed(struct evaluator *ev, const struct expr *e, const struct frame *f,

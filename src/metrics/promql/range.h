@@ -35,6 +35,8 @@ struct range_work {
     /* Window of step i: floats [from, to), histograms [hfrom, hto). */
     uint32_t *from, *to, *hfrom, *hto;
     struct row *out;
+    struct row spare;   /* of a flow: cells for one series after the other */
+    struct slice noted; /* the last name that was looked at for a note */
     double *scratch;
     size_t cap_scratch;
     uint32_t *resets; /* places of floats below the one before */
@@ -121,6 +123,9 @@ const struct histogram *extended_histograms(struct range_work *w, size_t i, bool
 /* Evaluates a call whose argument number `arg` is a range vector. */
 int eval_range_call(struct evaluator *ev, struct mem *m, const struct expr *e, size_t arg,
                     const struct frame *f, struct vector *ret);
+/* The same of a range selector, not absent_over_time; rows go to `to`. */
+int range_flow(struct evaluator *ev, struct mem *m, const struct expr *e, size_t arg,
+               const struct frame *f, const struct row_sink *to);
 int select_smoothed(struct evaluator *ev, const struct expr *e, const struct frame *f,
                     struct vector *ret);
 

@@ -1,11 +1,13 @@
 #include "metrics/promql/histogram_math.h"
 
 #include "base/alloc.h"
+#include "base/hot.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 
-#define PARALLEL_MIN 48 /* series: below, a second thread costs more than it saves */
+#define PARALLEL_MIN 24 /* series for each thread: with fewer it costs more than it saves */
 
 struct look look_of(const struct moment *m)
 {
@@ -55,15 +57,23 @@ static const struct histogram *const *told_resets(struct mem *m, const struct qu
     return told;
 }
 
+#define COUNT_EVERY 64 /* series: the counts are shared by all threads */
+
 static void *work(void *arg)
 {
     struct worker *w = arg;
     struct mem m = {.ev = w->ev};
     struct query_item item;
+    size_t samples = 0;
+    size_t series = 0;
     int r;
 
     while ((r = query_next(w->q, &item)) > 0) {
-        eval_count(w->ev, item.n);
+        samples += item.n;
+        if (++series == COUNT_EVERY) {
+            eval_count(w->ev, series, samples);
+            series = samples = 0;
+        }
         if (item.histograms != NULL && eval_counts_only(w->ev))
             item.histograms = told_resets(&m, &item, w->from_ms);
         r = w->visit->series(w->visit->ctx, &m, w->number, w->base + item.number, &item);
@@ -72,38 +82,54 @@ static void *work(void *arg)
         if (r < 0)
             break;
     }
+    eval_count(w->ev, series, samples);
     w->r = r;
     return NULL;
+}
+
+static size_t workers_for(size_t n_series)
+{
+    size_t n = n_series / PARALLEL_MIN;
+    cpu_set_t cpus;
+    size_t cores = 1;
+
+    if (n < 2)
+        return 1;
+    if (sched_getaffinity(0, sizeof cpus, &cpus) == 0)
+        cores = (size_t)CPU_COUNT(&cpus);
+    n = n < cores ? n : cores;
+    return n < WORKERS_MAX ? n : WORKERS_MAX;
 }
 
 static int visit_all(struct evaluator *ev, struct query *q, const struct select_visit *visit,
                      int64_t from_ms)
 {
     size_t n = query_series(q);
-    struct worker w[WORKERS_MAX] = {{.ev = ev, .visit = visit, .q = q, .from_ms = from_ms}};
-    struct query *second = NULL;
+    size_t n_workers = workers_for(n);
+    struct worker w[WORKERS_MAX] = {{0}};
+    bool threads[WORKERS_MAX] = {false};
+    int r = 0;
 
-    if (n >= PARALLEL_MIN) {
-        size_t half = n - n / 2;
-
-        second = query_split(q, half);
-        w[1] = w[0];
-        w[1].q = second;
-        w[1].base = half;
-        w[1].number = 1;
-        if (pthread_create(&w[1].thread, NULL, work, &w[1]) != 0) {
-            work(&w[0]);
-            work(&w[1]);
-            query_close(second);
-            return w[0].r < 0 ? w[0].r : w[1].r;
-        }
+    for (size_t k = n_workers; k-- > 0;) { /* from the end: each takes the last of what is left */
+        w[k] = (struct worker){.ev = ev, .visit = visit, .q = q, .from_ms = from_ms};
+        w[k].number = (unsigned)k;
+        w[k].base = n * k / n_workers;
+        if (k > 0)
+            w[k].q = query_split(q, w[k].base);
     }
+    for (size_t k = 1; k < n_workers; k++)
+        threads[k] = pthread_create(&w[k].thread, NULL, work, &w[k]) == 0;
     work(&w[0]);
-    if (second != NULL) {
-        pthread_join(w[1].thread, NULL);
-        query_close(second);
+    for (size_t k = 1; k < n_workers; k++) {
+        if (threads[k])
+            pthread_join(w[k].thread, NULL);
+        else
+            work(&w[k]);
+        query_close(w[k].q);
     }
-    return w[0].r < 0 ? w[0].r : w[1].r;
+    for (size_t k = 0; k < n_workers && r == 0; k++)
+        r = w[k].r;
+    return r;
 }
 
 int select_visit(struct evaluator *ev, const struct matcher *matchers, size_t n, int64_t from_ms,
@@ -123,95 +149,219 @@ int select_visit(struct evaluator *ev, const struct matcher *matchers, size_t n,
     return r < 0 ? r : 0;
 }
 
+/* One worker's: which sample each step sees, kept while the next series has the same times. */
+struct seen {
+    uint32_t *at; /* by step; the number of samples: none */
+    int64_t *ts;
+    size_t n, cap;
+    int64_t lookback_ms;
+    size_t found;
+    struct row spare; /* of a flow: used for one series after the other */
+};
+
 struct instant {
     struct evaluator *ev;
     const struct frame *f;
     const struct look *look;
     enum select_what what;
-    struct vector *ret;
+    struct vector *ret;        /* NULL: rows go to `to` */
+    const struct row_sink *to; /* or NULL */
+    struct seen seen[WORKERS_MAX];
 };
 
 static int instant_begin(void *ctx, size_t n)
 {
     struct vector *v = ((struct instant *)ctx)->ret;
 
+    if (v == NULL)
+        return 0;
     v->rows = xcalloc(n + 1, sizeof *v->rows);
     v->n = v->cap = n;
     return 0;
 }
 
-static void put_sample(struct instant *x, struct mem *m, struct row *row, size_t i,
-                       const struct query_item *item, size_t at)
+static void see(const struct instant *x, struct seen *s, const struct query_item *item)
 {
-    const struct histogram *h = item->histograms != NULL ? item->histograms[at] : NULL;
-
-    if (x->what == SELECT_TIMES || (x->what == SELECT_FLOAT_TIMES && h == NULL)) {
-        row->v[i] = (double)item->ts[at];
-        return;
-    }
-    if (h == NULL) {
-        row->v[i] = bits_double(item->bits[at]);
-        return;
-    }
-    if (row->h == NULL)
-        row->h = cells_histograms(x->ev, x->f->n);
-    row->h[i] = histogram_clone(m, h);
-}
-
-/* At each step the newest sample of the lookback, unless it is a stale marker. */
-static int instant_series(void *ctx, struct mem *m, unsigned worker, size_t number,
-                          const struct query_item *item)
-{
-    struct instant *x = ctx;
-    struct row row = {.v = cells_new(x->ev, x->f->n)};
     int64_t lookback = x->ev->ev->lookback_ms + item->window_ms;
     size_t at = 0;
-    size_t last = SIZE_MAX;
-    size_t found = 0;
 
-    (void)worker;
-    if (row.v == NULL)
-        return eval_check(x->ev);
+    if (s->at == NULL)
+        s->at = xcalloc(x->f->n, sizeof *s->at);
+    if (s->n == item->n && s->lookback_ms == lookback &&
+        memcmp(s->ts, item->ts, item->n * sizeof *s->ts) == 0)
+        return;
+    s->found = 0;
     for (size_t i = 0; i < x->f->n; i++) {
         int64_t t = look_ms(x->look, x->f, i);
 
         while (at + 1 < item->n && item->ts[at + 1] <= t)
             at++;
-        if (item->ts[at] > t || item->ts[at] <= t - lookback || item->bits[at] == VALUE_STALE_BITS)
+        if (item->ts[at] > t || item->ts[at] <= t - lookback) {
+            s->at[i] = (uint32_t)item->n;
             continue;
-        if (at == last && row.h != NULL && row.h[i - 1] != NULL)
-            row.h[i] = row.h[i - 1];
-        else
-            put_sample(x, m, &row, i, item, at);
+        }
+        s->at[i] = (uint32_t)at;
+        s->found++;
+    }
+    if (s->cap < item->n) {
+        s->cap = item->n + item->n / 4;
+        free(s->ts);
+        s->ts = xmalloc(s->cap * sizeof *s->ts);
+    }
+    memcpy(s->ts, item->ts, item->n * sizeof *s->ts);
+    s->n = item->n;
+    s->lookback_ms = lookback;
+}
+
+/* The newest sample of the lookback at each step; a stale marker is no value of a row either. */
+HOT static void pick_values(double *restrict v, const uint64_t *bits, const uint32_t *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i] = bits_double(bits[at[i]]);
+}
+
+static size_t count_present(const double *v, size_t n)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i++)
+        count += present(v[i]);
+    return count;
+}
+
+static size_t put_times(const struct instant *x, const struct seen *s,
+                        const struct query_item *item, struct row *row)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < x->f->n; i++) {
+        uint32_t at = s->at[i];
+
+        if (item->bits[at] == VALUE_STALE_BITS)
+            continue;
+        if (x->what == SELECT_TIMES || item->histograms == NULL || item->histograms[at] == NULL) {
+            row->v[i] = (double)item->ts[at];
+            found++;
+        }
+    }
+    return found;
+}
+
+static size_t put_histograms(const struct instant *x, struct mem *m, const struct seen *s,
+                             const struct query_item *item, struct row *row)
+{
+    size_t last = SIZE_MAX;
+    size_t found = 0;
+
+    row->h = cells_histograms(x->ev, x->f->n);
+    for (size_t i = 0; i < x->f->n; i++) {
+        uint32_t at = s->at[i];
+
+        if (item->bits[at] == VALUE_STALE_BITS || item->histograms[at] == NULL)
+            continue;
+        row->v[i] = ABSENT;
+        row->h[i] = at == last ? row->h[i - 1] : histogram_clone(m, item->histograms[at]);
         last = at;
         found++;
     }
-    eval_looked(x->ev, found);
-    if (found == 0) {
-        row_done(x->ev, &row, x->f->n);
-        return 0;
+    return found;
+}
+
+static size_t fill_row(const struct instant *x, struct mem *m, const struct seen *s,
+                       const struct query_item *item, struct row *row)
+{
+    size_t found = 0;
+
+    if (x->what == SELECT_VALUES) {
+        pick_values(row->v, item->bits, s->at, x->f->n);
+        found = item->histograms == NULL ? count_present(row->v, x->f->n) : 0;
+        for (size_t i = 0; i < x->f->n && item->histograms != NULL; i++)
+            found += s->at[i] < item->n && item->histograms[s->at[i]] == NULL && present(row->v[i]);
+    } else {
+        cells_fill(row->v, x->f->n);
+        found = put_times(x, s, item, row);
     }
-    row.labels = mem_labels(m, &item->labels);
-    x->ret->rows[number] = row;
-    return 0;
+    if (item->histograms != NULL && x->what != SELECT_TIMES)
+        found += put_histograms(x, m, s, item, row);
+    return found;
+}
+
+static int instant_series(void *ctx, struct mem *m, unsigned worker, size_t number,
+                          const struct query_item *item)
+{
+    struct instant *x = ctx;
+    struct seen *s = &x->seen[worker];
+    struct row row = s->spare;
+    size_t found;
+    int r = 0;
+
+    see(x, s, item);
+    if (s->found == 0)
+        return 0;
+    if (row.v == NULL)
+        row.v = cells_new(x->ev, x->f->n);
+    if (row.v == NULL)
+        return eval_check(x->ev);
+    s->spare = (struct row){0};
+    found = fill_row(x, m, s, item, &row);
+    eval_looked(x->ev, found);
+    if (x->to != NULL) {
+        row.labels = item->labels;
+        r = found > 0 ? x->to->row(x->to->ctx, m, worker, &row) : 0;
+        if (row.h != NULL)
+            row_done(x->ev, &row, x->f->n);
+        s->spare.v = row.v;
+    } else if (found > 0) {
+        row.labels = mem_labels(m, &item->labels);
+        x->ret->rows[number] = row;
+    } else {
+        row_done(x->ev, &row, x->f->n);
+    }
+    return r;
+}
+
+static int select_instants(struct instant *x, const struct matcher *matchers, size_t n)
+{
+    struct evaluator *ev = x->ev;
+    struct select_visit visit = {
+        instant_begin, instant_series, x,
+        {.step_ms = look_step_ms(x->look, x->f), .instant = true}};
+    int64_t from = look_ms(x->look, x->f, 0) - ev->ev->lookback_ms + 1;
+    int64_t to = look_ms(x->look, x->f, x->f->n - 1);
+    bool last = to - from < ev->ev->lookback_ms && !eval_counts_only(ev);
+    int r = select_visit(ev, matchers, n, from, to, last ? QUERY_LAST : 0, &visit);
+
+    for (size_t k = 0; k < WORKERS_MAX; k++) {
+        struct seen *s = &x->seen[k];
+
+        if (s->spare.v != NULL)
+            row_done(ev, &s->spare, x->f->n);
+        free(s->at);
+        free(s->ts);
+    }
+    return r;
 }
 
 int select_rows(struct evaluator *ev, const struct matcher *matchers, size_t n,
                 const struct look *look, enum select_what what, const struct frame *f,
                 struct vector *ret)
 {
-    struct instant x = {ev, f, look, what, ret};
-    struct select_visit visit = {
-        instant_begin, instant_series, &x,
-        {.step_ms = look_step_ms(look, f), .instant = true}};
-    int64_t from = look_ms(look, f, 0) - ev->ev->lookback_ms + 1;
-    int64_t to = look_ms(look, f, f->n - 1);
-    bool last = to - from < ev->ev->lookback_ms && !eval_counts_only(ev);
-    int r = select_visit(ev, matchers, n, from, to, last ? QUERY_LAST : 0, &visit);
+    struct instant x = {.ev = ev, .f = f, .look = look, .what = what, .ret = ret};
+    int r = select_instants(&x, matchers, n);
 
     if (r == 0)
         vector_compact(ev, ret, f->n);
     return r;
+}
+
+int select_flow(struct evaluator *ev, const struct expr *e, const struct frame *f,
+                const struct row_sink *to)
+{
+    const struct selector *s = e->selector;
+    struct look look = look_of(&s->moment);
+    struct instant x = {.ev = ev, .f = f, .look = &look, .what = SELECT_VALUES, .to = to};
+
+    return select_instants(&x, s->matchers, s->n_matchers);
 }
 
 int select_instant(struct evaluator *ev, const struct expr *e, const struct frame *f,

@@ -45,9 +45,13 @@ int select_rows(struct evaluator *ev, const struct matcher *matchers, size_t n,
                 struct vector *ret);
 int select_instant(struct evaluator *ev, const struct expr *e, const struct frame *f,
                    struct vector *ret);
+/* The same; rows go to `to`. Not of a smoothed selector. */
+int select_flow(struct evaluator *ev, const struct expr *e, const struct frame *f,
+                const struct row_sink *to);
 
-/* f for each series with samples in [from, to]; in two threads if there are many. `i` is the place
- * of the series among `n` that begin was told of. */
+/* f for each series with samples in [from, to]; in a thread for each core if there are many: each
+ * has a share of the series that follow each other, the first the first ones. `i` is the
+ * place of the series among `n` that begin was told of. */
 struct select_visit {
     int (*begin)(void *ctx, size_t n);
     int (*series)(void *ctx, struct mem *m, unsigned worker, size_t i,
