@@ -11,8 +11,9 @@
 #include <stdio.h>
 #include <time.h>
 
-struct kv *kv_new(struct store *store, struct keyring *keyring, const uint8_t id[KV_ID_BYTES],
-                  const struct kv_config *config, uint64_t field_limit_bytes)
+struct kv *kv_new(struct store *store, struct keyring *keyring, struct kv_listings *listings,
+                  const uint8_t id[KV_ID_BYTES], const struct kv_config *config,
+                  uint64_t field_limit_bytes)
 {
     struct kv *kv = xcalloc(1, sizeof *kv);
     char hex[2 * KV_ID_BYTES + 1];
@@ -26,6 +27,7 @@ struct kv *kv_new(struct store *store, struct keyring *keyring, const uint8_t id
     kv->part = slice_str(kv->part_text);
     kv->config = *config;
     kv->reads = kv_reads_new();
+    kv->listings = kv_listings_ref(listings);
     pthread_mutex_init(&kv->config_lock, NULL);
     pthread_rwlock_init(&kv->folders_lock, NULL);
     return kv;
@@ -37,6 +39,7 @@ void kv_free(struct kv *kv)
         return;
     kv_folders_forget(kv);
     kv_reads_free(kv);
+    kv_listings_unref(kv->listings);
     pthread_mutex_destroy(&kv->config_lock);
     pthread_rwlock_destroy(&kv->folders_lock);
     free(kv);
@@ -58,7 +61,7 @@ void kv_set_config(struct kv *kv, const struct kv_config *config)
 
 int kv_drop(struct kv *kv)
 {
-    kv_folders_forget(kv);
+    kv_forget(kv);
     return store_drop(kv->store, kv->part);
 }
 

@@ -28,6 +28,7 @@
 #define KV_CONTENT_BYTES  (32u << 20)
 
 struct kv;
+struct kv_listings;
 
 struct kv_config {
     uint32_t max_versions; /* 0: KV_MAX_VERSIONS */
@@ -35,9 +36,16 @@ struct kv_config {
     int64_t delete_after_ns; /* 0: never */
 };
 
-/* id: of the mount, also in its partition's name. Returns new. */
-struct kv *kv_new(struct store *store, struct keyring *keyring, const uint8_t id[KV_ID_BYTES],
-                  const struct kv_config *config, uint64_t field_limit_bytes);
+/* Lists of names that are kept in memory, of all mounts. They outlive a mount that is opened again:
+ * what it had under way still counts. */
+struct kv_listings *kv_listings_new(void);
+void kv_listings_unref(struct kv_listings *l);
+void kv_listings_forget(struct kv_listings *l); /* wiped: at a seal */
+
+/* id: of the mount, also in its partition's name. Takes a reference to listings. Returns new. */
+struct kv *kv_new(struct store *store, struct keyring *keyring, struct kv_listings *listings,
+                  const uint8_t id[KV_ID_BYTES], const struct kv_config *config,
+                  uint64_t field_limit_bytes);
 void kv_free(struct kv *kv);
 struct kv_config kv_get_config(struct kv *kv);
 void kv_set_config(struct kv *kv, const struct kv_config *config);

@@ -68,6 +68,7 @@ void kv_folders_forget(struct kv *kv)
 void kv_forget(struct kv *kv)
 {
     kv_folders_forget(kv);
+    kv_listings_forget(kv->listings);
 }
 
 static bool cache_get(struct op *op, struct kv *kv, const char *path, size_t len,

@@ -28,6 +28,7 @@ struct kv {
      * empties this; so a row found here is at most a moment old, and guards see to the rest. */
     struct folder_cache *folders;
     struct kv_reads *reads;
+    struct kv_listings *listings;
     unsigned generation; /* how often it was emptied: what was read before is not put in */
 };
 
@@ -43,7 +44,7 @@ int kv_row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *
 /* Beside each entry stands a row with its name alone, written once: the entry's own row has a new
  * version in the store for each version of the secret, and a list would read them all. */
 int kv_name_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e);
-void kv_name_delete(struct store_batch *batch, const struct kv_entry *e);
+void kv_name_delete(struct kv *kv, struct store_batch *batch, const struct kv_entry *e);
 /* *ret_name points into plain, of raw.len bytes. */
 int kv_name_parse(struct op *op, struct kv *kv, struct slice key, struct slice raw, uint8_t *plain,
                   struct kv_name *ret);
@@ -60,6 +61,18 @@ void kv_content_delete(struct store_batch *batch, const uint8_t id[KV_ID_BYTES],
 struct kv_reads *kv_reads_new(void);
 void kv_reads_free(struct kv *kv); /* writes what was not written */
 void kv_reads_delete(struct kv *kv, struct store_batch *batch, const uint8_t id[KV_ID_BYTES]);
+
+/* kv_listings.c: the names of large folders, sorted, as they were listed last. */
+struct kv_listings *kv_listings_ref(struct kv_listings *l);
+/* 1: the list of a folder was kept, and is in the op now; 0: not. *ret_moment is for keeping it. */
+int kv_listings_get(struct op *op, struct kv *kv, const uint8_t folder[KV_ID_BYTES],
+                    struct kv_name **ret, size_t *ret_n, uint64_t *ret_moment);
+/* Keeps it, unless names changed since that moment. */
+void kv_listings_keep(struct kv *kv, const uint8_t folder[KV_ID_BYTES], const struct kv_name *list,
+                      size_t n, uint64_t moment);
+/* The batch changes a name in this folder. */
+void kv_listings_change(struct kv *kv, struct store_batch *batch,
+                        const uint8_t folder[KV_ID_BYTES]);
 
 /* kv_folder.c: paths. */
 struct chain {

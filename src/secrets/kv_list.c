@@ -145,16 +145,13 @@ static int collect_names(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BY
     return r;
 }
 
-int kv_names(struct op *op, struct kv *kv, const char *path, struct kv_name **ret, size_t *ret_n)
+/* Sorted; in the op. */
+static int read_names(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES],
+                      struct kv_name **ret, size_t *ret_n)
 {
     struct names names = {0};
-    uint8_t id[KV_ID_BYTES];
-    int r = kv_path_check(op, path);
+    int r = collect_names(op, kv, id, &names);
 
-    if (r == 0)
-        r = kv_folder_id(op, kv, path, id);
-    if (r == 0)
-        r = collect_names(op, kv, id, &names);
     if (r == 0) {
         *ret = op_alloc(op, (names.n + 1) * sizeof **ret);
         if (names.n > 1)
@@ -166,6 +163,24 @@ int kv_names(struct op *op, struct kv *kv, const char *path, struct kv_name **re
     if (names.list != NULL)
         explicit_bzero(names.list, names.cap * sizeof *names.list);
     free(names.list);
+    return r;
+}
+
+int kv_names(struct op *op, struct kv *kv, const char *path, struct kv_name **ret, size_t *ret_n)
+{
+    uint8_t id[KV_ID_BYTES];
+    uint64_t moment;
+    int r = kv_path_check(op, path);
+
+    if (r == 0)
+        r = kv_folder_id(op, kv, path, id);
+    if (r < 0)
+        return r;
+    if (kv_listings_get(op, kv, id, ret, ret_n, &moment))
+        return 0;
+    r = read_names(op, kv, id, ret, ret_n);
+    if (r == 0)
+        kv_listings_keep(kv, id, *ret, *ret_n, moment);
     return r;
 }
 

@@ -60,7 +60,7 @@ static int drop_folder(struct op *op, struct kv *kv, struct kv_entry *e, unsigne
     batch = store_batch_new(kv->store, kv->part);
     store_batch_expect(batch, slice_of(e->key, sizeof e->key), e->raw);
     store_batch_delete(batch, slice_of(e->key, sizeof e->key));
-    kv_name_delete(batch, e);
+    kv_name_delete(kv, batch, e);
     return commit_folders(kv, batch, flags);
 }
 
@@ -94,7 +94,7 @@ static int remove_once(struct op *op, struct kv *kv, const char *path)
     batch = store_batch_new(kv->store, kv->part);
     store_batch_expect(batch, slice_of(e.key, sizeof e.key), e.raw);
     store_batch_delete(batch, slice_of(e.key, sizeof e.key));
-    kv_name_delete(batch, &e);
+    kv_name_delete(kv, batch, &e);
     for (size_t i = 0; i < e.n_versions; i++) {
         struct kv_version v;
 
@@ -220,7 +220,7 @@ static int move_row(struct kv *kv, struct store_batch *batch, const struct kv_en
         return r;
     store_batch_expect(batch, slice_of(from->key, sizeof from->key), from->raw);
     store_batch_delete(batch, slice_of(from->key, sizeof from->key));
-    kv_name_delete(batch, from);
+    kv_name_delete(kv, batch, from);
     if (expect_free)
         store_batch_expect_absent(batch, slice_of(e.key, sizeof e.key));
     r = kv_name_put(kv, batch, &e);

@@ -16,6 +16,7 @@
 struct mounts {
     struct store *store;
     struct keyring *keyring;
+    struct kv_listings *listings;
     uint64_t field_limit_bytes;
     pthread_mutex_t change; /* one change at a time; before `lock` */
     pthread_rwlock_t lock;  /* guards: first */
@@ -59,6 +60,7 @@ struct mounts *mounts_new(struct store *store, struct keyring *keyring, uint64_t
 
     m->store = store;
     m->keyring = keyring;
+    m->listings = kv_listings_new();
     m->field_limit_bytes = field_limit_bytes;
     pthread_mutex_init(&m->change, NULL);
     pthread_rwlock_init(&m->lock, NULL);
@@ -70,6 +72,7 @@ void mounts_free(struct mounts *m)
     if (m == NULL)
         return;
     mounts_forget(m);
+    kv_listings_unref(m->listings);
     pthread_mutex_destroy(&m->change);
     pthread_rwlock_destroy(&m->lock);
     free(m);
@@ -99,6 +102,7 @@ void mounts_forget(struct mounts *m)
         mount_unref(mount);
         mount = next;
     }
+    kv_listings_forget(m->listings);
 }
 
 static void name_mount(struct mount *mount)
@@ -127,7 +131,7 @@ static struct mount *mount_new(struct mounts *m, enum mount_kind kind, const cha
     mount->tune = *tune;
     pthread_mutex_init(&mount->lock, NULL);
     if (kind == MOUNT_KV2 || kind == MOUNT_KV1 || kind == MOUNT_CUBBYHOLE)
-        mount->kv = kv_new(m->store, m->keyring, id, config, m->field_limit_bytes);
+        mount->kv = kv_new(m->store, m->keyring, m->listings, id, config, m->field_limit_bytes);
     return mount;
 }
 

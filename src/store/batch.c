@@ -41,10 +41,30 @@ struct store_batch *store_batch_new(struct store *s, struct slice part)
     return b;
 }
 
+static void call_ends(struct store_batch *b, int r)
+{
+    while (b->ends != NULL) {
+        struct batch_end *end = b->ends;
+
+        b->ends = end->next;
+        end->f(end->ctx, r);
+        free(end);
+    }
+}
+
+void store_batch_on_end(struct store_batch *b, void (*f)(void *ctx, int r), void *ctx)
+{
+    struct batch_end *end = xcalloc(1, sizeof *end);
+
+    *end = (struct batch_end){.next = b->ends, .f = f, .ctx = ctx};
+    b->ends = end;
+}
+
 void store_batch_free(struct store_batch *b)
 {
     if (b == NULL)
         return;
+    call_ends(b, -ECANCELED);
     buf_done(&b->bytes);
     free(b->ops);
     free(b->part);
@@ -124,6 +144,7 @@ void store_batch_expect_absent(struct store_batch *b, struct slice key)
 void batch_complete(struct store_batch *b, int r)
 {
     b->result = r;
+    call_ends(b, r);
     if (r == 0)
         store_tell(b->store, slice_of(b->part, b->part_len));
     if (b->done == NULL) {

@@ -44,6 +44,12 @@ struct batch_op {
     uint64_t hash; /* of the key: finds an earlier write of it in a group */
 };
 
+struct batch_end {
+    struct batch_end *next;
+    void (*f)(void *ctx, int r);
+    void *ctx;
+};
+
 struct store_batch {
     struct store *store;
     char *part;
@@ -59,6 +65,7 @@ struct store_batch {
     void *ctx;
     sem_t waiting;
     int result;
+    struct batch_end *ends;   /* to be called, then gone */
     struct store_batch *next; /* the engine's queue */
 };
 

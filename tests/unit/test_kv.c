@@ -19,6 +19,7 @@ static const uint8_t mount_id[KV_ID_BYTES] = {1};
 struct world {
     struct store *store;
     struct keyring *keyring;
+    struct kv_listings *listings;
     struct kv *kv;
     struct op op;
 };
@@ -32,7 +33,8 @@ static int setup(void **state)
     assert_int_equal(store_open("mem:", NULL, &w->store, &why), 0);
     w->keyring = keyring_new(w->store);
     assert_int_equal(keyring_init(w->keyring, unseal_key, NULL), 0);
-    w->kv = kv_new(w->store, w->keyring, mount_id, &config, 1 << 20);
+    w->listings = kv_listings_new();
+    w->kv = kv_new(w->store, w->keyring, w->listings, mount_id, &config, 1 << 20);
     op_init(&w->op, DOOR_INTERNAL, NULL);
     *state = w;
     return 0;
@@ -44,6 +46,7 @@ static int teardown(void **state)
 
     op_done(&w->op);
     kv_free(w->kv);
+    kv_listings_unref(w->listings);
     keyring_free(w->keyring);
     store_close(w->store);
     free(w);
@@ -395,6 +398,47 @@ static void nothing_in_clear(void **state)
     assert_int_equal(store_partitions(w->store, SLICE(""), no_marker, w), 0);
 }
 
+static size_t count_names(struct world *w, const char *path)
+{
+    struct kv_name *list = NULL;
+    size_t n = 0;
+
+    op_forgive(&w->op);
+    assert_int_equal(kv_names(&w->op, w->kv, path, &list, &n), 0);
+    return n;
+}
+
+/* Lists of large folders are kept in memory, and yet are those of the rows. */
+static void large_lists(void **state)
+{
+    struct world *w = *state;
+    struct kv_content content = {.text = SLICE("{}")};
+    struct store_batch *batch = NULL, *unused = NULL;
+
+    for (int i = 0; i < 100; i++)
+        put(w, op_printf(&w->op, "f/k%d", i), "{}");
+    names(w, "f");
+    put(w, "f/k5", "{\"v\":2}"); /* no name is changed */
+    put(w, "f/new", "{}");
+    put(w, "f/sub/s", "{}");
+    names(w, "f");
+    assert_int_equal(count_names(w, "f"), 102);
+    assert_int_equal(kv_remove(&w->op, w->kv, "f/sub/s"), 0);
+    names(w, "f");
+    assert_int_equal(kv_rename(&w->op, w->kv, "f", "g"), 0);
+    assert_int_equal(count_names(w, "g"), 101);
+    assert_int_equal(count_names(w, "g"), 101);
+    assert_int_equal(kv_put(&w->op, w->kv, "g/late", &content, -1, &batch, NULL), 0);
+    assert_int_equal(kv_put(&w->op, w->kv, "g/never", &content, -1, &unused, NULL), 0);
+    assert_int_equal(count_names(w, "g"), 101);
+    store_batch_free(unused);
+    assert_int_equal(count_names(w, "g"), 101);
+    assert_int_equal(kv_commit(batch), 0);
+    assert_int_equal(count_names(w, "g"), 102);
+    kv_listings_forget(w->listings);
+    names(w, "g");
+}
+
 /* Rows that somebody exchanged in the store are refused, not served. */
 static void swapped_rows_are_damage(void **state)
 {
@@ -496,6 +540,7 @@ int main(void)
         TEST(expiry),           TEST(paths),
         TEST(nothing_in_clear), TEST(swapped_rows_are_damage),
         TEST(sealed),           TEST(faults),
+        TEST(large_lists),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -297,6 +297,35 @@ static void test_async(void **state)
     assert_string_equal(get(s, "async", "50"), "-");
 }
 
+static void note_end(void *ctx, int r)
+{
+    *(int *)ctx = r;
+}
+
+/* Each hears once how its batch ended, whatever became of it. */
+static void test_batch_ends(void **state)
+{
+    struct store *s = ((struct fixture *)*state)->store;
+    struct store_batch *b = store_batch_new(s, text("ends"));
+    int first = 1, second = 1, refused = 1, unused = 1;
+
+    store_batch_put(b, text("k"), text("v"));
+    store_batch_on_end(b, note_end, &first);
+    store_batch_on_end(b, note_end, &second);
+    assert_int_equal(store_commit(b, 0), 0);
+    assert_int_equal(first, 0);
+    assert_int_equal(second, 0);
+    b = store_batch_new(s, text("ends"));
+    store_batch_expect_absent(b, text("k"));
+    store_batch_on_end(b, note_end, &refused);
+    assert_int_equal(store_commit(b, 0), -EAGAIN);
+    assert_int_equal(refused, -EAGAIN);
+    b = store_batch_new(s, text("ends"));
+    store_batch_on_end(b, note_end, &unused);
+    store_batch_free(b);
+    assert_int_equal(unused, -ECANCELED);
+}
+
 static void *count(void *arg)
 {
     struct store *s = arg;
@@ -541,6 +570,7 @@ static void test_url(void **state)
 #define TESTS(on)                                                                                  \
     on(test_rows), on(test_refused), on(test_guards), on(test_scans), on(test_scan_is_one_moment), \
         on(test_partitions), on(test_watch), on(test_lease), on(test_async),                       \
+        on(test_batch_ends),                                                                       \
         on(test_compare_and_set), on(test_fault), on(test_log), on(test_log_trimmed),              \
         on(test_bulk), on(test_bulk_fault)
 
