@@ -36,7 +36,8 @@ struct rocks {
     rocksdb_cache_t *cache;
     struct rows *rows; /* of SPACE_META */
     rocksdb_envoptions_t *env;
-    rocksdb_readoptions_t *read;
+    rocksdb_readoptions_t *read, *read_once; /* the latter keeps no block of data: `rows` keeps the
+                                                row, and what lies beside it is asked for by chance */
     rocksdb_writeoptions_t *write, *write_sync;
     rocksdb_ingestexternalfileoptions_t *ingest_new, *ingest;
 
@@ -49,6 +50,8 @@ struct rocks {
     atomic_size_t queued;
     bool stopping;
     pthread_t committer;
+    atomic_size_t unflushed; /* bytes written since meta was flushed for want of work */
+    bool untrimmed;          /* the committer's: memory may be given back */
 
     /* Free space, looked at once a second or after some MiB. */
     atomic_llong room_until_ms;

@@ -5,12 +5,17 @@
 #include "store/rocks.h"
 
 #include "base/scope.h"
+#include "base/wait.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 
 #define GROUP_BATCHES 256
 #define GROUP_BYTES   (4u << 20)
+#define TIDY_MS       1000
+#define TIDY_BYTES    (2u << 20) /* from here on it is worth a flush, */
+#define QUIET_BYTES   (64u << 10) /* once no more than this was written between two looks */
 
 struct group {
     struct store_batch *batches[GROUP_BATCHES];
@@ -69,12 +74,18 @@ static int check_guard(struct rocks *r, const struct group *g, size_t index,
     struct slice key = batch_key(b, op), value = {0};
     enum found found = find_in_group(g, index, op, key, &value);
     rocksdb_pinnableslice_t *pinned;
+    struct rows_miss miss;
     char *err = NULL;
     int e;
 
     if (found != FOUND_NOT)
         return check_value(b, op, found == FOUND_VALUE, value);
-    pinned = rocksdb_get_pinned_cf(r->db, r->read, rocks_cf(r, (enum space)op->space), key.data,
+    if (op->space == SPACE_META && rows_get(r->rows, key, &value, &miss)) { /* nobody else writes */
+        e = check_value(b, op, true, value);
+        free((void *)(uintptr_t)value.data);
+        return e;
+    }
+    pinned = rocksdb_get_pinned_cf(r->db, r->read_once, rocks_cf(r, (enum space)op->space), key.data,
                                    key.len, &err);
     e = rocks_error(err);
     if (pinned != NULL)
@@ -137,6 +148,7 @@ static void renew_group(struct rocks *r)
     size_t bytes = 0;
 
     (void)rocksdb_writebatch_data(r->group, &bytes);
+    atomic_fetch_add(&r->unflushed, bytes);
     rocksdb_writebatch_clear(r->group);
     if (bytes <= GROUP_BYTES / 4)
         return;
@@ -245,12 +257,47 @@ static void take_group(struct rocks *r, struct group *g)
     atomic_fetch_sub(&r->queued, g->n);
 }
 
+/* After many writes, once there are few: what they left in memory goes to the disk, so that a start
+ * need not read it from the log again, and then back to the system. `before`: what was unflushed
+ * when this was asked last. */
+static size_t tidy(struct rocks *r, size_t before)
+{
+    size_t now = atomic_load(&r->unflushed);
+    rocksdb_flushoptions_t *options;
+    char *err = NULL;
+
+    if (r->untrimmed && now < TIDY_BYTES) { /* the flush of the last time is done */
+        r->untrimmed = false;
+        malloc_trim(0);
+    }
+    if (now < TIDY_BYTES || now - before > QUIET_BYTES || rocks_enter(r) < 0)
+        return now;
+    options = rocksdb_flushoptions_create();
+    rocksdb_flushoptions_set_wait(options, 0);
+    rocksdb_flush_cf(r->db, options, rocks_cf(r, SPACE_META), &err);
+    rocksdb_flushoptions_destroy(options);
+    if (rocks_error(err) == 0)
+        r->untrimmed = true;
+    rocks_leave(r);
+    atomic_fetch_sub(&r->unflushed, now);
+    return 0;
+}
+
 /* False: nothing waits, and the store closes. */
 static bool wait_for_work(struct rocks *r)
 {
+    size_t before = 0;
+
     guard(&r->queue_lock);
-    while (r->first == NULL && !r->stopping)
-        pthread_cond_wait(&r->queue_filled, &r->queue_lock);
+    while (r->first == NULL && !r->stopping) {
+        struct timespec end = wait_until(TIDY_MS);
+
+        if (pthread_cond_timedwait(&r->queue_filled, &r->queue_lock, &end) == 0)
+            continue;
+        pthread_mutex_unlock(&r->queue_lock);
+        before = tidy(r, before);
+        pthread_mutex_lock(&r->queue_lock);
+    }
     return r->first != NULL;
 }
 
@@ -276,7 +323,7 @@ void rocks_commit_start(struct rocks *r)
 
     pthread_mutex_init(&r->write_lock, NULL);
     pthread_mutex_init(&r->queue_lock, NULL);
-    pthread_cond_init(&r->queue_filled, NULL);
+    wait_init(&r->queue_filled);
     r->last = &r->first;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

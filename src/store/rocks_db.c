@@ -50,6 +50,9 @@ rocksdb_column_family_handle_t *rocks_cf(struct rocks *r, enum space space)
     return r->cf[of[space]];
 }
 
+/* More would be kept in memory, and be read again from the log at a start, than it saves writing. */
+#define META_BUFFER_MAX (16u << 20)
+
 static size_t clamp(uint64_t v, size_t low, size_t high)
 {
     return v < low ? low : v > high ? high : (size_t)v;
@@ -122,7 +125,7 @@ static rocksdb_options_t *cf_options(const struct rocks *r, enum rocks_cf cf, ui
 {
     rocksdb_options_t *o = rocksdb_options_create();
     bool ingested = cf == CF_BLOB || cf == CF_SAMPLES;
-    size_t buffer = clamp(memory / 8, 1u << 20, 64u << 20);
+    size_t buffer = clamp(memory / 8, 1u << 20, cf == CF_META ? META_BUFFER_MAX : 64u << 20);
 
     rocksdb_options_set_write_buffer_size(o, ingested || cf == CF_DEFAULT ? 64u << 10 : buffer);
     rocksdb_options_set_arena_block_size(o, 64u << 10);
@@ -146,6 +149,8 @@ void rocks_options_new(struct rocks *r)
         r->cf_options[i] = cf_options(r, (enum rocks_cf)i, memory);
     r->env = rocksdb_envoptions_create();
     r->read = rocksdb_readoptions_create();
+    r->read_once = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_fill_cache(r->read_once, 0);
     r->write = rocksdb_writeoptions_create();
     r->write_sync = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(r->write_sync, 1);
@@ -166,6 +171,7 @@ void rocks_options_free(struct rocks *r)
     rocksdb_writeoptions_destroy(r->write_sync);
     rocksdb_writeoptions_destroy(r->write);
     rocksdb_readoptions_destroy(r->read);
+    rocksdb_readoptions_destroy(r->read_once);
     rocksdb_envoptions_destroy(r->env);
     for (int i = 0; i < N_CF; i++)
         rocksdb_options_destroy(r->cf_options[i]);

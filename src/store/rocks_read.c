@@ -13,7 +13,8 @@ static int get_from_rocksdb(struct rocks *r, enum space space, struct slice key,
     size_t n = 0;
     int e;
 
-    pinned = rocksdb_get_pinned_cf(r->db, r->read, rocks_cf(r, space), key.data, key.len, &err);
+    pinned = rocksdb_get_pinned_cf(r->db, space == SPACE_META ? r->read_once : r->read,
+                                   rocks_cf(r, space), key.data, key.len, &err);
     e = rocks_error(err);
     if (e == 0 && pinned == NULL)
         e = -ENOENT;

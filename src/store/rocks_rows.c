@@ -6,7 +6,7 @@
 #define SHARDS    64u
 #define WAYS      4u
 #define ROW_MAX   4096u /* a longer one is not kept */
-#define ROW_USUAL 128u  /* for the number of places */
+#define ROW_USUAL 256u  /* for the number of places */
 
 struct row {
     uint64_t hash;
