@@ -35,6 +35,7 @@ struct transit_key {
     const char *name;
     const struct transit_type *type;
     bool derived, convergent, exportable, plaintext_backup, deletion_allowed, imported;
+    bool imported_rotation; /* of an imported one: rotate is allowed, and makes it one of ours */
     int64_t min_decryption, min_encryption, min_available, latest;
     int64_t auto_rotate_s, key_size;
     uint8_t row[TRANSIT_ROW_BYTES];
@@ -55,6 +56,8 @@ int transit_load_version(struct kv_request *q, const struct transit_key *k, int6
                          struct transit_version *ret);
 /* Makes the first or the next version, and commits. -EAGAIN: somebody else was first. */
 int transit_rotate(struct kv_request *q, struct transit_key *k);
+/* The same with a version that was made elsewhere; sets its number and time. */
+int transit_add(struct kv_request *q, struct transit_key *k, struct transit_version *v);
 int transit_save(struct kv_request *q, const struct transit_key *k);  /* the settings */
 int transit_delete(struct kv_request *q, const struct transit_key *k);
 /* Replaces all of a key by these versions. */
@@ -116,6 +119,11 @@ int transit_handle(struct kv_request *q); /* everything below the mount */
 int transit_data(struct kv_request *q, const char *verb, const char *rest);
 int transit_signatures(struct kv_request *q, const char *verb, const char *rest);
 int transit_export(struct kv_request *q, const char *rest);
+int transit_wrapping_key(struct kv_request *q);
+int transit_import(struct kv_request *q, const char *name);
+int transit_import_version(struct kv_request *q, const char *name);
+/* auto_rotate_period of a body; unchanged if it is not there. */
+int transit_read_period(struct op *op, const struct object *body, int64_t *ret_s);
 int transit_backup(struct kv_request *q, const char *name);
 int transit_restore(struct kv_request *q, const char *name);
 /* A backup's JSON. k->name stays if it is set. -EINVAL with the reason. */

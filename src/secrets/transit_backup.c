@@ -303,7 +303,7 @@ static int json_backup(struct kv_request *q, struct json *j, const struct transi
     json_kstr(j, "storage_prefix", "");
     json_ki64(j, "auto_rotate_period", k->auto_rotate_s * INT64_C(1000000000));
     json_kbool(j, "Imported", k->imported);
-    json_kbool(j, "AllowImportedKeyRotation", false);
+    json_kbool(j, "AllowImportedKeyRotation", k->imported_rotation);
     json_kbool(j, "soft_deleted", false);
     json_object_end(j);
     json_key(j, "archived_keys");

@@ -126,6 +126,7 @@ static int read_settings(struct kv_request *q, const struct object *o, struct tr
     ret->plaintext_backup = flag(o, "plaintext_backup");
     ret->deletion_allowed = flag(o, "deletion_allowed");
     ret->imported = flag(o, "imported");
+    ret->imported_rotation = flag(o, "imported_rotation");
     ret->min_decryption = number(q->op, o, "min_decryption");
     ret->min_encryption = number(q->op, o, "min_encryption");
     ret->min_available = number(q->op, o, "min_available");
@@ -151,6 +152,7 @@ static int put_settings(struct kv_request *q, struct store_batch *batch,
     json_kbool(&j, "plaintext_backup", k->plaintext_backup);
     json_kbool(&j, "deletion_allowed", k->deletion_allowed);
     json_kbool(&j, "imported", k->imported);
+    json_kbool(&j, "imported_rotation", k->imported_rotation);
     json_ki64(&j, "min_decryption", k->min_decryption);
     json_ki64(&j, "min_encryption", k->min_encryption);
     json_ki64(&j, "min_available", k->min_available);
@@ -245,7 +247,7 @@ int transit_load(struct kv_request *q, const char *name, struct transit_key *ret
     struct transit_version v;
     int r = load_settings(q, name, ret);
 
-    if (r < 0 || ret->auto_rotate_s == 0)
+    if (r < 0 || ret->auto_rotate_s == 0 || (ret->imported && !ret->imported_rotation))
         return r;
     r = transit_load_version(q, ret, ret->latest, &v);
     if (r < 0 || clock_unix_ns() - v.created_ns < ret->auto_rotate_s * SECOND)
@@ -267,24 +269,34 @@ static struct store_batch *change(struct kv_request *q, const struct transit_key
     return batch;
 }
 
-int transit_rotate(struct kv_request *q, struct transit_key *k)
+int transit_add(struct kv_request *q, struct transit_key *k, struct transit_version *v)
 {
     scope_cleanup(scope_batch) struct store_batch *batch = change(q, k);
-    struct transit_version v = {0};
     int r;
 
     if (k->latest >= TRANSIT_VERSIONS_MAX)
         return op_fail(q->op, EINVAL, "a key has at most %d versions", TRANSIT_VERSIONS_MAX);
-    r = transit_generate(q->op, k, &v);
-    v.number = ++k->latest;
-    v.created_ns = clock_unix_ns();
+    v->number = ++k->latest;
+    v->created_ns = clock_unix_ns();
     if (k->min_decryption == 0)
         k->min_decryption = 1;
-    if (r == 0)
-        r = put_version(q, batch, k, &v);
+    r = put_version(q, batch, k, v);
     if (r == 0)
         r = put_settings(q, batch, k);
     return r == 0 ? store_commit(take(batch), STORE_DURABLE) : r;
+}
+
+int transit_rotate(struct kv_request *q, struct transit_key *k)
+{
+    struct transit_version v = {0};
+    int r;
+
+    if (k->imported && !k->imported_rotation)
+        return op_fail(q->op, EINVAL, "imported key %s does not allow rotation within Vault",
+                       k->name);
+    k->imported = false;
+    r = transit_generate(q->op, k, &v);
+    return r == 0 ? transit_add(q, k, &v) : r;
 }
 
 int transit_save(struct kv_request *q, const struct transit_key *k)
@@ -365,7 +377,7 @@ int transit_names(struct kv_request *q, const char ***ret, size_t *ret_n)
         r = open_row(q, key, raw, &o);
         if (r < 0)
             return r;
-        if (read_settings(q, &o, &k) < 0) /* the mount's own settings */
+        if (read_settings(q, &o, &k) < 0 || k.name[0] == '/') /* the mount's own */
             continue;
         if (n == cap) {
             const char **more = op_alloc(q->op, (cap = 2 * cap + 16) * sizeof *more);

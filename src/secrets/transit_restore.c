@@ -208,6 +208,7 @@ static int read_policy(struct op *op, const struct object *o, struct transit_key
     k->plaintext_backup = flag_of(o, "allow_plaintext_backup");
     k->deletion_allowed = flag_of(o, "deletion_allowed");
     k->imported = flag_of(o, "Imported");
+    k->imported_rotation = flag_of(o, "AllowImportedKeyRotation");
     k->latest = number_of(op, o, "latest_version");
     k->min_decryption = number_of(op, o, "min_decryption_version");
     k->min_encryption = number_of(op, o, "min_encryption_version");

@@ -70,6 +70,8 @@ void transit_json(struct kv_request *q, struct json *j, const struct transit_key
     json_kbool(j, "derived", k->derived);
     json_kbool(j, "exportable", k->exportable);
     json_kbool(j, "imported_key", k->imported);
+    if (k->imported)
+        json_kbool(j, "imported_key_allow_rotation", k->imported_rotation);
     if (k->derived)
         json_kstr(j, "kdf", "hkdf_sha256");
     if (family == TRANSIT_HMAC)
@@ -101,7 +103,7 @@ int transit_answer_key(struct kv_request *q, const struct transit_key *k)
     return vault_answer_finish(&a, q->resp, 0, r);
 }
 
-static int read_period(struct op *op, const struct object *body, int64_t *ret_s)
+int transit_read_period(struct op *op, const struct object *body, int64_t *ret_s)
 {
     struct slice value = object_value(body, "auto_rotate_period");
     int64_t ns;
@@ -147,7 +149,7 @@ static int read_new(struct op *op, const struct object *body, struct transit_key
     int r = read_type(op, body, k);
 
     if (r == 0)
-        r = read_period(op, body, &k->auto_rotate_s);
+        r = transit_read_period(op, body, &k->auto_rotate_s);
     if (r < 0)
         return r;
     value_boolean(object_value(body, "derived"), &k->derived);
@@ -278,7 +280,7 @@ static int configure(struct kv_request *q, const char *name)
     if (r == 0)
         r = check_minimums(q, &k);
     if (r == 0)
-        r = read_period(q->op, &body, &k.auto_rotate_s);
+        r = transit_read_period(q->op, &body, &k.auto_rotate_s);
     if (r < 0)
         return r;
     exportable = k.exportable;
@@ -391,7 +393,10 @@ static int handle_keys(struct kv_request *q, const char *rest)
     static const struct {
         const char *verb;
         int (*handle)(struct kv_request *q, const char *name);
-    } verbs[] = {{"config", configure}, {"rotate", rotate}, {"trim", trim}};
+    } verbs[] = {
+        {"config", configure},      {"rotate", rotate}, {"trim", trim}, {"import", transit_import},
+        {"import_version", transit_import_version},
+    };
     const char *slash = strchrnul(rest, '/');
     const char *name = op_strndup(q->op, rest, (size_t)(slash - rest));
     int r;
@@ -485,6 +490,11 @@ int transit_handle(struct kv_request *q)
         return handle_keys(q, rest);
     if (strcmp(q->path, "config/keys") == 0)
         return handle_config(q);
+    if (strcmp(q->path, "wrapping_key") == 0 && !vault_is_list(q->req)) {
+        int r = check(q);
+
+        return r < 0 ? r : is_read(q) ? transit_wrapping_key(q) : -ENOTSUP;
+    }
     if (strcmp(q->path, "cache-config") == 0 && is_read(q))
         return handle_cache(q);
     for (size_t i = 0; i < array_size(data); i++) {

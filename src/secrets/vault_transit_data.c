@@ -83,34 +83,41 @@ static int read_common(struct data_call *c, const struct object *body,
     return r;
 }
 
-static int encrypt_item(struct data_call *c, const struct object *body, struct json *j)
+/* Under the version that the item asks for; ciphertext and version are the answer. */
+static int seal_item(struct data_call *c, const struct object *body, struct slice plain,
+                     struct json *j)
 {
     struct transit_cipher cipher = {0};
     struct transit_version *v;
-    struct slice plain;
     struct buf text = {0};
     int64_t number;
-    int r;
+    int r = read_common(c, body, &cipher);
 
-    if (object_value(body, "plaintext").len == 0)
-        return op_fail(c->q->op, EINVAL, "missing plaintext to encrypt");
-    r = transit_member(c->q->op, body, "plaintext", "", &plain);
-    if (r == 0)
-        r = read_common(c, body, &cipher);
     if (r == 0)
         r = read_version(c, body, &number);
     if (r == 0)
         r = use_version(c, number, &v);
-    if (r == 0) {
-        cipher.version = v;
-        r = transit_encrypt(c->q->op, &cipher, plain, &text);
-    }
+    if (r < 0)
+        return r;
+    cipher.version = v;
+    r = transit_encrypt(c->q->op, &cipher, plain, &text);
     if (r == 0) {
         json_kslice(j, "ciphertext", buf_slice(&text));
         json_ki64(j, "key_version", number);
     }
     buf_done(&text);
     return r;
+}
+
+static int encrypt_item(struct data_call *c, const struct object *body, struct json *j)
+{
+    struct slice plain;
+    int r;
+
+    if (object_value(body, "plaintext").len == 0)
+        return op_fail(c->q->op, EINVAL, "missing plaintext to encrypt");
+    r = transit_member(c->q->op, body, "plaintext", "", &plain);
+    return r == 0 ? seal_item(c, body, plain, j) : r;
 }
 
 static int open_item(struct data_call *c, const struct object *body, struct slice *ret)
@@ -157,29 +164,10 @@ static int decrypt_item(struct data_call *c, const struct object *body, struct j
 
 static int rewrap_item(struct data_call *c, const struct object *body, struct json *j)
 {
-    struct transit_cipher cipher = {0};
-    struct transit_version *v;
     struct slice plain;
-    struct buf text = {0};
-    int64_t number;
     int r = open_item(c, body, &plain);
 
-    if (r == 0)
-        r = read_common(c, body, &cipher);
-    if (r == 0)
-        r = read_version(c, body, &number);
-    if (r == 0)
-        r = use_version(c, number, &v);
-    if (r == 0) {
-        cipher.version = v;
-        r = transit_encrypt(c->q->op, &cipher, plain, &text);
-    }
-    if (r == 0) {
-        json_kslice(j, "ciphertext", buf_slice(&text));
-        json_ki64(j, "key_version", number);
-    }
-    buf_done(&text);
-    return r;
+    return r == 0 ? seal_item(c, body, plain, j) : r;
 }
 
 typedef int item_fn(struct data_call *c, const struct object *body, struct json *j);

@@ -36,8 +36,9 @@ struct rocks {
     rocksdb_cache_t *cache;
     struct rows *rows; /* of SPACE_META */
     rocksdb_envoptions_t *env;
-    rocksdb_readoptions_t *read, *read_once; /* the latter keeps no block of data: `rows` keeps the
-                                                row, and what lies beside it is asked for by chance */
+    rocksdb_readoptions_t *read;
+    rocksdb_readoptions_t *read_once; /* keeps no block of data: `rows` keeps the row, and what lies
+                                         beside it is asked for by chance */
     rocksdb_writeoptions_t *write, *write_sync;
     rocksdb_ingestexternalfileoptions_t *ingest_new, *ingest;
 

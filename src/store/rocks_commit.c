@@ -80,7 +80,7 @@ static int check_guard(struct rocks *r, const struct group *g, size_t index,
 
     if (found != FOUND_NOT)
         return check_value(b, op, found == FOUND_VALUE, value);
-    if (op->space == SPACE_META && rows_get(r->rows, key, &value, &miss)) { /* nobody else writes */
+    if (op->space == SPACE_META && rows_get(r->rows, key, &value, &miss)) {
         e = check_value(b, op, true, value);
         free((void *)(uintptr_t)value.data);
         return e;

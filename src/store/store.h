@@ -69,7 +69,7 @@ void store_batch_expect(struct store_batch *b, struct slice key,
                         struct slice value); /* exactly this value */
 void store_batch_expect_absent(struct store_batch *b, struct slice key);
 /* f is called once, and must not block: with the result of the commit, before whoever waits for it
- * hears of it; or with -ECANCELED, if the batch is freed unused or not taken. Several may be added. */
+ * hears of it; or with -ECANCELED, if the batch is freed unused. Several may be added. */
 void store_batch_on_end(struct store_batch *b, void (*f)(void *ctx, int r), void *ctx);
 enum store_commit_flags {
     STORE_DURABLE = 1, /* on disk when it returns: one sync, shared by all that wait */
