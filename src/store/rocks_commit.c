@@ -85,8 +85,8 @@ static int check_guard(struct rocks *r, const struct group *g, size_t index,
         free((void *)(uintptr_t)value.data);
         return e;
     }
-    pinned = rocksdb_get_pinned_cf(r->db, r->read_once, rocks_cf(r, (enum space)op->space), key.data,
-                                   key.len, &err);
+    pinned = rocksdb_get_pinned_cf(r->db, r->read_once, rocks_cf(r, (enum space)op->space),
+                                   key.data, key.len, &err);
     e = rocks_error(err);
     if (pinned != NULL)
         value.data = rocksdb_pinnableslice_value(pinned, &value.len);
