@@ -308,9 +308,71 @@ static void test_selectors(void **state)
     }
 }
 
+static void expect_text(double v, const char *want)
+{
+    autobuf out = {0};
+
+    print_value(&out, v);
+    assert_string_equal(out.data, want);
+}
+
+/* The shortest text that reads back to the value, whichever way it is found. */
+static void test_values(void **state)
+{
+    static const struct {
+        double v;
+        const char *text;
+    } cases[] = {
+        {0, "0"}, {-0.0, "-0"}, {7, "7"}, {99, "99"}, {100, "100"}, {-100, "-100"}, {0.5, "0.5"}, {-12.34, "-12.34"},
+        {0.0001, "0.0001"}, {0.00012, "0.00012"}, {1e-6, "0.000001"}, {1.5e-7, "1.5e-07"}, {0.1 + 0.2, "0.30000000000000004"},
+        {9999999999.9999, "9999999999.9999"}, {1e15, "1000000000000000"}, {123456789012345680.0, "123456789012345680"},
+        {1e20, "100000000000000000000"}, {1e21, "1e+21"}, {1e300, "1e+300"}, {5e-324, "5e-324"}, {1.0 / 3, "0.3333333333333333"},
+        {4294967296, "4294967296"}, {-0.0625, "-0.0625"}, {1000.001, "1000.001"}, {INFINITY, "+Inf"}, {-INFINITY, "-Inf"}, {NAN, "NaN"},
+    };
+    uint64_t seed = 88172645463325252ull;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        expect_text(cases[i].v, cases[i].text);
+    for (int i = 0; i < 200000; i++) {
+        char text[VALUE_TEXT_MAX];
+        double v;
+
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        v = i % 2 == 0 ? (double)(int64_t)(seed >> (i % 60)) / (double[]){1, 10, 1e2, 1e3, 1e4, 1e5, 7}[i / 2 % 7]
+                       : bits_double(seed);
+        *value_put(text, v) = 0;
+        if (!isnan(v))
+            assert_true(strtod(text, NULL) == v);
+    }
+}
+
+static void expect_time(int64_t ts_ms, const char *want)
+{
+    autobuf out = {0};
+
+    print_time(&out, ts_ms);
+    assert_string_equal(out.data, want);
+}
+
+static void test_times(void **state)
+{
+    (void)state;
+    expect_time(0, "0");
+    expect_time(1700000000000, "1700000000");
+    expect_time(1795536732090, "1795536732.090");
+    expect_time(5, "0.005");
+    expect_time(-1, "-0.001");
+    expect_time(-62135596800000, "-62135596800");
+    expect_time(999, "0.999");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values),         cmocka_unit_test(test_times),
         cmocka_unit_test(test_as_prometheus),  cmocka_unit_test(test_depth),
         cmocka_unit_test(test_prepare),        cmocka_unit_test(test_step_invariant),
         cmocka_unit_test(test_json),           cmocka_unit_test(test_selectors),

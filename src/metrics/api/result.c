@@ -31,13 +31,25 @@ static void printer_free(void *ctx)
     free(p);
 }
 
+#define FLOAT_TEXT_MAX (TIME_TEXT_MAX + VALUE_TEXT_MAX + 8)
+
+static char *put_float(char *at, const struct point *p)
+{
+    *at++ = '[';
+    at = time_put(at, p->ts_ms);
+    *at++ = ',';
+    *at++ = '"';
+    at = value_put(at, p->v);
+    *at++ = '"';
+    *at++ = ']';
+    return at;
+}
+
 static void print_float(struct buf *out, const struct point *p)
 {
-    buf_add_char(out, '[');
-    print_time(out, p->ts_ms);
-    buf_add_str(out, ",\"");
-    print_value(out, p->v);
-    buf_add_str(out, "\"]");
+    char text[FLOAT_TEXT_MAX];
+
+    buf_add(out, text, (size_t)(put_float(text, p) - text));
 }
 
 static void print_histogram(struct buf *out, const struct point *p)
@@ -79,6 +91,28 @@ static void print_element(struct printer *p, const struct result_series *s)
     p->series++;
 }
 
+/* Floats up to a histogram, or the number of bytes. */
+static void print_floats(struct printer *p, const struct result_series *s, size_t bytes)
+{
+    size_t room = p->text.len < bytes ? bytes - p->text.len : 0;
+    char *at;
+    char *end;
+
+    buf_reserve(&p->text, room + FLOAT_TEXT_MAX);
+    at = p->text.data + p->text.len;
+    end = at + room;
+    for (; p->point < s->n_points && at < end; p->point++) {
+        if (s->points[p->point].h != NULL)
+            break;
+        if (p->any)
+            *at++ = ',';
+        p->any = true;
+        at = put_float(at, &s->points[p->point]);
+    }
+    *at = 0;
+    p->text.len = (size_t)(at - p->text.data);
+}
+
 /* One pass over the points of a row, floats or histograms: true when it is over. */
 static bool print_pass(struct printer *p, const struct result_series *s, size_t bytes)
 {
@@ -92,10 +126,14 @@ static bool print_pass(struct printer *p, const struct result_series *s, size_t 
         else
             buf_add_str(&p->text, p->histograms ? ",\"histograms\":[" : ",\"values\":[");
         p->any = true;
-        if (p->histograms)
+        if (p->histograms) {
             print_histogram(&p->text, point);
-        else
-            print_float(&p->text, point);
+            continue;
+        }
+        print_float(&p->text, point);
+        p->point++;
+        print_floats(p, s, bytes);
+        p->point--;
     }
     return p->point == s->n_points;
 }

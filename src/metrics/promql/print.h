@@ -26,6 +26,11 @@ const char *duration_op_text(enum duration_op op);
 const char *match_op_text(enum match_op op);
 
 /* As the API prints them. */
+#define VALUE_TEXT_MAX 64
+#define TIME_TEXT_MAX  32
+/* The same where there is room for so many bytes; returns the end. */
+char *value_put(char *at, double v);
+char *time_put(char *at, int64_t ts_ms);
 void print_value(struct buf *out, double v);     /* shortest: 0.1, 1e+21, NaN, +Inf */
 void print_time(struct buf *out, int64_t ts_ms); /* seconds: 1700000000, 1700000000.500 */
 

@@ -214,7 +214,7 @@ static int run_selector(struct range_job *job, const struct selector *s)
     const struct range_call *c = &job->c;
     struct select_visit visit = {
         job_begin, job_series, job,
-        {plane_of(c->fn), look_step_ms(&c->look, c->f), c->range_ms, false}};
+        {plane_of(c->fn), look_step_ms(&c->look, c->f), c->range_ms, false}, c->f->n};
     int64_t lookback = c->anchored || c->smoothed ? c->lookback_ms : 0;
     int64_t from = look_ms(&c->look, c->f, 0) - c->range_ms - lookback + 1;
     int64_t to = look_ms(&c->look, c->f, c->f->n - 1) + (c->smoothed ? lookback : 0);

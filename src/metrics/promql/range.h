@@ -104,6 +104,10 @@ static inline double go_seconds(int64_t ms)
 
 double quantile_of(double q, double *values, size_t n); /* sorts them */
 
+/* The sums or means of windows from step i on, side by side; how many, 0: they are not alike. The
+ * series has no histograms. */
+size_t sum_lanes(struct range_work *w, size_t i, bool average);
+
 range_run run_rate, run_increase, run_delta, run_irate, run_idelta, run_resets, run_changes;
 range_run run_sum, run_avg, run_count, run_first, run_last, run_present, run_smooth;
 /* The values at the bounds of an extended range, and which samples they come from; false: there is

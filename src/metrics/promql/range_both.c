@@ -103,28 +103,45 @@ static double avg_of(const double *v, size_t n)
     return incremental ? mean + c : sum / (double)n + c / (double)n;
 }
 
+static void sum_window(struct range_work *w, size_t i, bool average)
+{
+    size_t n = floats_in(w, i);
+    const double *v = w->s.v + w->from[i];
+
+    if (n > 0 && histograms_in(w, i) > 0)
+        note_mixed(w->c->ev, w->c->at, w->name);
+    else if (n > 0)
+        w->out->v[i] = average ? avg_of(v, n) : sum_of(v, n);
+    else if (histograms_in(w, i) > 0)
+        put_histogram(w, i, average ? avg_histograms(w, i) : sum_histograms(w, i));
+}
+
+static void run_sums(struct range_work *w, bool average)
+{
+    size_t checked = 0;
+
+    for (size_t i = 0; i < w->c->f->n;) {
+        size_t done = w->s.n_h == 0 ? sum_lanes(w, i, average) : 0;
+
+        if (done == 0)
+            sum_window(w, i, average);
+        i += done > 0 ? done : 1;
+        if (i - checked < 64)
+            continue;
+        checked = i;
+        if (eval_check(w->c->ev) < 0)
+            return;
+    }
+}
+
 void run_sum(struct range_work *w)
 {
-    for (size_t i = 0; i < w->c->f->n && !range_stops(w, i); i++) {
-        if (floats_in(w, i) > 0 && histograms_in(w, i) > 0)
-            note_mixed(w->c->ev, w->c->at, w->name);
-        else if (floats_in(w, i) > 0)
-            w->out->v[i] = sum_of(w->s.v + w->from[i], floats_in(w, i));
-        else if (histograms_in(w, i) > 0)
-            put_histogram(w, i, sum_histograms(w, i));
-    }
+    run_sums(w, false);
 }
 
 void run_avg(struct range_work *w)
 {
-    for (size_t i = 0; i < w->c->f->n && !range_stops(w, i); i++) {
-        if (floats_in(w, i) > 0 && histograms_in(w, i) > 0)
-            note_mixed(w->c->ev, w->c->at, w->name);
-        else if (floats_in(w, i) > 0)
-            w->out->v[i] = avg_of(w->s.v + w->from[i], floats_in(w, i));
-        else if (histograms_in(w, i) > 0)
-            put_histogram(w, i, avg_histograms(w, i));
-    }
+    run_sums(w, true);
 }
 
 /* A sample of either kind, in the order of time. */

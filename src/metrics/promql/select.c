@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define PARALLEL_MIN 24 /* series for each thread: with fewer it costs more than it saves */
+#define STEPS_LIKE   64 /* steps that cost about as much as a series more */
 
 struct look look_of(const struct moment *m)
 {
@@ -87,9 +88,9 @@ static void *work(void *arg)
     return NULL;
 }
 
-static size_t workers_for(size_t n_series)
+static size_t workers_for(size_t n_series, size_t steps)
 {
-    size_t n = n_series / PARALLEL_MIN;
+    size_t n = n_series * (1 + steps / STEPS_LIKE) / PARALLEL_MIN;
     cpu_set_t cpus;
     size_t cores = 1;
 
@@ -98,6 +99,7 @@ static size_t workers_for(size_t n_series)
     if (sched_getaffinity(0, sizeof cpus, &cpus) == 0)
         cores = (size_t)CPU_COUNT(&cpus);
     n = n < cores ? n : cores;
+    n = n < n_series ? n : n_series;
     return n < WORKERS_MAX ? n : WORKERS_MAX;
 }
 
@@ -105,7 +107,7 @@ static int visit_all(struct evaluator *ev, struct query *q, const struct select_
                      int64_t from_ms)
 {
     size_t n = query_series(q);
-    size_t n_workers = workers_for(n);
+    size_t n_workers = workers_for(n, visit->steps);
     struct worker w[WORKERS_MAX] = {{0}};
     bool threads[WORKERS_MAX] = {false};
     int r = 0;
@@ -325,7 +327,7 @@ static int select_instants(struct instant *x, const struct matcher *matchers, si
     struct evaluator *ev = x->ev;
     struct select_visit visit = {
         instant_begin, instant_series, x,
-        {.step_ms = look_step_ms(x->look, x->f), .instant = true}};
+        {.step_ms = look_step_ms(x->look, x->f), .instant = true}, x->f->n};
     int64_t from = look_ms(x->look, x->f, 0) - ev->ev->lookback_ms + 1;
     int64_t to = look_ms(x->look, x->f, x->f->n - 1);
     bool last = to - from < ev->ev->lookback_ms && !eval_counts_only(ev);

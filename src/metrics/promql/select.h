@@ -58,6 +58,7 @@ struct select_visit {
                   const struct query_item *item);
     void *ctx;
     struct query_grain grain;
+    size_t steps; /* that each series is looked at for */
 };
 int select_visit(struct evaluator *ev, const struct matcher *matchers, size_t n, int64_t from_ms,
                  int64_t to_ms, unsigned flags, const struct select_visit *visit);

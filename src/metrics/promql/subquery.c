@@ -126,7 +126,7 @@ int select_matrix(struct evaluator *ev, struct mem *m, const struct expr *e, con
     const struct selector *s = e->matrix.e->selector;
     struct look look = look_of(&s->moment);
     struct ranges x = {.ev = ev, .s = s, .end = look_ms(&look, f, 0), .ret = ret};
-    struct select_visit visit = {ranges_begin, ranges_series, &x, {0}};
+    struct select_visit visit = {ranges_begin, ranges_series, &x, {0}, 1};
     int64_t beyond = s->anchored || s->smoothed ? ev->ev->lookback_ms : 0;
     size_t kept = 0;
     int r;
