@@ -277,6 +277,26 @@ def test_file_sd(daemon, name, target):
     wait_for(lambda: api.value(f'up{{job="{name}",zone="south"}}') == 1, what="the new label")
 
 
+def test_files_beside_the_configuration(daemon, name, target):
+    """Paths are relative to the folder of prometheus.yml; scrape_config_files hold more jobs, in force when edited."""
+    folder = daemon.prometheus.parent
+    (folder / f"{name}-targets.json").write_text(json.dumps([{"targets": [target.address]}]))
+    included = folder / f"{name}-jobs.yml"
+    more = "scrape_configs:\n" + f"- job_name: {name}\n  file_sd_configs: [{{files: ['{name}-targets.json']}}]\n"
+    included.write_text(more)
+    daemon.prometheus.write_text("global: {scrape_interval: 500ms}\n" + f"scrape_config_files: ['{name}-j*.yml']\n")
+    api = Api(daemon)
+    wait_for(lambda: api.value(f'up{{job="{name}"}}') == 1, what="the job of the other file")
+    included.write_text(more + "  scrape_intervall: 1s\n")
+    wait_for(lambda: api.get("status/runtimeinfo")["data"]["reloadConfigSuccess"] is False, what="the refusal")
+    assert f"{name}-jobs.yml: line 4, column 3: unknown key 'scrape_intervall'" in daemon.http().post("/-/reload").text
+    assert api.get("scrape_pools")["data"]["scrapePools"] == [name]
+    included.write_text(more.replace(name + "\n", name + "2\n", 1))
+    wait_for(lambda: api.get("scrape_pools")["data"]["scrapePools"] == [name + "2"], what="the edit")
+    daemon.prometheus.write_text("scrape_config_files: ['a*b/c.yml']\n")
+    wait_for(lambda: api.get("status/runtimeinfo")["data"]["reloadConfigSuccess"] is False, what="the refusal")
+
+
 def test_kill_9_loses_no_more_than_a_second(target):
     count = [0]
 

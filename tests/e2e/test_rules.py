@@ -212,6 +212,27 @@ def test_delivery():
         hook.close()
 
 
+def test_alertmanagers_of_a_file(ruled):
+    first, second = Receiver(), Receiver()
+    listed = ruled.prometheus.parent / "managers.yml"
+    try:
+        listed.write_text(f"- targets: ['127.0.0.1:{first.port}']\n")
+        write(ruled, "rules/one.yml", "groups: []\n")
+        write(ruled, "prometheus.yml", CONFIG + "alerting: {alertmanagers: [{file_sd_configs: [{files: [managers.y*ml]}]}]}\n")
+        write(ruled, "rules/one.yml", RULES)
+        wait_for(lambda: first.posts, what="the alerts")
+        listed.write_text(f"- targets: ['127.0.0.1:{second.port}']\n")
+        answer = data(ruled.http(), "alertmanagers")["activeAlertmanagers"]
+        assert [a["url"] for a in answer] == [f"http://127.0.0.1:{second.port}/api/v2/alerts"]
+        listed.write_text("- targetss: []\n")  # takes nobody away
+        assert data(ruled.http(), "alertmanagers")["activeAlertmanagers"] == answer
+        with pytest.raises(OSError):
+            write(ruled, "prometheus.yml", "alerting: {alertmanagers: [{dns_sd_configs: [{names: [a.example]}]}]}\n")
+    finally:
+        first.close()
+        second.close()
+
+
 def test_promtool_agrees(ruled, tmp_path):
     need("promtool")
     cases = [RULES, RULES.replace("vector(7)", "vector("), RULES.replace("$value", "$valu"),

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (target_groups_parse(slice_of(data, size), &groups, &more) < 0 && more.len == 0)
         abort();
     target_groups_done(&groups);
-    if (jobs_parse(slice_of(data, size), &jobs, &why) < 0) {
+    if (jobs_parse(slice_of(data, size), NULL, &jobs, &why) < 0) {
         if (why.len == 0)
             abort();
         return 0;
@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     targets_build(jobs, NULL, &targets);
     targets_done(&targets);
     buf_clear(&why);
-    if (jobs_parse(slice_str(jobs->yaml), &again, &why) < 0)
+    if (jobs_parse(slice_str(jobs->yaml), NULL, &again, &why) < 0)
         abort();
     jobs_unref(again);
     jobs_unref(jobs);

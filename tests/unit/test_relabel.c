@@ -16,7 +16,7 @@ static struct jobs *parse(const char *text)
     struct jobs *jobs = NULL;
     autobuf why = {0};
 
-    if (jobs_parse(slice_str(text), &jobs, &why) < 0)
+    if (jobs_parse(slice_str(text), NULL, &jobs, &why) < 0)
         fail_msg("%s\n%s", why.data, text);
     return jobs;
 }
@@ -165,7 +165,7 @@ static void test_refused(void **state)
         struct jobs *jobs = NULL;
         autobuf why = {0};
 
-        if (jobs_parse(slice_str(REFUSED[i].text), &jobs, &why) != -EINVAL)
+        if (jobs_parse(slice_str(REFUSED[i].text), NULL, &jobs, &why) != -EINVAL)
             fail_msg("accepted:\n%s", REFUSED[i].text);
         if (strcmp(why.data, REFUSED[i].why) != 0)
             fail_msg("'%s', expected '%s'", why.data, REFUSED[i].why);

@@ -103,6 +103,23 @@ static void apply_new(struct db *db, struct series *s, const struct db_sample *s
     note_sample(db, sample->ts_ms);
 }
 
+#define AHEAD 12 /* samples: a series is asked for so early, and its stream half as early */
+
+void db_apply_ahead(const struct db *db, const struct db_sample *s, size_t n, size_t i)
+{
+    const struct series *series;
+
+    if (i + AHEAD < n && s[i + AHEAD].ref != SERIES_NONE) {
+        series = index_series(db->index, s[i + AHEAD].ref);
+        __builtin_prefetch(series, 1);
+        __builtin_prefetch((const char *)series + 64, 1);
+    }
+    if (i + AHEAD / 2 < n && s[i + AHEAD / 2].ref != SERIES_NONE) {
+        series = index_series(db->index, s[i + AHEAD / 2].ref);
+        __builtin_prefetch(series->open.bytes + series->open.len, 1);
+    }
+}
+
 static void count(struct db_result *result, enum db_verdict verdict)
 {
     result->added += verdict == DB_NEW || verdict == DB_SAME;
@@ -225,7 +242,10 @@ static int append_part(struct db *db, const struct db_batch *batch, size_t done,
         return r;
     pthread_rwlock_wrlock(&db->lock);
     for (size_t i = 0; i < n; i++) {
-        enum db_verdict verdict = db_apply(db, &s[i], payload_next(payloads, &s[i]));
+        enum db_verdict verdict;
+
+        db_apply_ahead(db, s, n, i);
+        verdict = db_apply(db, &s[i], payload_next(payloads, &s[i]));
 
         if (batch->verdicts != NULL)
             batch->verdicts[done + i] = (uint8_t)verdict;

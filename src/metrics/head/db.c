@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define LOG_BYTES_MAX (256ull << 20)
+#define LOG_BYTES_MAX (128ull << 20) /* a second or so of replay */
 
 static void *maintain_loop(void *arg)
 {
@@ -182,9 +182,7 @@ uint32_t db_series(struct db *db, const struct labels *labels)
         return ref;
     guard(&db->append);
     pthread_rwlock_wrlock(&db->lock);
-    ref = index_find(db->index, labels);
-    if (ref == SERIES_NONE)
-        ref = index_add(db->index, labels, 0);
+    ref = index_put(db->index, labels, 0);
     pthread_rwlock_unlock(&db->lock);
     return ref;
 }

@@ -35,7 +35,7 @@ struct db_options {
     int64_t downsample_keep_ms; /* how long the tier stays */
     uint64_t retention_bytes; /* 0: no limit; of the whole store */
     int64_t out_of_order_ms;  /* how far behind its series' newest sample one may be */
-    uint64_t log_bytes_max;   /* beyond it all of the head becomes a run; 0: 256 MiB */
+    uint64_t log_bytes_max;   /* beyond it all of the head becomes a run; 0: 128 MiB */
     bool no_thread;           /* tests: the caller calls db_maintain */
 };
 

@@ -100,6 +100,8 @@ int log_replay(struct db *db);
 /* append.c: under both locks, or alone. payload: for HISTOGRAM_BITS; NULL: it is stored already. */
 void db_seal(struct series *s);
 enum db_verdict db_apply(struct db *db, const struct db_sample *s, const struct slice *payload);
+/* Samples go to series all over the memory: fetches what those behind sample i will need. */
+void db_apply_ahead(const struct db *db, const struct db_sample *s, size_t n, size_t i);
 /* payload_run.c: the payloads of a run. The name is built from the run's. */
 void payload_run_name(char name[RUN_NAME_MAX], const char *run_part);
 /* Those of a bucket, as a run, if there are any; they are marked. */

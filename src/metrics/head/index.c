@@ -104,15 +104,23 @@ static bool has_labels(const struct index *ix, const struct series *s, const str
     return true;
 }
 
-uint32_t index_find(const struct index *ix, const struct labels *labels)
+static uint32_t hash_of(const struct labels *labels)
 {
-    uint32_t hash = (uint32_t)(labels_hash(labels) >> 20);
+    return (uint32_t)(labels_hash(labels) >> 20);
+}
 
+static uint32_t find(const struct index *ix, const struct labels *labels, uint32_t hash)
+{
     for (uint32_t i = hash & (ix->table_size - 1); ix->table[i].ref != SERIES_NONE;
          i = (i + 1) & (ix->table_size - 1))
         if (ix->table[i].hash == hash && has_labels(ix, index_series(ix, ix->table[i].ref), labels))
             return ix->table[i].ref;
     return SERIES_NONE;
+}
+
+uint32_t index_find(const struct index *ix, const struct labels *labels)
+{
+    return find(ix, labels, hash_of(labels));
 }
 
 uint32_t index_find_id(const struct index *ix, uint64_t id)
@@ -267,6 +275,21 @@ static void set_id(struct index *ix, struct series *s, uint32_t ref, uint32_t po
     s->id = id;
 }
 
+static const struct last_label *last_label(struct index *ix, size_t i, const struct label *l)
+{
+    struct last_label *last = &ix->last[i];
+    bool same_name = last->name != 0 && slice_eq(symbols_get(&ix->symbols, last->name), l->name);
+
+    if (same_name && last->value != 0 &&
+        slice_eq(symbols_get(&ix->symbols, last->value), l->value))
+        return last;
+    if (!same_name)
+        last->name = symbols_add(&ix->symbols, l->name);
+    last->value = symbols_add(&ix->symbols, l->value);
+    last->posting = posting_add(ix, last->name, last->value);
+    return last;
+}
+
 static void link_labels(struct index *ix, struct series *s, uint32_t ref, const struct labels *l,
                         uint64_t id)
 {
@@ -274,25 +297,23 @@ static void link_labels(struct index *ix, struct series *s, uint32_t ref, const 
     uint32_t name_posting = UINT32_MAX;
 
     for (size_t i = 0; i < l->n; i++) {
-        uint32_t at;
-        struct posting *p;
+        const struct last_label *last = last_label(ix, i, &l->items[i]);
+        struct posting *p = &ix->postings[last->posting];
 
-        pairs[2 * i] = symbols_add(&ix->symbols, l->items[i].name);
-        pairs[2 * i + 1] = symbols_add(&ix->symbols, l->items[i].value);
-        at = posting_add(ix, pairs[2 * i], pairs[2 * i + 1]);
-        p = &ix->postings[at];
+        pairs[2 * i] = last->name;
+        pairs[2 * i + 1] = last->value;
         ix->bytes -= p->cap * sizeof *p->refs;
         u32_add(&p->refs, &p->n, &p->cap, ref);
         ix->bytes += p->cap * sizeof *p->refs;
         if (slice_eq(l->items[i].name, LABEL_NAME))
-            name_posting = at;
+            name_posting = last->posting;
     }
     s->pairs = pairs;
     s->n_labels = (uint8_t)l->n;
     set_id(ix, s, ref, name_posting, id);
 }
 
-uint32_t index_add(struct index *ix, const struct labels *labels, uint64_t id)
+static uint32_t add(struct index *ix, const struct labels *labels, uint32_t hash, uint64_t id)
 {
     uint32_t ref = ix->n_series;
 
@@ -302,10 +323,23 @@ uint32_t index_add(struct index *ix, const struct labels *labels, uint64_t id)
     }
     ix->n_series++;
     link_labels(ix, index_series(ix, ref), ref, labels, id);
-    table_put(ix, (struct slot){(uint32_t)(labels_hash(labels) >> 20), ref});
+    table_put(ix, (struct slot){hash, ref});
     if (ix->n_series * 3 > ix->table_size * 2)
         table_grow(ix);
     return ref;
+}
+
+uint32_t index_add(struct index *ix, const struct labels *labels, uint64_t id)
+{
+    return add(ix, labels, hash_of(labels), id);
+}
+
+uint32_t index_put(struct index *ix, const struct labels *labels, uint64_t id)
+{
+    uint32_t hash = hash_of(labels);
+    uint32_t ref = find(ix, labels, hash);
+
+    return ref != SERIES_NONE ? ref : add(ix, labels, hash, id);
 }
 
 /* Takes a ref out of the table of labels; what was pushed behind it moves up. */
@@ -334,7 +368,7 @@ void index_remove(struct index *ix, const uint32_t *refs, size_t n)
         struct label room[LABELS_MAX + 1];
         struct labels l = index_labels(ix, s, room);
 
-        table_remove(ix, (uint32_t)(labels_hash(&l) >> 20), refs[i]);
+        table_remove(ix, hash_of(&l), refs[i]);
         ix->metrics[s->id >> 32].refs[(uint32_t)s->id] = SERIES_NONE;
         s->gone = true;
         ix->n_gone++;

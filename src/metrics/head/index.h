@@ -43,6 +43,8 @@ uint32_t index_find(const struct index *ix, const struct labels *labels);
 uint32_t index_find_id(const struct index *ix, uint64_t id);
 /* Adds a series that is not there. id 0: the next of its metric. */
 uint32_t index_add(struct index *ix, const struct labels *labels, uint64_t id);
+/* Finds it, or adds it. */
+uint32_t index_put(struct index *ix, const struct labels *labels, uint64_t id);
 /* Forgets series, whose streams are empty; their refs stay invalid for ever. */
 void index_remove(struct index *ix, const uint32_t *refs, size_t n);
 /* Fills room for series->n_labels labels; the strings live as long as the index. */

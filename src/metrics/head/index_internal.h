@@ -23,6 +23,12 @@ struct metric {
     uint32_t n, cap;
 };
 
+/* A label of the series that was added last: the next one often has the same. */
+struct last_label {
+    uint32_t name, value; /* symbols; 0: none */
+    uint32_t posting;
+};
+
 struct slot {
     uint32_t hash, ref;
 };
@@ -42,6 +48,7 @@ struct index {
     struct metric *metrics; /* by number; 0 is what has no name */
     uint32_t n_metrics, cap_metrics;
     uint32_t *metric_of; /* by posting of __name__ */
+    struct last_label last[LABELS_MAX + 1];
     uint64_t bytes;
 };
 

@@ -147,9 +147,8 @@ static int replay_series(struct db *db, struct slice in)
 
         if (varint_get(&in, &id) < 0 || labels_decode(&op, &in, &l) < 0 || l.n > LABELS_MAX + 1)
             r = -EIO;
-        else if (index_find_id(db->index, id) == SERIES_NONE &&
-                 index_find(db->index, &l) == SERIES_NONE)
-            index_add(db->index, &l, id);
+        else if (index_find_id(db->index, id) == SERIES_NONE)
+            index_put(db->index, &l, id);
     }
     op_done(&op);
     return r;
@@ -180,29 +179,46 @@ static int get_value(struct slice *in, uint64_t *id, uint64_t *ret_bits)
     return 0;
 }
 
+#define REPLAY_BATCH 256
+
+static void replay_batch(struct db *db, struct db_sample *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        db_apply_ahead(db, s, n, i);
+        if (s[i].ref != SERIES_NONE)
+            db_apply(db, &s[i], NULL);
+    }
+}
+
 static int replay_samples(struct db *db, struct slice in, bool timed)
 {
+    struct db_sample batch[REPLAY_BATCH];
+    size_t at = 0;
     uint64_t n = 0;
     uint64_t v = 0;
     uint64_t id = 0;
-    struct db_sample s = {0};
+    int64_t ts_ms;
+    int r = 0;
 
     if (varint_get(&in, &n) < 0 || varint_get(&in, &v) < 0)
         return -EIO;
-    s.ts_ms = unzigzag(v);
-    for (; n > 0; n--) {
-        if (timed) {
-            if (varint_get(&in, &v) < 0)
-                return -EIO;
-            s.ts_ms += unzigzag(v);
+    ts_ms = unzigzag(v);
+    for (; n > 0 && r == 0; n--) {
+        if (timed && (r = varint_get(&in, &v)) == 0)
+            ts_ms += unzigzag(v);
+        if (r == 0)
+            r = get_value(&in, &id, &batch[at].bits);
+        if (r < 0)
+            break;
+        batch[at].ts_ms = ts_ms;
+        batch[at++].ref = index_find_id(db->index, id);
+        if (at == REPLAY_BATCH) {
+            replay_batch(db, batch, at);
+            at = 0;
         }
-        if (get_value(&in, &id, &s.bits) < 0)
-            return -EIO;
-        s.ref = index_find_id(db->index, id);
-        if (s.ref != SERIES_NONE)
-            db_apply(db, &s, NULL);
     }
-    return 0;
+    replay_batch(db, batch, at);
+    return r < 0 ? -EIO : 0;
 }
 
 static int replay_record(void *ctx, uint64_t seq, struct slice record)

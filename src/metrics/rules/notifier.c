@@ -33,10 +33,12 @@ struct outlet {
 };
 
 struct notifier {
-    pthread_mutex_t lock; /* guards: outlets' queues, config, targets, stopping */
+    pthread_mutex_t lock; /* guards: outlets' queues, config, found, stopping */
     bool stopping;
     struct jobs *config; /* a reference, or NULL */
-    char *webhook;       /* NULL: none */
+    struct jobs *found_for; /* a reference, or NULL: whose files named those below, last */
+    struct target_groups *found;
+    char *webhook; /* NULL: none */
     struct outlet managers, hook;
 };
 
@@ -51,6 +53,16 @@ void notices_free(struct notice *list)
         free(list);
         list = next;
     }
+}
+
+static void found_drop(struct notifier *n)
+{
+    for (size_t i = 0; n->found_for != NULL && i < n->found_for->alertmanagers->n; i++)
+        target_groups_done(&n->found[i]);
+    free(n->found);
+    jobs_unref(n->found_for);
+    n->found = NULL;
+    n->found_for = NULL;
 }
 
 static void put_pairs(struct json *j, const char *key, const struct pairs *p)
@@ -175,24 +187,45 @@ static bool post_to_target(struct notifier *n, struct target *t, const struct bu
     return sent;
 }
 
+/* Those that are configured, and those that files name now. A file that does not parse takes away
+ * nobody: then those count that were found before. */
+static void find_targets(struct notifier *n, struct jobs *config, struct targets *ret)
+{
+    struct jobs *managers = config->alertmanagers;
+    struct target_groups *found = xcalloc(managers->n + 1, sizeof *found);
+    bool whole = true;
+
+    for (size_t i = 0; i < managers->n; i++)
+        whole = sd_files_read(managers->items[i], &found[i]) == 0 && whole;
+    pthread_mutex_lock(&n->lock);
+    if (whole || n->found_for != config) {
+        found_drop(n);
+        n->found_for = jobs_ref(config);
+        n->found = found;
+        found = NULL;
+    }
+    targets_build(managers, n->found, ret);
+    pthread_mutex_unlock(&n->lock);
+    for (size_t i = 0; found != NULL && i < managers->n; i++)
+        target_groups_done(&found[i]);
+    free(found);
+}
+
 /* One that takes them is enough. Without any there is nobody to fail. */
 static bool to_managers(struct notifier *n, struct jobs *config, const struct notice *list)
 {
-    struct target_groups *extra;
     struct targets targets;
     autobuf body = {0};
     size_t sent = 0, n_targets;
 
     if (config == NULL || config->alertmanagers == NULL)
         return true;
-    extra = xcalloc(config->alertmanagers->n + 1, sizeof *extra);
-    targets_build(config->alertmanagers, extra, &targets);
+    find_targets(n, config, &targets);
     print_body(list, false, &body);
     n_targets = targets.n;
     for (size_t i = 0; i < targets.n; i++)
         sent += post_to_target(n, targets.items[i], &body);
     targets_done(&targets);
-    free(extra);
     return sent > 0 || n_targets == 0;
 }
 
@@ -330,6 +363,7 @@ void notifier_free(struct notifier *n)
     pthread_mutex_unlock(&n->lock);
     stop(&n->managers);
     stop(&n->hook);
+    found_drop(n);
     jobs_unref(n->config);
     pthread_mutex_destroy(&n->lock);
     free(n->webhook);
@@ -449,18 +483,15 @@ void notifier_each(struct notifier *n, void (*f)(void *ctx, const char *url), vo
 {
     struct jobs *config;
     struct targets targets;
-    struct target_groups *extra;
 
     pthread_mutex_lock(&n->lock);
     config = n->config != NULL ? jobs_ref(n->config) : NULL;
     pthread_mutex_unlock(&n->lock);
     if (config != NULL && config->alertmanagers != NULL) {
-        extra = xcalloc(config->alertmanagers->n + 1, sizeof *extra);
-        targets_build(config->alertmanagers, extra, &targets);
+        find_targets(n, config, &targets);
         for (size_t i = 0; i < targets.n; i++)
             f(ctx, targets.items[i]->url);
         targets_done(&targets);
-        free(extra);
     }
     jobs_unref(config);
 }

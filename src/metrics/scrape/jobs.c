@@ -88,6 +88,7 @@ void jobs_unref(struct jobs *j)
     free(j->items);
     pairs_done(&j->external_labels);
     job_strings_free(j->rule_files);
+    job_strings_free(j->config_files);
     relabels_done(&j->alert_relabel);
     jobs_unref(j->alertmanagers);
     job_strings_free(j->protocols);
@@ -306,13 +307,13 @@ static bool has_secrets(const struct job *j)
     return j->password != NULL || j->credentials != NULL || j->headers.n > 0;
 }
 
-static int read_jobs(const struct yaml *list, struct jobs *all, struct buf *why)
+int jobs_read(const struct yaml *list, struct jobs *all, struct buf *why)
 {
     if (list == NULL)
         return 0;
     if (list->kind != YAML_LIST)
         return yaml_fail(list, why, "expected a list of jobs");
-    all->items = xcalloc(list->n_items + 1, sizeof *all->items);
+    all->items = xrealloc(all->items, (all->n + list->n_items + 1) * sizeof *all->items);
     for (size_t i = 0; i < list->n_items; i++) {
         struct job *j = all->items[all->n++] = xcalloc(1, sizeof *j);
         autobuf text = {0};
@@ -323,6 +324,7 @@ static int read_jobs(const struct yaml *list, struct jobs *all, struct buf *why)
             if (strcmp(all->items[k]->name, j->name) == 0)
                 return yaml_fail(list->items[i], why,
                                  "found multiple scrape configs with job name '%s'", j->name);
+        job_resolve(all->folder, j);
         all->has_secrets |= has_secrets(j);
         for (size_t k = 0; k < j->n_http_sd; k++)
             all->has_secrets |= has_secrets(j->http_sd[k]);
@@ -386,8 +388,7 @@ static int check_top(const struct yaml *y, struct buf *why)
                                        "runtime",
                                        NULL};
     static const char *const refused[] = {
-        "remote_write", "remote_read", "scrape_config_files",
-        "tracing",    "otlp",         NULL};
+        "remote_write", "remote_read", "tracing", "otlp", NULL};
 
     if (yaml_check_map(y, keys, why) < 0)
         return -EINVAL;
@@ -400,7 +401,7 @@ static int check_top(const struct yaml *y, struct buf *why)
     return 0;
 }
 
-int jobs_parse(struct slice text, struct jobs **ret, struct buf *why)
+int jobs_parse(struct slice text, const char *folder, struct jobs **ret, struct buf *why)
 {
     struct jobs *all = xcalloc(1, sizeof *all);
     struct yaml *y = NULL;
@@ -408,6 +409,7 @@ int jobs_parse(struct slice text, struct jobs **ret, struct buf *why)
     int r = yaml_parse(text, &y, why);
 
     all->refs = 1;
+    all->folder = folder;
     all->interval_ms = all->evaluation_ms = INTERVAL_MS;
     all->timeout_ms = TIMEOUT_MS;
     if (r == 0)
@@ -415,7 +417,9 @@ int jobs_parse(struct slice text, struct jobs **ret, struct buf *why)
     if (r == 0)
         r = read_global(job_value(y, "global"), all, why);
     if (r == 0)
-        r = read_jobs(job_value(y, "scrape_configs"), all, why);
+        r = jobs_read(job_value(y, "scrape_configs"), all, why);
+    if (r == 0)
+        r = jobs_read_files(y, all, why);
     if (r == 0)
         r = alerting_read(y, all, why);
     yaml_free(y);
@@ -425,6 +429,7 @@ int jobs_parse(struct slice text, struct jobs **ret, struct buf *why)
     }
     jobs_print(all, &yaml);
     all->yaml = buf_take(&yaml, NULL);
+    all->folder = NULL;
     *ret = all;
     return 0;
 }

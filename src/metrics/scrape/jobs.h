@@ -65,6 +65,8 @@ struct jobs {
     struct pairs external_labels;
     int64_t query_offset_ms;    /* rule_query_offset */
     char **rule_files;          /* patterns, NULL-terminated; or NULL */
+    char **config_files;        /* scrape_config_files, likewise */
+    const char *folder;         /* of the file, while it is parsed */
     struct relabels alert_relabel;
     struct jobs *alertmanagers; /* each reached as the targets of a job are; NULL: none */
     struct job **items;
@@ -73,8 +75,17 @@ struct jobs {
     char *yaml;       /* as /api/v1/status/config shows it: secrets masked */
 };
 
-/* -EINVAL with "line L, column C: reason" in why. Returns new, with one reference. */
-int jobs_parse(struct slice text, struct jobs **ret, struct buf *why);
+/* -EINVAL with "line L, column C: reason" in why. Paths are relative to the folder; NULL: they stay
+ * as they are, and no other file is read. Returns new, with one reference. */
+int jobs_parse(struct slice text, const char *folder, struct jobs **ret, struct buf *why);
+/* The patterns of scrape_config_files, though the rest may not be valid; NULL-terminated, or NULL.
+ * Returns new: job_strings_free. */
+char **jobs_included(struct slice text, const char *folder);
+void job_strings_free(char **list);
+/* f for each file that the patterns name now. */
+void sd_files_each(char **patterns, void (*f)(void *ctx, const char *file), void *ctx);
+/* Adds the groups of the job's files. -EINVAL: some do not parse, which is logged. */
+int sd_files_read(const struct job *j, struct target_groups *ret);
 struct jobs *jobs_ref(struct jobs *j);
 void jobs_unref(struct jobs *j); /* NULL is fine */
 

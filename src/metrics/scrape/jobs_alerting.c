@@ -9,27 +9,11 @@
 
 #define TIMEOUT_MS (10 * 1000)
 
-static int read_files(const struct yaml *list, struct jobs *all, struct buf *why)
-{
-    int r = job_strings(list, &all->rule_files, why);
-
-    for (char **p = all->rule_files; r == 0 && p != NULL && *p != NULL; p++) {
-        const char *name = strrchr(*p, '/') != NULL ? strrchr(*p, '/') + 1 : *p;
-
-        if ((*p)[0] == 0 || (strchr(*p, '*') != NULL && strchr(name, '*') == NULL))
-            return yaml_fail(list, why,
-                             "\"%s\" is not a valid path pattern for rule_files: a file, or a "
-                             "pattern in its last part",
-                             *p);
-    }
-    return r;
-}
-
 static int check_keys(const struct yaml *y, struct buf *why)
 {
     static const char *const keys[] = {
-        "scheme", "path_prefix", "timeout", "api_version", "static_configs", "relabel_configs",
-        "alert_relabel_configs", "basic_auth", "authorization", "bearer_token",
+        "scheme", "path_prefix", "timeout", "api_version", "static_configs", "file_sd_configs",
+        "relabel_configs", "alert_relabel_configs", "basic_auth", "authorization", "bearer_token",
         "bearer_token_file", "tls_config", "proxy_url", "http_headers", "follow_redirects",
         "enable_http2", NULL};
 
@@ -39,8 +23,10 @@ static int check_keys(const struct yaml *y, struct buf *why)
         const char *key = y->items[i]->key->text;
         size_t n = strlen(key);
 
-        if (n > 11 && strcmp(key + n - 11, "_sd_configs") == 0)
-            return yaml_fail(y->items[i]->key, why, "'%s' " REFUSE "; static_configs are", key);
+        if (n > 11 && strcmp(key + n - 11, "_sd_configs") == 0 &&
+            strcmp(key, "file_sd_configs") != 0)
+            return yaml_fail(y->items[i]->key, why,
+                             "'%s' " REFUSE "; static_configs and file_sd_configs are", key);
         if (strcmp(key, "sigv4") == 0 || strcmp(key, "oauth2") == 0)
             return yaml_fail(y->items[i]->key, why, "'%s' " REFUSE "; authorization is", key);
     }
@@ -99,7 +85,8 @@ static int read_manager(const struct yaml *y, size_t number, struct job *j, stru
         job_bool(y, "follow_redirects", &j->follow_redirects, why) < 0 ||
         job_headers(job_value(y, "http_headers"), &j->headers, why) < 0 ||
         relabels_read(job_value(y, "relabel_configs"), &j->relabel, why) < 0 ||
-        groups_read(job_value(y, "static_configs"), &j->groups, why) < 0)
+        groups_read(job_value(y, "static_configs"), &j->groups, why) < 0 ||
+        job_file_sd(job_value(y, "file_sd_configs"), j, why) < 0)
         return -EINVAL;
     if (strcmp(j->scheme, "http") != 0 && strcmp(j->scheme, "https") != 0)
         return yaml_fail(job_value(y, "scheme"), why, "scheme '%s' is neither http nor https",
@@ -125,6 +112,7 @@ static int read_managers(const struct yaml *list, struct jobs *all, struct buf *
 
         if (read_manager(list->items[i], i, j, why) < 0)
             return -EINVAL;
+        job_resolve(all->folder, j);
         all->has_secrets |= j->password != NULL || j->credentials != NULL || j->headers.n > 0;
         job_print(j, true, &text);
         j->text = buf_take(&text, NULL);
@@ -137,7 +125,7 @@ int alerting_read(const struct yaml *top, struct jobs *all, struct buf *why)
     static const char *const keys[] = {"alert_relabel_configs", "alertmanagers", NULL};
     const struct yaml *alerting = job_value(top, "alerting");
 
-    if (read_files(job_value(top, "rule_files"), all, why) < 0)
+    if (job_patterns(job_value(top, "rule_files"), "rule_files", &all->rule_files, why) < 0)
         return -EINVAL;
     if (alerting == NULL)
         return 0;

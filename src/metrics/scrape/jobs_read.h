@@ -16,7 +16,6 @@ int job_bool(const struct yaml *map, const char *key, bool *ret, struct buf *why
 int job_duration(const struct yaml *map, const char *key, int64_t *ret, struct buf *why);
 int job_count(const struct yaml *map, const char *key, uint64_t *ret, struct buf *why);
 int job_strings(const struct yaml *list, char ***ret, struct buf *why); /* NULL-terminated */
-void job_strings_free(char **list);
 int job_labels(const struct yaml *map, struct pairs *ret, struct buf *why);
 
 /* How to reach something: basic_auth, authorization, tls_config, proxy_url, follow_redirects. */
@@ -28,6 +27,12 @@ int alerting_read(const struct yaml *top, struct jobs *all, struct buf *why);
  * ones. */
 int job_protocols(const struct yaml *map, char **const otherwise, struct job *j, struct buf *why);
 int job_protocol_names(const struct yaml *map, char ***ret, struct buf *why);
+/* Paths of files: jobs_files.c. */
+int job_patterns(const struct yaml *list, const char *key, char ***ret, struct buf *why);
+void jobs_resolve(const char *folder, char **paths);
+void job_resolve(const char *folder, struct job *j);
+int jobs_read(const struct yaml *list, struct jobs *all, struct buf *why); /* scrape_configs */
+int jobs_read_files(const struct yaml *top, struct jobs *all, struct buf *why);
 /* Discovery. */
 int job_file_sd(const struct yaml *list, struct job *j, struct buf *why);
 int job_http_sd(const struct yaml *list, struct job *j, struct buf *why);

@@ -17,7 +17,7 @@ void pushes_init(struct pushes *p)
     *p = (struct pushes){0};
     if (jobs_parse(SLICE("global: {scrape_interval: 1m}\n"
                          "scrape_configs: [{job_name: push, honor_labels: true}]"),
-                   &p->jobs, &why) < 0)
+                   NULL, &p->jobs, &why) < 0)
         abort();
     p->jobs->items[0]->pushed = true;
 }

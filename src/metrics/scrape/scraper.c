@@ -6,6 +6,7 @@
 #include "metrics/scrape/scraper_internal.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <stdlib.h>
 
 #define ALIGN_MS     2    /* a scrape so much after its tick counts as on time */
@@ -301,6 +302,13 @@ static void *scrape_loop(void *arg)
     return NULL;
 }
 
+static char *folder_of(const char *file)
+{
+    autofree char *copy = xstrdup(file);
+
+    return xstrdup(dirname(copy));
+}
+
 int scraper_start(const struct scraper_options *options, struct scraper **ret, struct buf *why)
 {
     struct scraper *s = xcalloc(1, sizeof *s);
@@ -310,6 +318,7 @@ int scraper_start(const struct scraper_options *options, struct scraper **ret, s
     curl_global_init(CURL_GLOBAL_DEFAULT);
     s->options = *options;
     s->file = xstrdup(options->file);
+    s->folder = folder_of(options->file);
     s->multi = curl_multi_init();
     curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS);
     curl_multi_setopt(s->multi, CURLMOPT_PIPELINING, 0l);
@@ -318,7 +327,7 @@ int scraper_start(const struct scraper_options *options, struct scraper **ret, s
     pushes_init(&s->pushes);
     if (options->store != NULL && pushes_load(&s->pushes, options->store) < 0)
         log_line(LOG_ERROR, NULL, "metrics.push.lost", "cannot read what was pushed");
-    jobs_parse(SLICE(""), &s->jobs, &reason);
+    jobs_parse(SLICE(""), NULL, &s->jobs, &reason);
     s->extra = xcalloc(1, sizeof *s->extra);
     s->notify = config_watch(s->file);
     r = scraper_reload(s, &reason);
@@ -363,6 +372,7 @@ void scraper_stop(struct scraper *s)
     pthread_mutex_destroy(&s->lock);
     free(s->heap);
     free(s->file);
+    free(s->folder);
     free(s);
 }
 

@@ -6,7 +6,6 @@
 #include "metrics/scrape/scraper_internal.h"
 
 #include <errno.h>
-#include <glob.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,19 +32,6 @@ static uint64_t mark_of(const char *file)
     return hash_bytes(parts, sizeof parts, 2);
 }
 
-/* Calls f for each file that the job's patterns name. */
-static void each_sd_file(const struct job *j, void (*f)(void *ctx, const char *file), void *ctx)
-{
-    for (char **pattern = j->sd_files; pattern != NULL && *pattern != NULL; pattern++) {
-        glob_t found = {0};
-
-        if (glob(*pattern, GLOB_NOSORT, NULL, &found) == 0)
-            for (size_t i = 0; i < found.gl_pathc; i++)
-                f(ctx, found.gl_pathv[i]);
-        globfree(&found);
-    }
-}
-
 static void mix_mark(void *ctx, const char *file)
 {
     uint64_t *mark = ctx;
@@ -53,37 +39,22 @@ static void mix_mark(void *ctx, const char *file)
     *mark += hash_bytes(file, strlen(file), mark_of(file));
 }
 
+/* Of the configuration, with the files of jobs that it includes. */
+static uint64_t config_mark_of(const struct scraper *s)
+{
+    uint64_t mark = mark_of(s->file);
+
+    sd_files_each(s->included, mix_mark, &mark);
+    return mark;
+}
+
 static uint64_t sd_mark_of(const struct jobs *jobs)
 {
     uint64_t mark = 0;
 
     for (size_t i = 0; i < jobs->n; i++)
-        each_sd_file(jobs->items[i], mix_mark, &mark);
+        sd_files_each(jobs->items[i]->sd_files, mix_mark, &mark);
     return mark;
-}
-
-struct sd_reading {
-    struct target_groups groups;
-    bool failed;
-};
-
-static void read_sd_file(void *ctx, const char *file)
-{
-    struct sd_reading *reading = ctx;
-    size_t before = reading->groups.n;
-    autobuf text = {0};
-    autobuf why = {0};
-    int r = file_read(file, 64 * FILE_BYTES_MAX, &text);
-
-    if (r == 0)
-        r = target_groups_parse(buf_slice(&text), &reading->groups, &why);
-    if (r < 0) {
-        reading->failed = true;
-        log_line(LOG_ERROR, NULL, "metrics.targets.refused", "file=%s why=%s", file,
-                 why.len > 0 ? why.data : strerror(-r));
-    }
-    for (size_t i = before; i < reading->groups.n; i++)
-        pairs_add(&reading->groups.items[i].labels, "__meta_filepath", file);
 }
 
 static const struct target_groups *old_groups(const struct scraper *s, const struct job *j)
@@ -108,15 +79,14 @@ static struct target_groups *read_sd(struct scraper *s, const struct jobs *jobs)
     struct target_groups *all = xcalloc(jobs->n + 1, sizeof *all);
 
     for (size_t i = 0; i < jobs->n; i++) {
-        struct sd_reading reading = {0};
+        struct target_groups fresh = {0};
         const struct target_groups *old = old_groups(s, jobs->items[i]);
 
-        each_sd_file(jobs->items[i], read_sd_file, &reading);
-        if (reading.failed && old != NULL && old->n > 0) {
-            target_groups_done(&reading.groups);
+        if (sd_files_read(jobs->items[i], &fresh) < 0 && old != NULL && old->n > 0) {
+            target_groups_done(&fresh);
             copy_groups(&all[i], old);
         } else {
-            all[i] = reading.groups;
+            all[i] = fresh;
         }
         pthread_mutex_lock(&s->lock);
         http_sources_groups(&s->sources, jobs->items[i]->name, &all[i]);
@@ -174,17 +144,27 @@ int scraper_read(struct scraper *s, struct buf *ret)
     return r == -ENOENT ? 0 : r;
 }
 
+/* Other files of jobs are to be watched from now on, also those of a text that is refused. */
+static void include(struct scraper *s, struct slice text)
+{
+    job_strings_free(s->included);
+    s->included = jobs_included(text, s->folder);
+}
+
 static int reload(struct scraper *s, struct buf *why)
 {
-    uint64_t mark = mark_of(s->file);
+    uint64_t mark;
     struct jobs *jobs = NULL;
     autobuf text = {0};
     int r = scraper_read(s, &text);
 
+    if (r == 0)
+        include(s, buf_slice(&text));
+    mark = config_mark_of(s);
     if (r < 0)
         buf_printf(why, "%s", strerror(-r));
     else
-        r = jobs_parse(buf_slice(&text), &jobs, why);
+        r = jobs_parse(buf_slice(&text), s->folder, &jobs, why);
     if (r == 0) {
         apply(s, jobs, mark, sd_mark_of(jobs));
         return 0;
@@ -210,7 +190,7 @@ int scraper_write(struct scraper *s, struct slice text, struct buf *why)
     int r;
 
     guard(&s->reload);
-    r = text.len > FILE_BYTES_MAX ? -EFBIG : jobs_parse(text, &jobs, why);
+    r = text.len > FILE_BYTES_MAX ? -EFBIG : jobs_parse(text, s->folder, &jobs, why);
     if (r < 0)
         return r;
     r = file_replace(s->file, text, 0640);
@@ -219,7 +199,8 @@ int scraper_write(struct scraper *s, struct slice text, struct buf *why)
         jobs_unref(jobs);
         return r;
     }
-    mark = mark_of(s->file);
+    include(s, text);
+    mark = config_mark_of(s);
     apply(s, jobs, mark, sd_mark_of(jobs));
     return 0;
 }
@@ -266,7 +247,7 @@ void config_check(struct scraper *s, bool now)
     if (pthread_mutex_trylock(&s->reload) != 0)
         return; /* somebody is at it */
     sd_changed = __atomic_exchange_n(&s->sources_changed, false, __ATOMIC_ACQ_REL);
-    file_changed = mark_of(s->file) != s->file_mark;
+    file_changed = config_mark_of(s) != s->file_mark;
     sd_changed = sd_changed || sd_mark_of(s->jobs) != s->sd_mark;
     if (file_changed && reload(s, &why) < 0)
         log_line(LOG_ERROR, NULL, "metrics.config.refused", "file=%s why=%s", s->file, why.data);
@@ -279,6 +260,7 @@ void config_done(struct scraper *s)
 {
     if (s->jobs != NULL)
         free_sd(s->extra, s->jobs->n);
+    job_strings_free(s->included);
     jobs_unref(s->jobs);
     s->jobs = NULL;
     s->extra = NULL;

@@ -28,6 +28,8 @@ struct scraper {
     struct target **heap; /* those not under way, by due_ms */
     size_t n_heap, cap_heap;
     struct targets gone;         /* removed: their stale markers are still to be written */
+    char *folder;                /* of the file */
+    char **included;             /* patterns of scrape_config_files, or NULL; under reload */
     uint64_t file_mark, sd_mark; /* what the files looked like when they were read */
     int64_t checked_ms;
     int64_t complained_ms;
