@@ -277,6 +277,28 @@ def test_file_sd(daemon, name, target):
     wait_for(lambda: api.value(f'up{{job="{name}",zone="south"}}') == 1, what="the new label")
 
 
+def test_many_targets_keep_their_ticks(daemon, name, target):
+    """Each of 300 targets has its own place in the interval, and stays there."""
+    target.body = "a 1\n"
+    listed = daemon.prometheus.parent / f"{name}.json"
+    listed.write_text(json.dumps([{"targets": [target.address], "labels": {"__metrics_path__": f"/m/{i}", "instance": f"n{i}"}}
+                                  for i in range(300)]))
+    daemon.prometheus.write_text(config(f"- job_name: {name}\n  file_sd_configs: [{{files: ['{name}.json']}}]\n", interval="2s"))
+    api = Api(daemon)
+    wait_for(lambda: (api.value(f'sum(count_over_time(up{{job="{name}"}}[1m]))') or 0) >= 1500, 60, "five scrapes of each")
+    series = [[round(t * 1000) for t, _ in s["values"]] for s in api.query(f'up{{job="{name}"}}[1m]')]
+    daemon.prometheus.write_text("")
+    assert len(series) == 300
+    phases = [max(set(t % 2000 for t in times), key=[t % 2000 for t in times].count) for times in series]
+    assert len(set(phases)) > 150  # spread over the interval
+    for times, phase in zip(series, phases):
+        on_time = [t for t in times if t % 2000 == phase]
+        ticks = [t // 2000 for t in times]
+        assert len(set(ticks)) >= len(times) - 1, times  # one scrape in each interval
+        assert ticks[-1] - ticks[0] <= len(ticks) + 1, times  # and none is left out, on a busy machine
+        assert len(on_time) >= 1
+
+
 def test_files_beside_the_configuration(daemon, name, target):
     """Paths are relative to the folder of prometheus.yml; scrape_config_files hold more jobs, in force when edited."""
     folder = daemon.prometheus.parent

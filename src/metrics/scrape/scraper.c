@@ -8,9 +8,10 @@
 #include <errno.h>
 #include <libgen.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define ALIGN_MS     2    /* a scrape so much after its tick counts as on time */
-#define CONNECTIONS  4096 /* kept open between scrapes */
+#define CONNECTIONS  65536 /* kept open between scrapes, at most */
 #define POLL_MS      1000
 #define COMPLAIN_MS  10000
 #define PARSE_BUDGET 50 /* ms of parsing before what is due is looked at again */
@@ -302,6 +303,16 @@ static void *scrape_loop(void *arg)
     return NULL;
 }
 
+/* All targets' connections if the files that may be open are enough: to make room for one libcurl
+ * looks at each. */
+static long connections_max(void)
+{
+    struct rlimit files;
+    rlim_t n = getrlimit(RLIMIT_NOFILE, &files) == 0 ? files.rlim_cur / 4 * 3 : 256;
+
+    return (long)(n < CONNECTIONS ? n : CONNECTIONS);
+}
+
 static char *folder_of(const char *file)
 {
     autofree char *copy = xstrdup(file);
@@ -320,7 +331,7 @@ int scraper_start(const struct scraper_options *options, struct scraper **ret, s
     s->file = xstrdup(options->file);
     s->folder = folder_of(options->file);
     s->multi = curl_multi_init();
-    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS);
+    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, connections_max());
     curl_multi_setopt(s->multi, CURLMOPT_PIPELINING, 0l);
     pthread_mutex_init(&s->reload, NULL);
     pthread_mutex_init(&s->lock, NULL);
