@@ -153,7 +153,8 @@ static const struct {
     {"alerting: {alertmanager: []}", "line 1, column 12: unknown key 'alertmanager'; did you mean 'alertmanagers'?"},
     {"alerting: {alertmanagers: [{api_version: v1}]}",
      "line 1, column 42: expected Alertmanager api version to be v2 but got v1"},
-    {"alerting: {alertmanagers: [{dns_sd_configs: []}]}", "line 1, column 29: 'dns_sd_configs' is not supported here; static_configs are"},
+    {"alerting: {alertmanagers: [{dns_sd_configs: []}]}", "line 1, column 29: 'dns_sd_configs' is not supported here; static_configs and "
+     "file_sd_configs are"},
     {"alerting: {alertmanagers: [{scheme: ftp}]}", "line 1, column 37: scheme 'ftp' is neither http nor https"},
     {"global: {external_labels: {'a-b': c}}", "line 1, column 28: 'a-b' is not a name for a label"},
 };
