@@ -176,7 +176,31 @@ static int list_policy(void *ctx, const char *name)
     return l->emit(l->ctx, op_printf(l->op, "%s" SUFFIX, name), NULL);
 }
 
-static int list_folder(struct listing *l)
+/* Files here that other domains answer for. */
+static int list_of_others(struct infrafs *self, struct listing *l)
+{
+    const struct daemon *daemon = self->env.daemon;
+    const size_t skip = strlen(".infra/");
+
+    for (size_t i = 0; daemon != NULL && i < daemon->n_domains; i++) {
+        const struct domain *d = daemon->domains[i].domain;
+
+        for (size_t k = 0; d->roots != NULL && d->roots[k] != NULL; k++) {
+            struct node_stat st;
+
+            if (d->tree == NULL || strncmp(d->roots[k], ".infra/", skip) != 0 ||
+                d->tree->stat(l->op, daemon->domains[i].self, d->roots[k], &st) < 0 ||
+                st.type != NODE_FILE)
+                continue;
+            if (l->emit(l->ctx, d->roots[k] + skip, NULL) != 0)
+                return 1;
+        }
+    }
+    op_forgive(l->op);
+    return 0;
+}
+
+static int list_folder(struct infrafs *self, struct listing *l)
 {
     const size_t skip = strlen(".infra/");
     const char *policy = NULL;
@@ -188,6 +212,8 @@ static int list_folder(struct listing *l)
         if (l->emit(l->ctx, files[i].path + skip, NULL) != 0)
             return 0;
     }
+    if (list_of_others(self, l) != 0)
+        return 0;
     if (find_place(l->op, POLICIES, POLICY_READ, &policy) == PLACE_POLICIES)
         l->emit(l->ctx, "policies", NULL);
     return 0;
@@ -205,7 +231,7 @@ static int tree_list_nodes(struct op *op, void *arg, const char *path, node_emit
     case PLACE_NONE:
         return -ENOENT;
     case PLACE_FOLDER:
-        return list_folder(&listing);
+        return list_folder(self, &listing);
     case PLACE_POLICIES:
         r = policies_list(self->env.identities, list_policy, &listing);
         return r < 0 ? r : 0;

@@ -3,6 +3,7 @@
 #include "base/scope.h"
 #include "node.h"
 #include "secrets/kv_internal.h"
+#include "secrets/tree_value.h"
 #include "secrets/object.h"
 
 #include <errno.h>
@@ -90,16 +91,18 @@ static int check_cas(struct op *op, const struct kv_entry *e, const struct kv_co
     return 0;
 }
 
-static int check_fields(struct op *op, struct kv *kv, struct slice text)
+/* A limit of bytes as files have them: escapes and base64 are not counted. */
+static int check_fields(struct op *op, struct kv *kv, const struct kv_content *content)
 {
+    uint64_t limit = kv->field_limit_bytes;
     struct object o;
-    int r = object_parse(op, text, &o);
+    int r = object_parse(op, content->text, &o);
 
     if (r == 0 && o.n > KV_FIELDS_LIMIT)
         return op_fail(op, EFBIG, "a secret has up to %d fields", KV_FIELDS_LIMIT);
     for (size_t i = 0; r == 0 && i < o.n; i++) {
-        if (o.members[i].value.len > kv->field_limit_bytes)
-            r = op_fail(op, EFBIG, "a field holds up to %" PRIu64 " bytes", kv->field_limit_bytes);
+        if (o.members[i].value.len > limit && value_bytes(op, content, &o.members[i]).len > limit)
+            r = op_fail(op, EFBIG, "a field holds up to %" PRIu64 " bytes", limit);
         if (o.members[i].key.len > KV_NAME_BYTES)
             r = op_fail(op, EFBIG, "a field's name has up to %d bytes", KV_NAME_BYTES);
     }
@@ -157,7 +160,7 @@ static int put_into(struct op *op, struct kv *kv, const char *path,
     struct kv_config config = kv_get_config(kv);
     struct kv_version v = {.created_ns = clock_unix_ns()};
     struct target t = {0};
-    int r = check_fields(op, kv, content->text);
+    int r = check_fields(op, kv, content);
 
     if (r == 0)
         r = find_target(op, kv, path, &t);

@@ -41,6 +41,20 @@ int secrets_unseal(struct secrets *s, struct op *op, const uint8_t key[KEYRING_K
     return open_all(s, op);
 }
 
+int secrets_unseal_again(struct secrets *s, struct op *op)
+{
+    autobuf why = {0};
+    int r;
+
+    guard(&s->lock);
+    if (!secrets_is_sealed(s))
+        return 0;
+    r = unseal_open(s->keyring, s->config->unseal, &why);
+    if (r == 0)
+        return open_all(s, op);
+    return op_fail(op, EACCES, "secrets stay sealed: %s", why.len > 0 ? why.data : strerror(-r));
+}
+
 void secrets_seal(struct secrets *s)
 {
     guard(&s->lock);
@@ -232,7 +246,7 @@ static void secrets_metrics(void *self, struct buf *out)
                unsealed);
 }
 
-static const char *const roots[] = {"", ".infra/secrets", NULL};
+static const char *const roots[] = {"", ".infra/secrets", ".infra/seal", NULL};
 
 const struct domain secrets_domain = {
     .name = "secrets",

@@ -27,6 +27,9 @@ struct secrets {
  * op. */
 int secrets_unseal(struct secrets *s, struct op *op, const uint8_t key[KEYRING_KEY_BYTES]);
 void secrets_seal(struct secrets *s);
+/* As at a start, with the key of the configuration. 0, also if it is open; -EACCES with the reason,
+ * such as that people must bring the key. */
+int secrets_unseal_again(struct secrets *s, struct op *op);
 /* Finds out anew why it is sealed, for who asks. */
 void secrets_explain(struct secrets *s);
 bool secrets_is_sealed(const struct secrets *s);

@@ -5,6 +5,7 @@
 #include "secrets/tree_change.h"
 #include "secrets/tree_file.h"
 #include "secrets/tree_name.h"
+#include "secrets/tree_seal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -86,8 +87,11 @@ static int stat_place(struct op *op, struct place *p, struct node_stat *ret)
 static int tree_do_stat(struct op *op, void *self, const char *path, struct node_stat *ret)
 {
     struct place p;
-    int r = place_find(op, self, path, &p);
+    int r;
 
+    if (tree_is_seal(path))
+        return seal_stat(op, self, ret);
+    r = place_find(op, self, path, &p);
     if (r < 0)
         return r;
     op->wiped = true;
@@ -230,8 +234,11 @@ static int tree_do_open(struct op *op, void *self, const char *path, unsigned fl
                         struct node_file **ret)
 {
     struct place p;
-    int r = place_find(op, self, path, &p);
+    int r;
 
+    if (tree_is_seal(path))
+        return seal_open(op, self, flags, ret);
+    r = place_find(op, self, path, &p);
     if (r < 0)
         return r;
     op->wiped = true;

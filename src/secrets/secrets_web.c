@@ -60,6 +60,36 @@ static bool is_write(const struct web_request *req)
     return strcmp(req->method, "PUT") == 0 || strcmp(req->method, "POST") == 0;
 }
 
+/* What a mount does not do is said to those only who might do it. */
+static int unsupported(struct kv_request *q)
+{
+    const char *method = q->req->method;
+    unsigned right = vault_is_list(q->req)           ? POLICY_LIST
+                     : is_write(q->req)              ? POLICY_UPDATE
+                     : strcmp(method, "DELETE") == 0 ? POLICY_DELETE
+                     : strcmp(method, "PATCH") == 0  ? POLICY_PATCH
+                                                     : POLICY_READ;
+    int r = 0;
+
+    if (right != POLICY_UPDATE || !identity_may(q->op, POLICY_CREATE, "%s", q->full))
+        r = identity_check(q->op, right, "%s", q->full);
+    return r < 0 ? r : -ENOTSUP;
+}
+
+static int handle_mount(struct kv_request *q)
+{
+    int r;
+
+    if (q->mount->kind == MOUNT_TRANSIT || q->mount->kind == MOUNT_APPROLE) {
+        if (!q->req->may_wait)
+            return -EINPROGRESS;
+        r = q->mount->kind == MOUNT_TRANSIT ? transit_handle(q) : approle_handle(q);
+    } else {
+        r = q->mount->kind == MOUNT_KV2 ? kv2_handle(q) : kv1_handle(q);
+    }
+    return r == -ENOTSUP ? unsupported(q) : r;
+}
+
 static int below_mount(struct web_request *req, struct web_response *resp)
 {
     struct kv_request q = {.s = req->self, .req = req, .resp = resp, .op = req->op};
@@ -96,13 +126,7 @@ static int below_mount(struct web_request *req, struct web_response *resp)
     r = cut_rest(&q, rest);
     if (r == 0 && mount->kind == MOUNT_CUBBYHOLE)
         r = own_cubbyhole(&q);
-    if (r < 0)
-        return r;
-    if (mount->kind == MOUNT_TRANSIT)
-        return req->may_wait ? transit_handle(&q) : -EINPROGRESS;
-    if (mount->kind == MOUNT_APPROLE)
-        return req->may_wait ? approle_handle(&q) : -EINPROGRESS;
-    return mount->kind == MOUNT_KV2 ? kv2_handle(&q) : kv1_handle(&q);
+    return r < 0 ? r : handle_mount(&q);
 }
 
 #define SECRET_FLAGS (ROUTE_AUDIT | ROUTE_SECRET)
