@@ -104,7 +104,7 @@ static int seal_as(struct blob_stage *stage, const struct digest *want, struct d
                    unsigned flags)
 {
     struct digest got;
-    int r = stage->err;
+    int r = stage_settle(stage);
 
     if (r == 0)
         r = store_write_check(stage->store);

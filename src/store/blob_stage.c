@@ -1,5 +1,7 @@
 #include "store/blob_stage.h"
 
+#include "store/blob_pipe.h"
+
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/scope.h"
@@ -83,29 +85,51 @@ void blob_stage_expect(struct blob_stage *stage, uint64_t more_bytes)
         e->staging_expect(stage->staging, stage->size_bytes + more_bytes);
 }
 
+static int write_alone(struct blob_stage *stage, const void *bytes, size_t n)
+{
+    int r = stage->store->engine->staging_write(stage->staging, bytes, n);
+
+    if (r == 0 && !stage->hash_spent)
+        hash_update(stage->hash, bytes, n);
+    return r;
+}
+
 int blob_stage_write(struct blob_stage *stage, const void *bytes, size_t n)
 {
+    uint64_t before = stage->size_bytes;
     int r = stage->err;
 
     if (r == 0)
         r = store_write_check(stage->store);
     if (r < 0 || n == 0)
         return r;
-    r = stage->store->engine->staging_write(stage->staging, bytes, n);
+    r = stage->pipe != NULL ? pipe_write(stage->pipe, bytes, n) : write_alone(stage, bytes, n);
     if (r < 0) {
         stage->err = r; /* how much of it arrived is not known */
         return r;
     }
-    if (!stage->hash_spent)
-        hash_update(stage->hash, bytes, n);
     stage->size_bytes += n;
+    if (stage->pipe == NULL && before / BIG_BLOB != stage->size_bytes / BIG_BLOB)
+        stage->pipe = pipe_new(stage); /* if there is no helper now, perhaps 4 MiB later */
     return 0;
+}
+
+int stage_settle(struct blob_stage *stage)
+{
+    int r = stage->pipe != NULL ? pipe_drain(stage->pipe) : 0;
+
+    pipe_free(take(stage->pipe));
+    if (stage->err == 0)
+        stage->err = r;
+    return stage->err;
 }
 
 ssize_t blob_stage_read(struct blob_stage *stage, uint64_t offset, void *buf, size_t n)
 {
-    if (stage->err < 0)
-        return stage->err;
+    int r = stage_settle(stage);
+
+    if (r < 0)
+        return r;
     if (offset >= stage->size_bytes)
         return 0;
     if (n > stage->size_bytes - offset)
@@ -166,7 +190,7 @@ int blob_stage_suspend(struct blob_stage *stage, uint64_t *ret_durable_bytes)
     const struct engine *e = stage->store->engine;
     autobuf state = {0};
     uint64_t durable = 0;
-    int r = stage->err;
+    int r = stage_settle(stage);
 
     if (r == 0)
         r = store_write_check(stage->store);
@@ -245,6 +269,7 @@ void blob_stage_drop(struct blob_stage *stage)
         stage_unmark(b, stage->id);
         (void)store_commit(b, 0); /* if it stays, its content is found missing, and swept */
     }
+    pipe_free(take(stage->pipe));
     stage->store->engine->staging_free(stage->staging, STAGING_DROPPED);
     stage_forget(stage);
 }

@@ -4,6 +4,8 @@
 
 #include "store/blob_catalog.h"
 
+struct blob_pipe;
+
 struct blob_stage {
     UT_hash_handle hh; /* in the store's table, by id; under its lock, as is `open` */
     struct store *store;
@@ -20,7 +22,11 @@ struct blob_stage {
     uint64_t size_bytes;
     int err; /* a write failed: nothing more can be done with it */
     struct staging *staging;
+    struct blob_pipe *pipe; /* NULL: none, all of size_bytes is in hash and staging */
 };
+
+/* All of it is in hash and staging, whose turn it is now; or stage->err. */
+int stage_settle(struct blob_stage *stage);
 
 int stage_hash(struct blob_stage *stage, struct hash *h); /* reads all of it back */
 

@@ -172,6 +172,7 @@ struct store {
     unsigned fault_left;
     atomic_int fault_err;
     struct blob_stage *stages; /* open ones, by id */
+    atomic_uint helpers;       /* threads of blob_pipe.c */
 
     pthread_mutex_t stripes[STRIPES]; /* by digest: seal, hold, release and reap of it are serial */
     pthread_mutex_t pin_lock;         /* guards pins and each pin's refs; taken inside a stripe */

@@ -1,5 +1,8 @@
 #include "test_blob.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
 
@@ -419,11 +422,82 @@ static void test_fault_in_suspend(void **state)
     free(bytes);
 }
 
+/* More of them than there are helpers, each a piece at a time, of sizes that fit no chunk. */
+static void test_many_at_once(void **state)
+{
+    struct store *s = ((struct fixture *)*state)->store;
+    enum { MANY = 12 };
+    size_t n = 9 * MIB + 4321;
+    struct blob_stage *stages[MANY];
+    uint8_t *bytes[MANY];
+
+    for (size_t i = 0; i < MANY; i++) {
+        bytes[i] = content_new(n, 90 + i);
+        stages[i] = stage_new(s, i % 2 ? n : 0);
+    }
+    for (size_t at = 0, step = 1; at < n; at += step, step = step * 3 % 1500007 + 1)
+        for (size_t i = 0; i < MANY; i++)
+            assert_int_equal(
+                blob_stage_write(stages[i], bytes[i] + at, n - at < step ? n - at : step), 0);
+    for (size_t i = 0; i < MANY; i++) {
+        struct digest want, got;
+
+        digest_of(DIGEST_SHA256, bytes[i], n, &want);
+        if (i % 4 == 3) {
+            blob_stage_drop(stages[i]);
+        } else {
+            assert_int_equal(blob_seal(stages[i], &want, &got), 0);
+            blob_check(s, &want, bytes[i], n);
+        }
+        free(bytes[i]);
+    }
+}
+
+/* Storing fails while the next pieces arrive: the stage says so at the latest when it is sealed. */
+static void test_write_fails_behind(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *bytes = content_new(14 * MIB, 7);
+    struct rlimit unlimited, small;
+    struct store_usage usage;
+    struct digest d;
+
+    if (!fixture_lasts(f)) {
+        free(bytes);
+        return;
+    }
+    getrlimit(RLIMIT_FSIZE, &unlimited);
+    signal(SIGXFSZ, SIG_IGN);
+    for (size_t limit = 5; limit < 14; limit += 2) {
+        struct blob_stage *stage = stage_new(f->store, 14 * MIB);
+        int r;
+
+        small = (struct rlimit){limit * MIB, unlimited.rlim_max};
+        setrlimit(RLIMIT_FSIZE, &small);
+        r = stage_fill(stage, bytes, 14 * MIB, 300 * KIB);
+        if (r < 0) {
+            assert_int_equal(blob_stage_write(stage, bytes, 1), r);
+            blob_stage_drop(stage);
+        } else {
+            r = blob_seal(stage, NULL, &d);
+        }
+        setrlimit(RLIMIT_FSIZE, &unlimited);
+        assert_true(r < 0);
+        assert_int_equal(store_usage(f->store, &usage), 0);
+        assert_int_equal(usage.blobs, 0);
+    }
+    signal(SIGXFSZ, SIG_DFL);
+    d = blob_make(f->store, 14 * MIB, 7);
+    blob_check(f->store, &d, bytes, 14 * MIB);
+    free(bytes);
+}
+
 #define TESTS(on)                                                                                  \
     on(test_sizes), on(test_hint_is_only_a_hint), on(test_wrong_digest), on(test_other_algorithm), \
         on(test_stage_read), on(test_same_content_twice), on(test_owners), on(test_reap),          \
         on(test_pin_outlives_reap), on(test_suspend), on(test_old_stages_are_reaped),              \
-        on(test_lend), on(test_each), on(test_fault), on(test_fault_in_suspend)
+        on(test_lend), on(test_each), on(test_fault),                      \
+        on(test_fault_in_suspend), on(test_many_at_once), on(test_write_fails_behind)
 
 int main(void)
 {
