@@ -64,12 +64,25 @@ struct config_keep {
     int64_t keep_ms;
 };
 
-enum config_webhook_actions { WEBHOOK_PUSH = 1, WEBHOOK_PULL = 2, WEBHOOK_DELETE = 4 };
+enum config_webhook_actions {
+    WEBHOOK_PUSH = 1,
+    WEBHOOK_PULL = 2,
+    WEBHOOK_DELETE = 4,
+    WEBHOOK_MOUNT = 8,
+    WEBHOOK_ALL = 15
+};
+/* What an endpoint does not want to hear of, as docker distribution's `ignore`. */
+struct config_ignore {
+    char **media_types;
+    size_t n_media_types;
+    unsigned actions; /* enum config_webhook_actions */
+};
 struct config_webhook {
     char *url;
     char *authorization_file; /* the value of the header; or NULL */
     char *repositories;       /* glob */
     unsigned actions;         /* enum config_webhook_actions */
+    struct config_ignore ignore;
 };
 
 /* What a client may make us do or hold. One table; every limit has a test that goes one over. */

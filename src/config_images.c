@@ -16,6 +16,7 @@ enum field_type {
     FIELD_NUMBER,
     FIELD_DURATION, /* -1: not given */
     FIELD_ACTIONS,
+    FIELD_IGNORE,
 };
 
 struct field {
@@ -102,6 +103,7 @@ static const struct list lists[] = {
        NULL},
       {"repositories", FIELD_TEXT, offsetof(struct config_webhook, repositories), false, "*"},
       {"actions", FIELD_ACTIONS, offsetof(struct config_webhook, actions), false, NULL},
+      {"ignore", FIELD_IGNORE, offsetof(struct config_webhook, ignore), false, NULL},
       {NULL, FIELD_TEXT, 0, false, NULL}},
      NULL},
     {CONFIG_KEEPS,
@@ -117,7 +119,10 @@ static const struct list lists[] = {
 static const struct {
     const char *name;
     unsigned bit;
-} actions[] = {{"push", WEBHOOK_PUSH}, {"pull", WEBHOOK_PULL}, {"delete", WEBHOOK_DELETE}};
+} actions[] = {{"push", WEBHOOK_PUSH},
+               {"pull", WEBHOOK_PULL},
+               {"delete", WEBHOOK_DELETE},
+               {"mount", WEBHOOK_MOUNT}};
 
 static const struct list *list_of(enum config_type type)
 {
@@ -149,11 +154,53 @@ static int read_actions(const struct yaml *value, unsigned *ret, struct buf *why
             k++;
         if (k == array_size(actions))
             return yaml_fail(value->items[i], why,
-                             "unknown action '%s'; there are push, pull, delete", name);
+                             "unknown action '%s'; there are push, pull, delete, mount", name);
         bits |= actions[k].bit;
     }
     *ret = bits;
     return 0;
+}
+
+static int read_media_types(const struct yaml *value, struct config_ignore *ret, struct buf *why)
+{
+    int r = 0;
+
+    if (value->kind != YAML_LIST)
+        return yaml_fail(value, why, "expected a list of media types");
+    ret->media_types = xcalloc(value->n_items + 1, sizeof *ret->media_types);
+    for (size_t i = 0; r == 0 && i < value->n_items; i++) {
+        const char *text;
+
+        r = yaml_string(value->items[i], &text, why);
+        if (r == 0)
+            ret->media_types[ret->n_media_types++] = xstrdup(text);
+    }
+    return r;
+}
+
+static int read_ignore(const struct yaml *value, struct config_ignore *ret, struct buf *why)
+{
+    static const char *const names[] = {"mediatypes", "actions", NULL};
+    const struct yaml *types, *ignored;
+    int r;
+
+    if (value->kind != YAML_MAP)
+        return yaml_fail(value, why, "expected {mediatypes: […], actions: […]}");
+    r = yaml_check_map(value, names, why);
+    types = yaml_get(value, "mediatypes");
+    ignored = yaml_get(value, "actions");
+    if (r == 0 && types != NULL)
+        r = read_media_types(types, ret, why);
+    if (r == 0 && ignored != NULL)
+        r = read_actions(ignored, &ret->actions, why);
+    return r;
+}
+
+static void free_ignore(struct config_ignore *ignore)
+{
+    for (size_t i = 0; i < ignore->n_media_types; i++)
+        free(ignore->media_types[i]);
+    free(ignore->media_types);
 }
 
 static int read_text(const struct yaml *value, const struct field *f, char **ret, struct buf *why)
@@ -190,7 +237,7 @@ static int read_field(const struct yaml *item, const struct field *f, char *made
         if (f->type == FIELD_DURATION)
             *(int64_t *)at = -1;
         if (f->type == FIELD_ACTIONS)
-            *(unsigned *)at = WEBHOOK_PUSH | WEBHOOK_PULL | WEBHOOK_DELETE;
+            *(unsigned *)at = WEBHOOK_ALL;
         if (f->fallback != NULL)
             *(char **)at = xstrdup(f->fallback);
         return 0;
@@ -202,6 +249,8 @@ static int read_field(const struct yaml *item, const struct field *f, char *made
         return yaml_duration_ms(value, at, why);
     case FIELD_ACTIONS:
         return read_actions(value, at, why);
+    case FIELD_IGNORE:
+        return read_ignore(value, at, why);
     default:
         return read_text(value, f, at, why);
     }
@@ -235,9 +284,14 @@ static void free_list(struct config *c, const struct list *l)
     size_t *n = (size_t *)((char *)c + l->n);
 
     for (size_t i = 0; i < *n; i++)
-        for (const struct field *f = l->fields; f->name != NULL; f++)
+        for (const struct field *f = l->fields; f->name != NULL; f++) {
+            void *at = *items + i * l->item_size + f->offset;
+
             if (f->type == FIELD_TEXT || f->type == FIELD_URL)
-                free(*(char **)(*items + i * l->item_size + f->offset));
+                free(*(char **)at);
+            else if (f->type == FIELD_IGNORE)
+                free_ignore(at);
+        }
     free(*items);
     *items = NULL;
     *n = 0;
@@ -276,6 +330,28 @@ static void print_actions(struct buf *out, unsigned bits)
     buf_add_char(out, ']');
 }
 
+static void print_text(struct buf *out, const char *text)
+{
+    buf_add_char(out, '"');
+    json_escape(out, slice_str(text));
+    buf_add_char(out, '"');
+}
+
+static void print_ignore(struct buf *out, const struct config_ignore *ignore)
+{
+    buf_add_str(out, "{mediatypes: [");
+    for (size_t i = 0; i < ignore->n_media_types; i++) {
+        buf_add_str(out, i > 0 ? ", " : "");
+        print_text(out, ignore->media_types[i]);
+    }
+    buf_add_char(out, ']');
+    if (ignore->actions != 0) {
+        buf_add_str(out, ", actions: ");
+        print_actions(out, ignore->actions);
+    }
+    buf_add_char(out, '}');
+}
+
 static bool is_given(const struct field *f, const void *at)
 {
     switch (f->type) {
@@ -285,6 +361,9 @@ static bool is_given(const struct field *f, const void *at)
         return *(const int64_t *)at >= 0;
     case FIELD_ACTIONS:
         return true;
+    case FIELD_IGNORE:
+        return ((const struct config_ignore *)at)->n_media_types > 0 ||
+               ((const struct config_ignore *)at)->actions != 0;
     default:
         return *(char *const *)at != NULL;
     }
@@ -308,10 +387,10 @@ static void print_item(const struct list *l, const char *item, struct buf *out)
             config_print_duration(out, *(const int64_t *)at);
         } else if (f->type == FIELD_ACTIONS) {
             print_actions(out, *(const unsigned *)at);
+        } else if (f->type == FIELD_IGNORE) {
+            print_ignore(out, at);
         } else {
-            buf_add_char(out, '"');
-            json_escape(out, slice_str(*(char *const *)at));
-            buf_add_char(out, '"');
+            print_text(out, *(char *const *)at);
         }
     }
     buf_add_char(out, '}');

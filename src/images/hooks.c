@@ -8,12 +8,11 @@
 #include "base/json.h"
 #include "base/scope.h"
 #include "base/wait.h"
-#include "identity/identity.h"
+#include "images/hook_event.h"
 
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #define PART_EVENTS   SLICE("images-events")
 #define ID_BYTES      8
@@ -297,85 +296,14 @@ void hooks_stop(struct hooks *h)
 
 /* Events. */
 
-struct hook_event {
-    enum config_webhook_actions action;
-    const char *repo, *tag;
-    const struct digest *digest;
-    const char *media_type; /* NULL: not known, nor is the size */
-    uint64_t size_bytes;
-};
-
-static const char *action_name(enum config_webhook_actions action)
+static bool is_ignored(const struct config_ignore *ignore, const struct hook_event *e)
 {
-    return action == WEBHOOK_PUSH ? "push" : action == WEBHOOK_PULL ? "pull" : "delete";
-}
-
-static void print_target(struct json *j, struct op *op, const struct hook_event *e,
-                         struct web_request *req)
-{
-    const char *base = req != NULL && req->host != NULL ? web_base_url(req) : "";
-    char text[DIGEST_TEXT_MAX];
-
-    json_key(j, "target");
-    json_object(j);
-    if (e->media_type != NULL)
-        json_kstr(j, "mediaType", e->media_type);
-    if (e->media_type != NULL) {
-        json_ku64(j, "size", e->size_bytes);
-        json_ku64(j, "length", e->size_bytes);
-    }
-    if (e->digest != NULL)
-        json_kstr(j, "digest", digest_print(e->digest, text));
-    json_kstr(j, "repository", e->repo);
-    json_kstr(j, "url",
-              op_printf(op, "%s/v2/%s/manifests/%s", base, e->repo,
-                        e->digest != NULL ? text : e->tag));
-    if (e->tag != NULL)
-        json_kstr(j, "tag", e->tag);
-    json_object_end(j);
-}
-
-static void print_request(struct json *j, struct op *op, struct web_request *req)
-{
-    const char *agent = req != NULL ? web_header(req, "User-Agent") : NULL;
-
-    json_key(j, "request");
-    json_object(j);
-    json_kstr(j, "id", op_id(op));
-    json_kstr(j, "addr", op->remote != NULL ? op->remote : "");
-    json_kstr(j, "host", req != NULL && req->host != NULL ? req->host : "");
-    json_kstr(j, "method", req != NULL ? req->method : "");
-    json_kstr(j, "useragent", agent != NULL ? agent : "");
-    json_object_end(j);
-}
-
-static void print_event(struct op *op, const struct hook_event *e, struct web_request *req,
-                        struct buf *out)
-{
-    uint8_t random[16] = {0};
-    char id[2 * sizeof random + 1], time[CLOCK_TEXT_MAX];
-    struct json j;
-
-    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-        be64_put(random, (uint64_t)clock_unix_ns()); /* it need not be secret */
-    hex_encode(slice_of(random, sizeof random), id);
-    json_init(&j, out);
-    json_object(&j);
-    json_kstr(&j, "id", id);
-    json_kstr(&j, "timestamp", clock_print_ns(clock_unix_ns(), 9, time));
-    json_kstr(&j, "action", action_name(e->action));
-    print_target(&j, op, e, req);
-    print_request(&j, op, req);
-    json_key(&j, "actor");
-    json_object(&j);
-    json_kstr(&j, "name", op->who->kind == IDENTITY_ANONYMOUS ? "" : op->who->name);
-    json_object_end(&j);
-    json_key(&j, "source");
-    json_object(&j);
-    json_kstr(&j, "addr", req != NULL && req->host != NULL ? req->host : "");
-    json_kstr(&j, "instanceID", "infrafs");
-    json_object_end(&j);
-    json_object_end(&j);
+    if ((ignore->actions & e->action) != 0)
+        return true;
+    for (size_t i = 0; e->media_type != NULL && i < ignore->n_media_types; i++)
+        if (strcmp(ignore->media_types[i], e->media_type) == 0)
+            return true;
+    return false;
 }
 
 static void put_event(struct hook *k, struct slice event, unsigned flags)
@@ -408,8 +336,31 @@ static void put_event(struct hook *k, struct slice event, unsigned flags)
 
 static bool is_for(const struct hook *k, const struct hook_event *e)
 {
-    return (k->config->actions & e->action) != 0 &&
+    return (k->config->actions & e->action) != 0 && !is_ignored(&k->config->ignore, e) &&
            glob_match(slice_str(k->config->repositories), slice_str(e->repo));
+}
+
+static bool is_wanted(const struct hooks *h, const struct hook_event *e)
+{
+    size_t i = 0;
+
+    while (i < h->n && !is_for(&h->list[i], e))
+        i++;
+    return i < h->n;
+}
+
+static void emit(struct hooks *h, struct op *op, const struct hook_event *e,
+                 struct web_request *req)
+{
+    autobuf text = {0};
+
+    for (size_t i = 0; i < h->n; i++) {
+        if (!is_for(&h->list[i], e))
+            continue;
+        if (text.len == 0)
+            hook_event_print(op, e, req, &text);
+        put_event(&h->list[i], buf_slice(&text), e->action == WEBHOOK_PULL ? 0 : STORE_DURABLE);
+    }
 }
 
 void hooks_emit(struct images *im, struct op *op, enum config_webhook_actions action,
@@ -417,24 +368,31 @@ void hooks_emit(struct images *im, struct op *op, enum config_webhook_actions ac
                 struct web_request *req)
 {
     struct hook_event e = {.action = action, .repo = repo, .tag = tag, .digest = digest};
-    struct hooks *h = im->hooks;
-    autobuf text = {0};
+    struct manifest_view view;
 
-    for (size_t i = 0; i < h->n; i++) {
-        struct manifest_view view;
-
-        if (!is_for(&h->list[i], &e))
-            continue;
-        if (text.len == 0) {
-            if (digest != NULL && manifest_stat(op, im, repo, digest, &view) == 0) {
-                e.media_type = view.media_type;
-                e.size_bytes = view.size_bytes;
-            }
-            op_forgive(op);
-            print_event(op, &e, req, &text);
-        }
-        put_event(&h->list[i], buf_slice(&text), action == WEBHOOK_PULL ? 0 : STORE_DURABLE);
+    if (!is_wanted(im->hooks, &e))
+        return;
+    if (digest != NULL && manifest_stat(op, im, repo, digest, &view) == 0) {
+        e.media_type = view.media_type;
+        e.size_bytes = view.size_bytes;
     }
+    op_forgive(op);
+    emit(im->hooks, op, &e, req);
+}
+
+void hooks_emit_blob(struct images *im, struct op *op, enum config_webhook_actions action,
+                     const char *repo, const struct digest *digest, uint64_t size_bytes,
+                     const char *from, struct web_request *req)
+{
+    struct hook_event e = {.action = action,
+                           .repo = repo,
+                           .digest = digest,
+                           .is_blob = true,
+                           .media_type = HOOK_MEDIA_BLOB,
+                           .size_bytes = size_bytes,
+                           .from = from};
+
+    emit(im->hooks, op, &e, req);
 }
 
 void hooks_metrics(struct hooks *h, struct buf *out)

@@ -1,7 +1,7 @@
 /* hooks.h: webhooks (images.webhooks) in docker distribution's form ("Notifications"): who pushed,
- * pulled or deleted which manifest or tag. An event of a change is durable before the client's
- * answer; it is sent until it is taken with 2xx, in order, by a thread of its endpoint; also behind
- * a restart, where the last one may come twice. Any thread. */
+ * pulled, mounted or deleted which manifest, tag or blob. An event of a change is durable before
+ * the client's answer; it is sent until it is taken with 2xx, in order, by a thread of its endpoint;
+ * also behind a restart, where the last one may come twice. Any thread. */
 #ifndef IMAGES_HOOKS_H
 #define IMAGES_HOOKS_H
 
@@ -20,6 +20,11 @@ void hooks_stop(struct hooks *h);                       /* NULL is fine */
 void hooks_emit(struct images *im, struct op *op, enum config_webhook_actions action,
                 const char *repo, const char *tag, const struct digest *digest,
                 struct web_request *req);
+
+/* The same of a blob; `from` is the repository that it was mounted from, or NULL. */
+void hooks_emit_blob(struct images *im, struct op *op, enum config_webhook_actions action,
+                     const char *repo, const struct digest *digest, uint64_t size_bytes,
+                     const char *from, struct web_request *req);
 
 void hooks_metrics(struct hooks *h, struct buf *out);
 

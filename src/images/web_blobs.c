@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 #include "identity/identity.h"
+#include "images/hooks.h"
 #include "images/images_web.h"
 #include "images/mirror.h"
 
@@ -58,6 +59,8 @@ static int get_mirrored(struct web_request *req, struct web_response *resp, cons
         return r;
     if (file == NULL)
         return 1;
+    if (strcmp(req->method, "GET") == 0)
+        hooks_emit_blob(im, req->op, WEBHOOK_PULL, repo, d, file->size_bytes, NULL, req);
     web_set_digest(req, resp, d);
     web_set_header(req, resp, "Content-Type", "application/octet-stream");
     resp->etag = op_printf(req->op, "\"%s\"", digest_print(d, text));
@@ -94,6 +97,8 @@ int blobs_get(struct web_request *req, struct web_response *resp)
     /* Before a push, a client asks what is here; what he is told is here must stay. */
     if (strcmp(req->method, "HEAD") == 0 && identity_may(req->op, POLICY_CREATE, "images/%s", repo))
         link_touch(req->op, im, repo, &d);
+    if (strcmp(req->method, "GET") == 0)
+        hooks_emit_blob(im, req->op, WEBHOOK_PULL, repo, &d, blob_size(blob), NULL, req);
     web_set_digest(req, resp, &d);
     web_reply_blob(resp, blob, "application/octet-stream", req);
     return 0;
@@ -104,15 +109,19 @@ int blobs_delete(struct web_request *req, struct web_response *resp)
 {
     struct digest d;
     const char *repo;
+    uint64_t size;
     int r;
 
     r = web_repo(req, POLICY_DELETE, &repo);
     if (r == 0)
         r = images_parse_digest(req->op, web_param(req, "digest"), &d);
     if (r == 0)
+        r = link_get(req->op, req->self, repo, &d, &size);
+    if (r == 0)
         r = link_delete(req->op, req->self, repo, &d);
     if (r < 0)
         return r;
+    hooks_emit_blob(req->self, req->op, WEBHOOK_DELETE, repo, &d, size, NULL, req);
     web_set_digest(req, resp, &d);
     resp->status = 202;
     return 0;

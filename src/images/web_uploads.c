@@ -1,6 +1,7 @@
 /* Pushing blobs (OCI distribution-spec 1.1, "Pushing blobs"): bodies go into the stage as they
  * arrive. */
 #include "identity/identity.h"
+#include "images/hooks.h"
 #include "images/images_web.h"
 #include "images/upload.h"
 
@@ -152,6 +153,7 @@ static void stored(struct web_request *req, struct web_response *resp, const cha
 static int finish(struct web_request *req, struct web_response *resp)
 {
     struct transfer *t = req->state;
+    uint64_t size = image_upload_size(t->upload);
     int r;
 
     r = image_upload_finish(req->op, t->upload, &t->want);
@@ -159,6 +161,8 @@ static int finish(struct web_request *req, struct web_response *resp)
         t->upload = NULL;
     if (r < 0)
         return r;
+    hooks_emit_blob(req->self, req->op, WEBHOOK_PUSH, web_param(req, "name"), &t->want, size, NULL,
+                    req);
     stored(req, resp, web_param(req, "name"), &t->want);
     return 0;
 }
@@ -181,12 +185,13 @@ static int mount(struct web_request *req, struct web_response *resp, const char 
                 identity_may(req->op, POLICY_READ, "images/%s", from) &&
                 link_get(req->op, im, from, &d, &size) == 0;
     else if (!found)
-        found = link_find(req->op, im, &d, &size) != NULL;
+        found = (from = link_find(req->op, im, &d, &size)) != NULL;
     if (!found || link_put(req->op, im, repo, &d, size) < 0) {
         op_forgive(req->op);
         return 0;
     }
     op_forgive(req->op);
+    hooks_emit_blob(im, req->op, WEBHOOK_MOUNT, repo, &d, size, from, req);
     stored(req, resp, repo, &d);
     return 1;
 }

@@ -169,7 +169,8 @@ def test_webhooks(tmp_path):
     (tmp_path / "authorization").write_text("Bearer s3cret\n")
     config = f"""images:
   webhooks:
-    - {{url: "http://127.0.0.1:{receiver.server_port}/hook", authorization_file: {tmp_path}/authorization, repositories: "team/*"}}
+    - {{url: "http://127.0.0.1:{receiver.server_port}/hook", authorization_file: {tmp_path}/authorization, repositories: "team/*",
+       ignore: {{mediatypes: [application/octet-stream]}}}}
     - {{url: "http://127.0.0.1:{receiver.server_port}/deletes", actions: [delete]}}
 """
     with running(config=config) as d:
@@ -206,3 +207,38 @@ def test_webhooks(tmp_path):
         wait_for(lambda: any(e["target"].get("tag") == "2.0" for e in again.events), 30)
         again.shutdown()
         again.server_close()
+
+
+def test_webhooks_of_blobs():
+    """Pushes, pulls, mounts and deletes of blobs, in distribution's form; what an endpoint ignores does not come."""
+    all_of_it, few = Receiver(), Receiver()
+    config = f"""images:
+  webhooks:
+    - {{url: "http://127.0.0.1:{all_of_it.server_port}/"}}
+    - {{url: "http://127.0.0.1:{few.server_port}/", ignore: {{mediatypes: [{make.OCI_MANIFEST}], actions: [pull, mount]}}}}
+"""
+    with running(mount=False, config=config) as d:
+        s = d.http()
+        content = b"bytes of a blob" * 100
+        digest = make.digest(content)
+        location = s.post("/v2/team/app/blobs/uploads/").headers["Location"]
+        assert s.patch(location, data=content).status_code == 202
+        assert s.put(f"{location}?digest={digest}").status_code == 201
+        s.head(f"/v2/team/app/blobs/{digest}").raise_for_status()  # not a pull
+        assert s.get(f"/v2/team/app/blobs/{digest}").content == content
+        assert s.post(f"/v2/team/other/blobs/uploads/?mount={digest}&from=team/app").status_code == 201
+        assert s.post(f"/v2/team/third/blobs/uploads/?mount={digest}").status_code == 201  # from wherever
+        assert s.delete(f"/v2/team/other/blobs/{digest}").status_code == 202
+        image = make.Image()
+        make.push_image(s, "team/image", "1", image)
+        wait_for(lambda: any(e["target"].get("tag") == "1" for e in all_of_it.events), 30)
+        wait_for(lambda: [e for e in few.events if e["target"]["repository"] == "team/image"][len(image.layers):], 30)
+        blobs = [e for e in all_of_it.events if e["target"]["repository"] != "team/image"]
+        assert [(e["action"], e["target"]["repository"], e["target"].get("fromRepository")) for e in blobs] == [
+            ("push", "team/app", None), ("pull", "team/app", None), ("mount", "team/other", "team/app"), ("mount", "team/third", "team/app"),
+            ("delete", "team/other", None)]
+        for e in blobs:
+            t = e["target"]
+            assert t["digest"] == digest and t["size"] == t["length"] == len(content) and t["mediaType"] == "application/octet-stream"
+            assert t["url"] == f"{d.url}/v2/{t['repository']}/blobs/{digest}" and e["actor"]["name"] == d.user
+        assert {(e["action"], e["target"]["mediaType"]) for e in few.events} == {("push", "application/octet-stream"), ("delete", "application/octet-stream")}

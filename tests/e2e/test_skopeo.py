@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import make
 import pytest
-from conftest import need, run
+from conftest import need, run, running
 
 
 @pytest.fixture
@@ -98,10 +98,24 @@ def test_crane(daemon, name, tmp_path):
     assert daemon.http().get(f"/v2/{name}/copy/tags/list").json()["tags"] == []
 
 
+OPEN = 'path "images/*" { capabilities = ["create", "read", "update", "delete", "list"] }\n'
+
+
+@pytest.fixture(scope="module")
+def open_registry():
+    """One that anybody may use, without a password."""
+    with running(mount=False) as d:
+        d.vault("PUT", "sys/policies/acl/anonymous", json={"policy": OPEN}).raise_for_status()
+        yield d
+
+
+@pytest.mark.parametrize("login", ["password", "nobody"])
 @pytest.mark.parametrize("version", ["1.1", "dev"])
-def test_conformance(daemon, name, version, tmp_path):
+def test_conformance(request, name, version, login, tmp_path):
     suite = need("conformance")
-    environment = dict(os.environ, OCI_REGISTRY=daemon.host, OCI_TLS="disabled", OCI_USERNAME=daemon.user, OCI_PASSWORD=daemon.password,
+    daemon = request.getfixturevalue("daemon" if login == "password" else "open_registry")
+    user, password = daemon.auth if login == "password" else ("", "")
+    environment = dict(os.environ, OCI_REGISTRY=daemon.host, OCI_TLS="disabled", OCI_USERNAME=user, OCI_PASSWORD=password,
                        OCI_REPO1=f"{name}/one", OCI_REPO2=f"{name}/two", OCI_VERSION=version, OCI_RESULTS_DIR=str(tmp_path / "results"), OCI_LOG="error")
     run(suite, env=environment, cwd=tmp_path, timeout=300, ok=False)
     # the result of a test is its attribute `status`; there are no children for failures

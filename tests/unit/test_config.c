@@ -72,6 +72,8 @@ static const char full[] =
     "    - {keep_pushed: 1h}\n"
     "  webhooks:\n"
     "    - {url: \"http://127.0.0.1:9/h\", actions: [push, delete], authorization_file: /etc/a}\n"
+    "    - {url: \"http://127.0.0.1:9/h\",\n"
+    "       ignore: {mediatypes: [application/octet-stream, a/b], actions: [pull, mount]}}\n"
     "scrub: {every: 7d, rate: 1MiB}\n"
     "metrics: {retention: 1d12h, retention_size: 10GiB, out_of_order_window: 100y}\n"
     "limits:\n"
@@ -98,9 +100,14 @@ static void check_images(const struct config *c)
     assert_int_equal(c->retention[0].untagged_ms, 0);
     assert_string_equal(c->retention[1].repositories, "*");
     assert_int_equal(c->retention[1].untagged_ms, -1);
-    assert_int_equal(c->n_webhooks, 1);
+    assert_int_equal(c->n_webhooks, 2);
     assert_int_equal(c->webhooks[0].actions, WEBHOOK_PUSH | WEBHOOK_DELETE);
     assert_string_equal(c->webhooks[0].repositories, "*");
+    assert_int_equal(c->webhooks[0].ignore.n_media_types, 0);
+    assert_int_equal(c->webhooks[1].actions, WEBHOOK_ALL);
+    assert_int_equal(c->webhooks[1].ignore.n_media_types, 2);
+    assert_string_equal(c->webhooks[1].ignore.media_types[1], "a/b");
+    assert_int_equal(c->webhooks[1].ignore.actions, WEBHOOK_PULL | WEBHOOK_MOUNT);
     assert_int_equal(c->scrub_every_ms, 7ll * 86400000);
     assert_int_equal(c->scrub_rate_bytes, 1 << 20);
 }
@@ -178,7 +185,7 @@ static void test_refusals(void **state)
          "'keep_pushed', 'untagged'"},
         {"images: {retention: 5}", "line 1, column 21: 'retention' is a list"},
         {"images: {webhooks: [{url: \"http://b\", actions: [pushes]}]}",
-         "line 1, column 49: unknown action 'pushes'; there are push, pull, delete"},
+         "line 1, column 49: unknown action 'pushes'; there are push, pull, delete, mount"},
         {"images: {gcgrace: 1h}", "line 1, column 10: unknown key 'gcgrace'; did you mean 'gc_grace'?"},
         {"packages: {mirrors: x}",
          "line 1, column 12: unknown key 'mirrors'; did you mean 'mirror'?"},
