@@ -120,7 +120,10 @@ static void free_piece(struct request *r, char *piece)
 {
     if (piece != NULL && r->op.wiped)
         explicit_bzero(piece, r->stream->piece);
-    free(piece);
+    if (r->stream->piece == STREAM_PIECE)
+        pieces_give(&r->http->pieces, piece, STREAM_PIECE);
+    else
+        free(piece);
 }
 
 /* In a worker. */
@@ -199,7 +202,8 @@ static void stream_take(struct request *r, const char *data, size_t *size)
             continue;
         }
         if (s->fill == NULL)
-            s->fill = xmalloc(s->piece);
+            s->fill = s->piece == STREAM_PIECE ? pieces_take(&r->http->pieces, STREAM_PIECE)
+                                               : xmalloc(s->piece);
         if (n > *size)
             n = *size;
         memcpy(s->fill + s->fill_len, data, n);

@@ -41,6 +41,7 @@ int http_start(const struct http_options *options, struct http **ret, struct buf
     h->own = (struct domain_instance){&http_domain, h};
     pthread_mutex_init(&h->turns.lock, NULL);
     h->turns.last = &h->turns.first;
+    pieces_init(&h->pieces);
     h->page = page_new(&h->page_policy);
     h->workers = pool_new(WORKERS, "http");
     h->hashers = pool_new(HASHERS, "hash");
@@ -85,6 +86,7 @@ void http_stop(struct http *h, unsigned grace_ms)
     pool_free(h->hashers);
     pool_free(h->workers);
     pthread_mutex_destroy(&h->turns.lock);
+    pieces_done(&h->pieces);
     web_page_unref(h->page);
     free(h->page_policy);
     free(h->listeners);

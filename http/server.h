@@ -7,6 +7,7 @@
 #include "domain.h"
 #include "feed.h"
 #include "http/http.h"
+#include "http/pieces.h"
 #include "identity/audit.h"
 #include "identity/identity.h"
 #include "web_router.h"
@@ -39,6 +40,7 @@ struct http {
     bool refusing;      /* atomic: nothing is served any more */
     struct web_page *page;   /* the web page */
     char *page_policy;       /* its Content-Security-Policy */
+    struct pieces pieces;
     uint64_t body_bytes; /* atomic: held in memory for collected bodies, of all requests */
 };
 
