@@ -1,7 +1,7 @@
 /* hooks.h: webhooks (images.webhooks) in docker distribution's form ("Notifications"): who pushed,
  * pulled, mounted or deleted which manifest, tag or blob. An event of a change is durable before
- * the client's answer; it is sent until it is taken with 2xx, in order, by a thread of its endpoint;
- * also behind a restart, where the last one may come twice. Any thread. */
+ * the client's answer; it is sent until it is taken with 2xx, in order, by a thread of its
+ * endpoint; also behind a restart, where the last one may come twice. Any thread. */
 #ifndef IMAGES_HOOKS_H
 #define IMAGES_HOOKS_H
 

@@ -108,6 +108,39 @@ def test_the_same_as_unpacked(daemon, name, system, how, tmp_path):
         (rootfs / "dev" / "null").open("rb")
 
 
+@pytest.mark.parametrize("form", ["gnu", "posix --sparse-version=0.0", "posix --sparse-version=0.1", "posix --sparse-version=1.0"])
+def test_sparse_files(daemon, name, form, tmp_path):
+    """Every form in which GNU tar stores files with holes reads as the file was."""
+    top = tmp_path / "top"
+    top.mkdir()
+    with open(top / "few", "wb") as f:
+        f.seek(3_000_000)
+        f.write(os.urandom(10_000))
+        f.truncate(9_000_001)
+    with open(top / "many", "wb") as f:  # more pieces than fit in one header, or one block of a map
+        for i in range(300):
+            f.seek(i * 65536)
+            f.write(b"%08d" % i * 600)
+    with open(top / "dense-end", "wb") as f:
+        f.seek(1 << 20)
+        f.write(b"end")
+    with open(top / "hole", "wb") as f:
+        f.truncate(5_000_000)
+    (top / ("n" * 150)).write_bytes(b"not sparse")
+    os.link(top / "few", top / "same")
+    tar = run("sh", "-c", f"tar -S --format={form} -C {top} -cf {tmp_path}/l.tar .")
+    assert tar.returncode == 0 and (tmp_path / "l.tar").stat().st_size < 4_000_000, "the file system has no holes"
+    rootfs = push(daemon, name, "1", gzip.compress((tmp_path / "l.tar").read_bytes(), 1))
+    assert facts(rootfs, times=False) == facts(top, times=False)
+    assert not list((rootfs / "few").parent.glob("GNUSparse*"))
+    with open(rootfs / "few", "rb") as f:
+        for at, n in [(2_999_990, 20), (3_009_990, 20), (8_999_999, 10), (3_000_000, 10_000)]:
+            f.seek(at)
+            with open(top / "few", "rb") as g:
+                g.seek(at)
+                assert f.read(n) == g.read(n)
+
+
 def test_layers_and_differences(daemon, name, system):
     base = packed(system)
     one = push(daemon, f"team/{name}", "1.0", base)

@@ -289,7 +289,13 @@ static void names_of_all_kinds(void **state)
     pax_add(&tar, "GNU.sparse.major", SLICE("1"));
     pax_add(&tar, "GNU.sparse.name", SLICE("sparse"));
     pax_add(&tar, "GNU.sparse.realsize", SLICE("1000000"));
-    tar_add(&tar, (struct tar_member){"GNUSparseFile.0/x", '0', NULL, SLICE("0\n"), 0644, 0, 0, 0});
+    buf_clear(&record);
+    buf_add_str(&record, "1\n5000\n3\n");
+    while (record.len < 512)
+        buf_add_char(&record, 0);
+    buf_add_str(&record, "abc");
+    tar_add(&tar, (struct tar_member){"GNUSparseFile.0/x", '0', NULL, buf_slice(&record), 0644, 0, 0,
+                                      0});
     tar_add(&tar, (struct tar_member){"unknown", 'Z', NULL, SLICE("skip"), 0644, 0, 0, 0});
     tar_add(&tar, (struct tar_member){"last", '0', NULL, SLICE("4444"), 0644, 0, 0, 0});
     layer = buf_slice(&tar); /* without the blocks of zeros at the end */

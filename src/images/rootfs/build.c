@@ -26,7 +26,7 @@ struct build {
     const struct layer_limits *limits;
     struct unpack *unpack;
     struct layer_index_sink *sink;
-    struct buf points;
+    struct buf points, window, packed;
     uint64_t last_out; /* of the last point */
     enum unpack_kind kind;
 };
@@ -34,18 +34,25 @@ struct build {
 static int add_point(struct build *b, const struct unpack_point *at)
 {
     struct index_point p = {.at = *at, .window = b->sink->offset};
-    uint8_t window[UNPACK_WINDOW], packed[ZSTD_COMPRESSBOUND(UNPACK_WINDOW)];
     uint8_t bytes[INDEX_POINT_BYTES];
-    unsigned n = at->out > 0 ? unpack_window(b->unpack, window) : 0;
-    size_t len = n > 0 ? ZSTD_compress(packed, sizeof packed, window, n, WINDOW_LEVEL) : 0;
+    size_t len = 0;
 
+    buf_clear(&b->window);
+    if (at->out > 0)
+        unpack_window(b->unpack, &b->window);
+    if (b->window.len > 0) {
+        buf_clear(&b->packed);
+        buf_reserve(&b->packed, ZSTD_compressBound(b->window.len));
+        len = ZSTD_compress(b->packed.data, ZSTD_compressBound(b->window.len), b->window.data,
+                            b->window.len, WINDOW_LEVEL);
+    }
     if (ZSTD_isError(len))
         return -ENOMEM;
     p.window_len = (uint32_t)len;
     layer_index_point_print(&p, bytes);
     buf_add(&b->points, bytes, sizeof bytes);
     b->last_out = at->out;
-    return layer_index_sink_write(b->sink, packed, len);
+    return layer_index_sink_write(b->sink, b->packed.data, len);
 }
 
 /* Where the stream can be entered, every now and then. In gzip the first point is behind the first
@@ -142,5 +149,7 @@ int layer_index_build(const struct unpack_source *layer, const struct layer_limi
     if (r == 0)
         r = sapling_write(sapling, buf_slice(&b.points), &foot, sink);
     buf_done(&b.points);
+    buf_done(&b.window);
+    buf_done(&b.packed);
     return r;
 }

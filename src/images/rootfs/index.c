@@ -1,12 +1,12 @@
 #include "images/rootfs/index.h"
 
 #include "base/codec.h"
+#include "images/rootfs/tar_sparse.h"
 
 #include <errno.h>
 #include <zstd.h>
 
-#define MAGIC      "irlayer\1"
-#define WINDOW_MAX ZSTD_COMPRESSBOUND(UNPACK_WINDOW)
+#define MAGIC "irlayer\1"
 
 static void be16_put(uint8_t *p, uint16_t v)
 {
@@ -168,27 +168,57 @@ int layer_index_name_get(const struct layer_index *x, uint32_t i, struct index_n
     return strlen(text) == ret->len && strchr(text, '/') == NULL ? 0 : -EBADMSG;
 }
 
-int layer_index_find(const struct layer_index *x, const struct index_inode *folder,
-                     struct slice name, struct index_name *ret)
-{
-    uint32_t from = folder->first, to = folder->first + folder->count;
-    char text[256];
+/* 1: the i-th record stands before what is looked for; 0: it does not; a negative errno. */
+typedef int before_fn(void *ctx, uint32_t i);
 
+/* The first of sorted records that does not stand before it; `to` if all do. */
+static int search(uint32_t from, uint32_t to, before_fn *before, void *ctx, uint32_t *ret)
+{
     while (from < to) {
         uint32_t middle = from + (to - from) / 2;
-        int r = layer_index_name_get(x, middle, ret, text), order;
+        int r = before(ctx, middle);
 
         if (r < 0)
             return r;
-        order = slice_cmp(slice_of(text, ret->len), name);
-        if (order == 0)
-            return 0;
-        if (order < 0)
+        if (r > 0)
             from = middle + 1;
         else
             to = middle;
     }
-    return -ENOENT;
+    *ret = from;
+    return 0;
+}
+
+struct name_search {
+    const struct layer_index *index;
+    struct slice name;
+};
+
+static int name_is_before(void *ctx, uint32_t i)
+{
+    const struct name_search *s = ctx;
+    struct index_name name;
+    char text[256];
+    int r = layer_index_name_get(s->index, i, &name, text);
+
+    return r < 0 ? r : slice_cmp(slice_of(text, name.len), s->name) < 0;
+}
+
+int layer_index_find(const struct layer_index *x, const struct index_inode *folder,
+                     struct slice name, struct index_name *ret)
+{
+    struct name_search s = {x, name};
+    uint32_t end = folder->first + folder->count, at = end;
+    char text[256];
+    int r = search(folder->first, end, name_is_before, &s, &at);
+
+    if (r == 0 && at == end)
+        r = -ENOENT;
+    if (r == 0)
+        r = layer_index_name_get(x, at, ret, text);
+    if (r < 0)
+        return r;
+    return slice_eq(slice_of(text, ret->len), name) ? 0 : -ENOENT;
 }
 
 int layer_index_text_get(const struct layer_index *x, const struct index_inode *n,
@@ -205,19 +235,32 @@ int layer_index_text_get(const struct layer_index *x, const struct index_inode *
     return strlen(text) == n->count ? 0 : -EBADMSG;
 }
 
-int layer_index_xattrs_get(const struct layer_index *x, const struct index_inode *n,
-                           struct buf *out)
+static int bytes_get(const struct layer_index *x, uint64_t at, size_t n, size_t max,
+                     struct buf *out)
 {
     int r;
 
     buf_clear(out);
-    if (n->xattrs_len > INDEX_XATTRS_MAX)
+    if (n > max)
         return -EBADMSG;
-    buf_reserve(out, n->xattrs_len);
-    r = text_at(x, n->xattrs, n->xattrs_len, out->data);
+    buf_reserve(out, n);
+    r = text_at(x, at, n, out->data);
     if (r == 0)
-        out->len = n->xattrs_len;
+        out->len = n;
     return r;
+}
+
+int layer_index_xattrs_get(const struct layer_index *x, const struct index_inode *n,
+                           struct buf *out)
+{
+    return bytes_get(x, n->xattrs, n->xattrs_len, INDEX_XATTRS_MAX, out);
+}
+
+int layer_index_map_get(const struct layer_index *x, const struct index_inode *n, struct buf *out)
+{
+    int r = bytes_get(x, n->first, n->count, SPARSE_MAP_MAX + SPARSE_PIECE_BYTES, out);
+
+    return r == 0 && out->len % SPARSE_PIECE_BYTES != 0 ? -EBADMSG : r;
 }
 
 static int point_get(const struct layer_index *x, uint32_t i, struct index_point *ret)
@@ -235,55 +278,72 @@ static int point_get(const struct layer_index *x, uint32_t i, struct index_point
     return 0;
 }
 
+struct point_search {
+    const struct layer_index *index;
+    uint64_t offset;
+};
+
+static int point_is_before(void *ctx, uint32_t i)
+{
+    const struct point_search *s = ctx;
+    struct index_point p;
+    int r = point_get(s->index, i, &p);
+
+    return r < 0 ? r : p.at.out <= s->offset;
+}
+
 int layer_index_point_find(const struct layer_index *x, uint64_t offset, struct index_point *ret,
                            uint32_t *ret_number, uint64_t *ret_end)
 {
-    uint32_t from = 0, to = x->foot.n_points;
+    struct point_search s = {x, offset};
     struct index_point next;
-    int r;
+    uint32_t behind = 0;
+    int r = search(0, x->foot.n_points, point_is_before, &s, &behind);
 
-    while (from < to) { /* the first behind the offset */
-        uint32_t middle = from + (to - from) / 2;
-
-        r = point_get(x, middle, ret);
-        if (r < 0)
-            return r;
-        if (ret->at.out <= offset)
-            from = middle + 1;
-        else
-            to = middle;
-    }
-    if (from == 0)
+    if (r < 0)
+        return r;
+    if (behind == 0)
         return -EBADMSG;
-    *ret_number = from - 1;
+    *ret_number = behind - 1;
     *ret_end = x->foot.stream_bytes;
-    if (from < x->foot.n_points) {
-        r = point_get(x, from, &next);
+    if (behind < x->foot.n_points) {
+        r = point_get(x, behind, &next);
         if (r < 0)
             return r;
         *ret_end = next.at.out;
     }
-    r = point_get(x, from - 1, ret);
+    r = point_get(x, behind - 1, ret);
     return r < 0 ? r : ret->at.out <= offset && offset < *ret_end ? 0 : -EBADMSG;
+}
+
+/* What a window may have become; of gzip it is small. */
+static size_t window_max(const struct layer_index *x)
+{
+    return x->foot.kind == UNPACK_ZSTD ? UNPACK_STATE_MAX : UNPACK_WINDOW;
 }
 
 int layer_index_window_get(const struct layer_index *x, const struct index_point *p,
                            struct buf *out)
 {
-    uint8_t packed[WINDOW_MAX];
-    size_t n;
+    size_t max = window_max(x), n;
+    autobuf packed = {0};
+    unsigned long long size;
     int r;
 
     if (p->window_len == 0)
         return 0;
-    if (p->window_len > sizeof packed || p->window > x->size_bytes ||
+    if (p->window_len > ZSTD_compressBound(max) || p->window > x->size_bytes ||
         p->window_len > x->size_bytes - p->window)
         return -EBADMSG;
-    r = x->read(x->ctx, p->window, packed, p->window_len);
+    buf_reserve(&packed, p->window_len);
+    r = x->read(x->ctx, p->window, packed.data, p->window_len);
     if (r < 0)
         return r;
-    buf_reserve(out, UNPACK_WINDOW);
-    n = ZSTD_decompress(out->data + out->len, UNPACK_WINDOW, packed, p->window_len);
+    size = ZSTD_getFrameContentSize(packed.data, p->window_len);
+    if (size > max) /* or unknown */
+        return -EBADMSG;
+    buf_reserve(out, size);
+    n = ZSTD_decompress(out->data + out->len, size, packed.data, p->window_len);
     if (ZSTD_isError(n))
         return -EBADMSG;
     out->len += n;

@@ -30,7 +30,7 @@ enum index_type { /* stored on disk: never renumber */
 enum index_inode_flags {
     INDEX_IMPLIED = 1, /* a folder that only stands in the paths of others */
     INDEX_OPAQUE = 2,  /* a folder that hides what lower layers have in it */
-    INDEX_SPARSE = 4,  /* a file whose content is not stored as it is read */
+    INDEX_SPARSE = 4,  /* a file that is stored in pieces: `first`, `count`: its map in the texts */
 };
 
 struct index_inode {
@@ -40,7 +40,8 @@ struct index_inode {
     int64_t mtime_ns;
     uint64_t size_bytes;
     uint64_t data;         /* FILE: offset in the stream; CHAR, BLOCK: major << 32 | minor */
-    uint32_t first, count; /* FOLDER: its names; SYMLINK, LINK: offset and length of the text */
+    uint32_t first, count; /* FOLDER: its names; SYMLINK, LINK: offset and length of the text;
+                            * a sparse FILE: of the map, as tar_sparse.h reads it */
     uint32_t xattrs, xattrs_len; /* as tar_xattr_next() reads them */
 };
 
@@ -90,6 +91,8 @@ int layer_index_find(const struct layer_index *x, const struct index_inode *fold
 /* A text of a link; with a NUL. */
 int layer_index_text_get(const struct layer_index *x, const struct index_inode *n,
                          char text[INDEX_TEXT_MAX + 1]);
+/* The map of a sparse file; replaces what is in out. */
+int layer_index_map_get(const struct layer_index *x, const struct index_inode *n, struct buf *out);
 int layer_index_xattrs_get(const struct layer_index *x, const struct index_inode *n,
                            struct buf *out);
 /* The last point at or before an offset of the stream, its number, and where the next one is. */

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <utlist.h>
 
-#define ROW_VERSION 1 /* one more whenever the same layer gives another index */
+#define ROW_VERSION 2 /* one more whenever the same layer gives another index */
 #define PAGE_BYTES  (32u << 10)
 #define WHY_MAX     500u
 
@@ -322,6 +322,16 @@ static int build(struct op *op, struct layers *ls, const struct digest *d, struc
                  : 0;
 }
 
+/* An index of an earlier version: nobody reads it any more. -ENOENT. */
+static int drop_old(struct layers *ls, const struct digest *d, const struct row *row)
+{
+    char holder[DIGEST_TEXT_MAX + 16];
+    int r = row->state == ROW_INDEXED ? blob_release(ls->store, &row->index, holder_of(d, holder))
+                                      : 0;
+
+    return r < 0 ? r : -ENOENT;
+}
+
 static int load(struct op *op, struct layers *ls, const struct digest *d, struct layer **ret)
 {
     char text[DIGEST_TEXT_MAX];
@@ -333,7 +343,7 @@ static int load(struct op *op, struct layers *ls, const struct digest *d, struct
     if (r == 0 && row.current)
         r = attach(ls, d, &row.index, ret);
     else if (r == 0)
-        r = -ENOENT;
+        r = drop_old(ls, d, &row);
     if (r == 0)
         return 0;
     if (r == -EBADMSG)

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <utlist.h>
 
+#define KEPT_SLICES 4u /* before the one that is wanted */
+
 struct decoder {
     struct decoder *prev, *next;
     struct unpack *unpack;
@@ -197,7 +199,7 @@ static int decode(struct decoder *d, const struct wanted *w, uint64_t slice, str
         r = next_slice(d, left < LAYER_SLICE_BYTES ? (size_t)left : LAYER_SLICE_BYTES, &c);
         if (r == 0 && i == slice)
             *ret = c;
-        else if (r == 0 && i + 2 >= slice)
+        else if (r == 0 && i + KEPT_SLICES >= slice)
             chunks_put(w->layer->layers->chunks, 2 * w->layer->id + 1, slice_number(w->point, i),
                        c);
         else

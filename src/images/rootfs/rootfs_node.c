@@ -3,6 +3,7 @@
 #include "base/codec.h"
 #include "base/scope.h"
 #include "images/rootfs/tar.h"
+#include "images/rootfs/tar_sparse.h"
 #include "images/rootfs/view.h"
 
 #include <errno.h>
@@ -139,6 +140,8 @@ struct layer_file {
     struct layer *layer; /* of the view */
     struct layer_bytes *bytes;
     uint64_t offset; /* of the content in the archive */
+    bool sparse;
+    struct buf map; /* of a sparse file */
 };
 
 static size_t clip(const struct node_file *f, uint64_t offset, size_t n)
@@ -148,19 +151,51 @@ static size_t clip(const struct node_file *f, uint64_t offset, size_t n)
     return f->size_bytes - offset < n ? (size_t)(f->size_bytes - offset) : n;
 }
 
+/* Of what is stored of the file. */
+static int read_stored(struct op *op, struct layer_file *file, uint64_t at, void *buf, size_t n)
+{
+    ssize_t got = n > 0 ? layer_read(file->layer, file->bytes, file->offset + at, buf, n) : 0;
+
+    if (got < 0)
+        return op_fail(op, (int)-got, "the layer cannot be read: %s", strerror((int)-got));
+    if ((size_t)got < n)
+        return op_fail(op, EIO, "the layer is shorter than its index says; run infrafs scrub");
+    return 0;
+}
+
+/* Pieces of it are stored; the rest is zeros. */
+static int read_sparse(struct op *op, struct layer_file *file, uint64_t offset, char *buf, size_t n)
+{
+    int r = 0;
+
+    while (r == 0 && n > 0) {
+        uint64_t from, length, stored, part;
+
+        if (sparse_find(buf_slice(&file->map), offset, &from, &length, &stored) < 0)
+            from = offset + n;
+        if (from > offset) {
+            part = from - offset < n ? from - offset : n;
+            memset(buf, 0, part);
+        } else {
+            part = from + length - offset < n ? from + length - offset : n;
+            r = read_stored(op, file, stored + (offset - from), buf, part);
+        }
+        buf += part;
+        offset += part;
+        n -= part;
+    }
+    return r;
+}
+
 static ssize_t layer_file_read(struct op *op, struct node_file *f, uint64_t offset, void *buf,
                                size_t n)
 {
     struct layer_file *file = (struct layer_file *)f;
     size_t want = clip(f, offset, n);
-    ssize_t got =
-        want > 0 ? layer_read(file->layer, file->bytes, file->offset + offset, buf, want) : 0;
+    int r = file->sparse ? read_sparse(op, file, offset, buf, want)
+                         : read_stored(op, file, offset, buf, want);
 
-    if (got < 0)
-        return op_fail(op, (int)-got, "the layer cannot be read: %s", strerror((int)-got));
-    if ((size_t)got < want)
-        return op_fail(op, EIO, "the layer is shorter than its index says; run infrafs scrub");
-    return got;
+    return r < 0 ? r : (ssize_t)want;
 }
 
 static int layer_file_lend(struct op *op, struct node_file *f, uint64_t offset, size_t n,
@@ -169,7 +204,7 @@ static int layer_file_lend(struct op *op, struct node_file *f, uint64_t offset, 
     struct layer_file *file = (struct layer_file *)f;
 
     (void)op;
-    if (file->layer->index.foot.kind != UNPACK_PLAIN)
+    if (file->layer->index.foot.kind != UNPACK_PLAIN || file->sparse)
         return -ENOTSUP;
     return blob_lend(file->bytes->blob, file->offset + offset, clip(f, offset, n), ret);
 }
@@ -180,6 +215,7 @@ static void layer_file_close(struct node_file *f)
 
     layer_bytes_unref(file->bytes);
     view_unref(file->view);
+    buf_done(&file->map);
     free(file);
 }
 
@@ -195,10 +231,6 @@ static int check_readable(struct op *op, const struct place *p, const struct mer
         return -EISDIR;
     if (f->inode.type != INDEX_FILE)
         return op_fail(op, EINVAL, "'%s' is not a file", rootfs_path(p->rest));
-    if ((f->inode.flags & INDEX_SPARSE) != 0)
-        return op_fail(op, ENOTSUP,
-                       "'%s' is stored as a sparse file, which is not shown; pull the image",
-                       rootfs_path(p->rest));
     return 0;
 }
 
@@ -224,6 +256,14 @@ int rootfs_node_open(struct op *op, struct images *im, const struct place *p,
     file->bytes = bytes;
     file->offset = f.inode.data;
     file->view = take(v);
+    if ((f.inode.flags & INDEX_SPARSE) != 0) {
+        file->sparse = true;
+        r = layer_index_map_get(&file->layer->index, &f.inode, &file->map);
+    }
+    if (r < 0) {
+        layer_file_close(&file->file);
+        return r == -EBADMSG ? -EIO : r;
+    }
     if (op->door == DOOR_HTTP) { /* its server reads on in a thread that others wait for */
         char first;
         ssize_t n = layer_file_read(op, &file->file, 0, &first, 1);

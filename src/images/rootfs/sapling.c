@@ -284,6 +284,8 @@ static struct index_inode inode_of(struct sapling *s, const struct tar_entry *e)
 
     if (e->kind == TAR_SYMLINK || e->kind == TAR_HARDLINK)
         add_text(s, e->link, &inode.first, &inode.count);
+    if (e->sparse)
+        add_text(s, e->map, &inode.first, &inode.count);
     add_xattrs(s, e->xattrs, &inode);
     return inode;
 }
@@ -373,7 +375,8 @@ int sapling_add(void *self, const struct tar_entry *e, struct buf *why)
         buf_printf(why, "there are more than %u entries", s->limits->entries);
         return -EFBIG;
     }
-    if (s->texts.len + e->path.len + e->link.len + e->xattrs.len > s->limits->texts_bytes) {
+    if (s->texts.len + e->path.len + e->link.len + e->xattrs.len + e->map.len >
+        s->limits->texts_bytes) {
         buf_printf(why, "names and links take more than %zu MiB", s->limits->texts_bytes >> 20);
         return -EFBIG;
     }

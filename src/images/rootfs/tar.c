@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "images/rootfs/tar_pax.h"
+#include "images/rootfs/tar_sparse.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ enum {
     AT_MAJOR = 329,
     AT_MINOR = 337,
     AT_PREFIX = 345,
+    AT_GNU_PIECES = 386, /* four of them */
     AT_GNU_EXTENDED = 482,
     AT_GNU_REAL_SIZE = 483,
     AT_GNU_MORE = 504, /* in a block of more sparse pieces */
@@ -32,6 +34,7 @@ enum tar_state {
     IN_HEADER,
     IN_RECORD, /* the body of a pax header or a GNU long name */
     IN_SPARSE, /* more pieces of a GNU sparse entry */
+    IN_MAP,    /* the map before the content of a sparse file (pax, version 1.0) */
     IN_SKIP,   /* content, padding */
     IN_END,
 };
@@ -48,6 +51,7 @@ struct tar {
     char type;      /* of the record: x, L, K; g is left out */
     unsigned zeros; /* blocks of zeros in a row */
     uint8_t sparse_header[BLOCK];
+    uint64_t lines, lines_wanted; /* of a map before the content; 0: not known yet */
     struct buf record;
     struct pax pax;
 };
@@ -77,7 +81,7 @@ static int refuse(struct tar *t, int err, const char *what, struct buf *why)
 }
 
 /* Octal, between blanks and NULs; or big-endian binary behind a bit (GNU, star). */
-static int parse_number(const uint8_t *p, size_t n, int64_t *ret)
+int tar_number(const uint8_t *p, size_t n, int64_t *ret)
 {
     uint64_t v = 0;
     size_t i = 0;
@@ -119,7 +123,7 @@ static bool sum_is_right(const uint8_t *h)
     int64_t want;
     int plain = 0, with_sign = 0; /* some old tars summed signed characters */
 
-    if (parse_number(h + AT_SUM, 8, &want) < 0)
+    if (tar_number(h + AT_SUM, 8, &want) < 0)
         return false;
     for (unsigned i = 0; i < BLOCK; i++) {
         uint8_t c = i >= AT_SUM && i < AT_SUM + 8 ? ' ' : h[i];
@@ -181,11 +185,11 @@ static int parse_ids(const uint8_t *h, const struct pax *p, struct tar_entry *e)
 {
     int64_t mode, uid, gid, seconds, major = 0, minor = 0;
 
-    if (parse_number(h + AT_MODE, 8, &mode) < 0 || parse_number(h + AT_UID, 8, &uid) < 0 ||
-        parse_number(h + AT_GID, 8, &gid) < 0 || parse_number(h + AT_MTIME, 12, &seconds) < 0)
+    if (tar_number(h + AT_MODE, 8, &mode) < 0 || tar_number(h + AT_UID, 8, &uid) < 0 ||
+        tar_number(h + AT_GID, 8, &gid) < 0 || tar_number(h + AT_MTIME, 12, &seconds) < 0)
         return -EBADMSG;
     if ((e->kind == TAR_CHAR || e->kind == TAR_BLOCK) &&
-        (parse_number(h + AT_MAJOR, 8, &major) < 0 || parse_number(h + AT_MINOR, 8, &minor) < 0))
+        (tar_number(h + AT_MAJOR, 8, &major) < 0 || tar_number(h + AT_MINOR, 8, &minor) < 0))
         return -EBADMSG;
     uid = p->has_uid ? (int64_t)p->uid : uid;
     gid = p->has_gid ? (int64_t)p->gid : gid;
@@ -209,12 +213,26 @@ static void skip(struct tar *t, uint64_t content)
     t->state = t->left > 0 ? IN_SKIP : IN_HEADER;
 }
 
-/* Tells of the entry whose header and records are all there. */
+/* The map of a sparse entry, checked. `stored`: the bytes of its content. */
+static int take_map(struct tar *t, const uint8_t *h, uint64_t stored, struct tar_entry *e,
+                    struct buf *why)
+{
+    int64_t real = (int64_t)t->pax.real_size_bytes;
+
+    if (h[AT_TYPE] == 'S' && (tar_number(h + AT_GNU_REAL_SIZE, 12, &real) < 0 || real < 0))
+        return refuse(t, EBADMSG, "a header is damaged", why);
+    e->size_bytes = (uint64_t)real;
+    if (sparse_check(&t->pax.map, e->size_bytes, stored) < 0)
+        return refuse(t, EBADMSG, "the map of a sparse file is damaged", why);
+    e->map = buf_slice(&t->pax.map);
+    return 0;
+}
+
+/* Tells of the entry whose header and records are all there; `size`: of what is stored. */
 static int emit(struct tar *t, const uint8_t *h, uint64_t size, struct buf *why)
 {
     struct pax *p = &t->pax;
-    struct tar_entry e = {.offset = t->offset, .sparse = p->sparse || h[AT_TYPE] == 'S'};
-    int64_t real = 0;
+    struct tar_entry e = {.offset = t->offset};
     int kind, r = 0;
 
     e.path = p->has_path ? buf_slice(&p->path) : path_of(h, &t->record);
@@ -226,16 +244,77 @@ static int emit(struct tar *t, const uint8_t *h, uint64_t size, struct buf *why)
         return refuse(t, EBADMSG, "a header is damaged", why);
     if (kind >= 0 && kind != TAR_FILE)
         size = 0; /* links, folders and devices have no content, whatever their size says */
-    if (h[AT_TYPE] == 'S' && (parse_number(h + AT_GNU_REAL_SIZE, 12, &real) < 0 || real < 0))
-        return refuse(t, EBADMSG, "a header is damaged", why);
-    e.size_bytes = h[AT_TYPE] == 'S' ? (uint64_t)real : e.sparse ? p->real_size_bytes : size;
-    if (kind >= 0 && (e.path.len > TAR_PATH_MAX || e.link.len > TAR_PATH_MAX))
+    e.size_bytes = size;
+    e.sparse = kind == TAR_FILE && (p->sparse || h[AT_TYPE] == 'S');
+    if (e.sparse)
+        r = take_map(t, h, size, &e, why);
+    if (r == 0 && kind >= 0 && (e.path.len > TAR_PATH_MAX || e.link.len > TAR_PATH_MAX))
         return refuse(t, EFBIG, "a path is longer than 4095 bytes", why);
-    if (kind >= 0)
+    if (r == 0 && kind >= 0)
         r = t->f(t->ctx, &e, why);
     pax_clear(p);
     skip(t, size);
     return r;
+}
+
+static int refuse_map(struct tar *t, int r, struct buf *why)
+{
+    return r == -EFBIG ? refuse(t, EFBIG, "a sparse file of more than 16384 pieces", why)
+                       : refuse(t, EBADMSG, "the map of a sparse file is damaged", why);
+}
+
+/* The header of an entry that is sparse, or the beginning of its map. */
+static int begin_sparse(struct tar *t, uint64_t size, struct buf *why)
+{
+    const uint8_t *h = t->block;
+    int r = 0;
+
+    memcpy(t->sparse_header, h, BLOCK);
+    t->body = size;
+    if (h[AT_TYPE] == 'S') {
+        buf_clear(&t->pax.map);
+        r = sparse_add_old(&t->pax.map, h + AT_GNU_PIECES, 4);
+        t->state = h[AT_GNU_EXTENDED] != 0 ? IN_SPARSE : IN_HEADER;
+    } else {
+        buf_clear(&t->record);
+        t->lines = t->lines_wanted = 0;
+        t->state = IN_MAP;
+    }
+    if (r < 0)
+        return refuse_map(t, r, why);
+    return t->state == IN_HEADER ? emit(t, t->sparse_header, size, why) : 0;
+}
+
+/* A block of more pieces behind an old header. */
+static int more_pieces(struct tar *t, struct buf *why)
+{
+    int r = sparse_add_old(&t->pax.map, t->block, AT_GNU_MORE / SPARSE_OLD_BYTES);
+
+    if (r < 0)
+        return refuse_map(t, r, why);
+    return t->block[AT_GNU_MORE] != 0 ? 0 : emit(t, t->sparse_header, t->body, why);
+}
+
+/* A block of the map that stands before the content. */
+static int more_map(struct tar *t, struct buf *why)
+{
+    int r = t->body < BLOCK ? -EBADMSG : t->record.len > TAR_RECORD_MAX ? -EFBIG : 0;
+
+    if (r < 0)
+        return refuse_map(t, r, why);
+    t->body -= BLOCK;
+    buf_add(&t->record, t->block, BLOCK);
+    for (unsigned i = 0; i < BLOCK; i++)
+        t->lines += t->block[i] == '\n';
+    if (t->lines_wanted == 0)
+        r = sparse_lines(buf_slice(&t->record), &t->lines_wanted);
+    if (r == 0 && t->lines < t->lines_wanted)
+        return 0;
+    if (r == 0)
+        r = sparse_add_lines(&t->pax.map, buf_slice(&t->record));
+    if (r == -EAGAIN)
+        return 0;
+    return r < 0 ? refuse_map(t, r, why) : emit(t, t->sparse_header, t->body, why);
 }
 
 static int begin_record(struct tar *t, char type, uint64_t size, struct buf *why)
@@ -269,18 +348,15 @@ static int take_header(struct tar *t, struct buf *why)
     t->zeros = 0;
     if (!sum_is_right(h))
         return refuse(t, EBADMSG, "not a tar header", why);
-    if (parse_number(h + AT_SIZE, 12, &size) < 0 || size < 0)
+    if (tar_number(h + AT_SIZE, 12, &size) < 0 || size < 0)
         return refuse(t, EBADMSG, "a header is damaged", why);
     if (strchr("xgLK", h[AT_TYPE]) != NULL && h[AT_TYPE] != 0)
         return begin_record(t, (char)h[AT_TYPE], (uint64_t)size, why);
     if (t->pax.has_size)
         size = (int64_t)t->pax.size_bytes;
-    if (h[AT_TYPE] == 'S' && h[AT_GNU_EXTENDED] != 0) {
-        memcpy(t->sparse_header, h, BLOCK);
-        t->body = (uint64_t)size;
-        t->state = IN_SPARSE;
-        return 0;
-    }
+    if (h[AT_TYPE] == 'S' ||
+        (t->pax.sparse && t->pax.sparse_major >= 1 && (h[AT_TYPE] == 0 || h[AT_TYPE] == '0')))
+        return begin_sparse(t, (uint64_t)size, why);
     return emit(t, h, (uint64_t)size, why);
 }
 
@@ -323,7 +399,9 @@ static int take_block(struct tar *t, struct buf *why)
     case IN_HEADER:
         return take_header(t, why);
     case IN_SPARSE:
-        return t->block[AT_GNU_MORE] != 0 ? 0 : emit(t, t->sparse_header, t->body, why);
+        return more_pieces(t, why);
+    case IN_MAP:
+        return more_map(t, why);
     case IN_RECORD:
         n = t->body - t->record.len < BLOCK ? (size_t)(t->body - t->record.len) : BLOCK;
         buf_add(&t->record, t->block, n);

@@ -2,8 +2,8 @@
  *
  * Reads v7, ustar, pax (POSIX.1-2001: path, linkpath, size, uid, gid, mtime, SCHILY.xattr) and
  * GNU's long names. Strict where it matters: a header whose sum is wrong, a number that is none, a
- * name over the limits or a cut entry end it. Sparse entries are told as such, with their real
- * size. */
+ * name over the limits or a cut entry end it. Sparse entries (tar_sparse.h) come with their real
+ * size and a map. */
 #ifndef IMAGES_ROOTFS_TAR_H
 #define IMAGES_ROOTFS_TAR_H
 
@@ -24,7 +24,8 @@ enum tar_kind {
 
 struct tar_entry {
     enum tar_kind kind;
-    bool sparse;       /* the content is not stored as it is read */
+    bool sparse;       /* the content is not stored as it is read, but in pieces: */
+    struct slice map;  /* at least one piece; empty if it is not sparse */
     struct slice path; /* as it stands there; no NUL; lent until the function returns */
     struct slice link;
     struct slice xattrs; /* pairs: see tar_xattr_next() */

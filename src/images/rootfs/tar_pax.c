@@ -2,6 +2,7 @@
 
 #include "base/codec.h"
 #include "images/rootfs/tar.h"
+#include "images/rootfs/tar_sparse.h"
 
 #include <errno.h>
 
@@ -95,12 +96,26 @@ static int set_xattr(struct slice name, struct slice value, struct buf *out)
  * Files"). */
 static int set_sparse(struct slice key, struct slice value, struct pax *p)
 {
+    uint64_t length;
+
     p->sparse = true;
     if (slice_eq(key, SLICE("GNU.sparse.name")))
         return set_text(value, &p->path, &p->has_path);
     if (slice_eq(key, SLICE("GNU.sparse.realsize")) || slice_eq(key, SLICE("GNU.sparse.size")))
         return set_number(value, INT64_MAX, &p->has_real_size, &p->real_size_bytes);
-    return 0;
+    if (slice_eq(key, SLICE("GNU.sparse.major")))
+        return parse_u64(value, UINT32_MAX, &p->sparse_major);
+    if (slice_eq(key, SLICE("GNU.sparse.offset")))
+        return parse_u64(value, INT64_MAX, &p->sparse_offset);
+    if (slice_eq(key, SLICE("GNU.sparse.map"))) {
+        buf_clear(&p->map);
+        return sparse_add_list(&p->map, value);
+    }
+    if (!slice_eq(key, SLICE("GNU.sparse.numbytes")))
+        return 0;
+    if (parse_u64(value, INT64_MAX, &length) < 0)
+        return -EBADMSG;
+    return sparse_add(&p->map, p->sparse_offset, length);
 }
 
 static int set_mtime(struct slice value, struct pax *p)
@@ -172,11 +187,12 @@ int pax_parse(struct slice records, struct pax *p, struct buf *why)
 
 void pax_clear(struct pax *p)
 {
-    struct pax kept = {.path = p->path, .link = p->link, .xattrs = p->xattrs};
+    struct pax kept = {.path = p->path, .link = p->link, .xattrs = p->xattrs, .map = p->map};
 
     buf_clear(&kept.path);
     buf_clear(&kept.link);
     buf_clear(&kept.xattrs);
+    buf_clear(&kept.map);
     *p = kept;
 }
 
@@ -185,4 +201,5 @@ void pax_done(struct pax *p)
     buf_done(&p->path);
     buf_done(&p->link);
     buf_done(&p->xattrs);
+    buf_done(&p->map);
 }

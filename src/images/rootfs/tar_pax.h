@@ -6,8 +6,10 @@
 
 struct pax {
     struct buf path, link, xattrs;
+    struct buf map; /* of a sparse file, as far as the header has it */
     bool has_path, has_link, has_size, has_uid, has_gid, has_mtime, has_real_size;
     bool sparse;
+    uint64_t sparse_major, sparse_offset; /* version 1: the map is before the content; 0.0's last */
     uint64_t size_bytes, real_size_bytes, uid, gid;
     int64_t mtime_ns;
 };

@@ -1,6 +1,7 @@
 #include "images/rootfs/unpack.h"
 
 #include "base/alloc.h"
+#include "images/rootfs/zstd_seek.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#define INPUT      (128u << 10)
+#define INPUT      (256u << 10)
 #define WINDOW_LOG 27 /* of zstd: 128 MiB, what its own tool takes without being told */
 
 enum gzip_state { AT_MEMBER, IN_MEMBER, AT_END };
@@ -26,7 +27,12 @@ struct unpack {
     bool members; /* one was read: what follows may be padding */
     bool fresh;   /* a member has just begun: there is no window */
     ZSTD_DStream *zstd;
-    size_t frame_left; /* 0: between frames */
+    size_t frame_left;  /* 0: between frames */
+    size_t to_skip;     /* a checksum that the decoder does not know of */
+    bool entered;       /* in a frame that was entered in the middle; */
+    bool has_checksum;  /* it has one */
+    bool pending;       /* the decoder may hold back bytes */
+    struct zstd_seek *seek;
     uint8_t input[INPUT];
 };
 
@@ -192,38 +198,151 @@ static ssize_t next_gzip(struct unpack *u, void *buf, size_t n)
 
 /* zstd (RFC 8878). Frames that are to be skipped, libzstd skips. */
 
-static ssize_t next_zstd(struct unpack *u, void *buf, size_t n)
+/* At least `want` bytes of input in one piece, if there are so many. */
+static int have(struct unpack *u, size_t want)
 {
+    if (u->len - u->pos >= want)
+        return 0;
+    memmove(u->input, u->input + u->pos, u->len - u->pos);
+    u->len -= u->pos;
+    u->pos = 0;
+    while (u->len < want && want <= INPUT) {
+        ssize_t n = u->source.read(u->source.ctx, u->in, u->input + u->len, INPUT - u->len);
+
+        if (n <= 0)
+            return (int)n;
+        u->in += (uint64_t)n;
+        u->len += (size_t)n;
+    }
+    return 0;
+}
+
+/* One call of the decoder, with up to so many bytes of input. How many bytes it gave. */
+static ssize_t decode_some(struct unpack *u, size_t input, void *buf, size_t n)
+{
+    size_t end = u->len - u->pos < input ? u->len : u->pos + input, left;
+    ZSTD_inBuffer in = {u->input, end, u->pos};
     ZSTD_outBuffer out = {buf, n, 0};
 
-    while (out.pos == 0) {
-        bool between = u->frame_left == 0 && u->members;
+    left = ZSTD_decompressStream(u->zstd, &out, &in);
+    if (ZSTD_isError(left))
+        return ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge
+                   ? -EFBIG
+                   : bad(u, "the zstd stream is damaged");
+    u->pos = in.pos;
+    u->frame_left = left;
+    u->members = true;
+    u->pending = out.pos == n;
+    u->out += out.pos;
+    return (ssize_t)out.pos;
+}
+
+/* Behind a frame that was entered in the middle. */
+static int leave_entered(struct unpack *u)
+{
+    u->entered = false;
+    u->to_skip = u->has_checksum ? 4 : 0;
+    return ZSTD_isError(ZSTD_DCtx_loadDictionary(u->zstd, NULL, 0)) ? -ENOMEM : 0;
+}
+
+static ssize_t next_zstd(struct unpack *u, void *buf, size_t n)
+{
+    for (;;) {
         int r = refill(u);
-        ZSTD_inBuffer in = {u->input, u->len, u->pos};
-        size_t left;
+        ssize_t got;
 
         if (r < 0)
             return r;
+        if (u->to_skip > 0 && r > 0) {
+            u->to_skip--;
+            u->pos++;
+            continue;
+        }
         if (r == 0 && u->frame_left == 0)
             return 0;
-        if (u->seeking && between && !u->at_point && r > 0) {
-            u->at_point = true;
-            return -EAGAIN;
-        }
-        u->at_point = false;
-        left = ZSTD_decompressStream(u->zstd, &out, &in);
-        if (ZSTD_isError(left))
-            return ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge
-                       ? -EFBIG
-                       : bad(u, "the zstd stream is damaged");
-        if (r == 0 && out.pos == 0)
+        got = decode_some(u, SIZE_MAX, buf, n);
+        if (got == 0 && r == 0)
             return bad(u, "the zstd stream is cut short");
-        u->pos = in.pos;
-        u->frame_left = left;
-        u->members = true;
+        if (got >= 0 && u->frame_left == 0 && u->entered)
+            r = leave_entered(u);
+        if (got != 0 || r < 0)
+            return r < 0 ? r : got;
     }
-    u->out += out.pos;
-    return (ssize_t)out.pos;
+}
+
+/* The next unit of the stream, or 0 at its end; -EAGAIN where it can be entered. */
+static int next_unit(struct unpack *u)
+{
+    struct zstd_seek *k = u->seek;
+    bool between = k->at == ZSTD_AT_FRAME && u->members;
+    size_t want;
+    int r;
+
+    while ((want = zstd_seek_wants(k, u->input + u->pos, u->len - u->pos)) > u->len - u->pos) {
+        size_t before = u->len - u->pos;
+
+        r = have(u, want);
+        if (r < 0)
+            return r;
+        if (u->len - u->pos == before)
+            break;
+    }
+    if (u->pos == u->len)
+        return u->frame_left == 0 ? 0 : bad(u, "the zstd stream is cut short");
+    if (!u->at_point && (between || zstd_seek_at_point(k, u->out))) {
+        u->at_point = true;
+        return -EAGAIN;
+    }
+    if (u->at_point && !between)
+        zstd_seek_pass(k, u->out);
+    u->at_point = false;
+    zstd_seek_unit(k, u->input + u->pos, u->len - u->pos, u->out);
+    return 1;
+}
+
+/* The same while seeking: a unit at a time, so that it is known between which two it stands. */
+static ssize_t seek_zstd(struct unpack *u, void *buf, size_t n)
+{
+    for (;;) {
+        size_t before;
+        ssize_t got;
+        int r = 1;
+
+        if (u->seek->unit_left == 0 && !u->pending)
+            r = next_unit(u);
+        else if (u->seek->unit_left > 0)
+            r = refill(u);
+        if (r < 0)
+            return r;
+        if (r == 0 && !u->pending)
+            return u->frame_left == 0 ? 0 : bad(u, "the zstd stream is cut short");
+        before = u->pos;
+        got = decode_some(u, (size_t)u->seek->unit_left, buf, n);
+        if (got < 0)
+            return got;
+        u->seek->unit_left -= u->pos - before;
+        zstd_seek_output(u->seek, buf, (size_t)got, u->out);
+        if (got > 0)
+            return got;
+    }
+}
+
+/* In the middle of a frame: as one that begins here, with a dictionary. */
+static int enter_zstd(struct unpack *u, struct slice window)
+{
+    ZSTD_inBuffer in = {window.data, ZSTD_STATE_HEAD_BYTES, 0};
+    ZSTD_outBuffer out = {u->input, 0, 0};
+    struct slice dictionary = slice_skip(window, ZSTD_SEEK_HEAD);
+    size_t left = ZSTD_DCtx_loadDictionary(u->zstd, dictionary.data, dictionary.len);
+
+    if (!ZSTD_isError(left))
+        left = ZSTD_decompressStream(u->zstd, &out, &in);
+    if (ZSTD_isError(left) || in.pos != in.size)
+        return bad(u, "the index of the zstd stream is damaged");
+    u->frame_left = left;
+    u->members = u->entered = true;
+    u->has_checksum = ((const uint8_t *)window.data)[ZSTD_STATE_HEAD_BYTES] != 0;
+    return 0;
 }
 
 static ssize_t next_plain(struct unpack *u, void *buf, size_t n)
@@ -243,7 +362,7 @@ ssize_t unpack_next(struct unpack *u, void *buf, size_t n)
     case UNPACK_GZIP:
         return next_gzip(u, buf, n);
     case UNPACK_ZSTD:
-        return next_zstd(u, buf, n);
+        return u->seek != NULL ? seek_zstd(u, buf, n) : next_zstd(u, buf, n);
     default:
         return next_plain(u, buf, n);
     }
@@ -289,6 +408,10 @@ struct unpack *unpack_new(const struct unpack_source *source, enum unpack_kind k
         if (u->zstd == NULL)
             abort();
         ZSTD_DCtx_setParameter(u->zstd, ZSTD_d_windowLogMax, WINDOW_LOG);
+        if (seeking)
+            u->seek = xcalloc(1, sizeof *u->seek);
+        if (window.len > ZSTD_SEEK_HEAD)
+            enter_zstd(u, window);
     }
     return u;
 }
@@ -300,6 +423,9 @@ void unpack_free(struct unpack *u)
     if (u->kind == UNPACK_GZIP)
         inflateEnd(&u->z);
     ZSTD_freeDStream(u->zstd);
+    if (u->seek != NULL)
+        zstd_seek_done(u->seek);
+    free(u->seek);
     free(u);
 }
 
@@ -330,11 +456,15 @@ bool unpack_at_point(struct unpack *u, struct unpack_point *ret)
     return true;
 }
 
-unsigned unpack_window(struct unpack *u, uint8_t window[UNPACK_WINDOW])
+void unpack_window(struct unpack *u, struct buf *out)
 {
     unsigned n = 0;
 
-    if (u->kind == UNPACK_GZIP && !u->fresh)
-        inflateGetDictionary(&u->z, window, &n);
-    return n;
+    if (u->kind == UNPACK_ZSTD && u->seek != NULL && u->seek->at == ZSTD_AT_BLOCK)
+        zstd_seek_window(u->seek, out);
+    if (u->kind != UNPACK_GZIP || u->fresh)
+        return;
+    buf_reserve(out, UNPACK_WINDOW);
+    inflateGetDictionary(&u->z, (Bytef *)out->data + out->len, &n);
+    out->len += n;
 }

@@ -1,5 +1,5 @@
 /* unpack.h: a compressed stream that can be entered in the middle: gzip (of any number of members),
- * zstd (of any number of frames), or plain bytes. */
+ * zstd (of any number of frames, and within long ones), or plain bytes. */
 #ifndef IMAGES_ROOTFS_UNPACK_H
 #define IMAGES_ROOTFS_UNPACK_H
 
@@ -7,7 +7,8 @@
 
 #include <sys/types.h>
 
-#define UNPACK_WINDOW 32768u /* how far back deflate refers */
+#define UNPACK_WINDOW    32768u                /* how far back deflate refers */
+#define UNPACK_STATE_MAX ((8u << 20) + 4096u) /* of zstd: a window, and tables */
 
 enum unpack_kind { UNPACK_PLAIN, UNPACK_GZIP, UNPACK_ZSTD }; /* stored on disk: never renumber */
 
@@ -27,8 +28,8 @@ struct unpack_point {
 int unpack_kind_of(const struct unpack_source *source, enum unpack_kind *ret);
 
 struct unpack;
-/* From a point (NULL: the start), with the bytes before it as far as deflate needs them (empty at
- * the start of a member or frame). `seeking`: unpack_next stops wherever the stream can be entered.
+/* From a point (NULL: the start), with what unpack_window() gave there (empty at the start of a
+ * member or frame). `seeking`: unpack_next stops wherever the stream can be entered.
  * Returns new. */
 struct unpack *unpack_new(const struct unpack_source *source, enum unpack_kind kind,
                           const struct unpack_point *from, struct slice window, bool seeking);
@@ -40,8 +41,9 @@ ssize_t unpack_next(struct unpack *u, void *buf, size_t n);
 const char *unpack_why(const struct unpack *u); /* NULL: the source failed */
 uint64_t unpack_offset(const struct unpack *u); /* of the next byte, unpacked */
 size_t unpack_memory(const struct unpack *u);
-/* While seeking: can the stream be entered here? `window` gets the bytes before it. */
+/* While seeking: can the stream be entered here? */
 bool unpack_at_point(struct unpack *u, struct unpack_point *ret);
-unsigned unpack_window(struct unpack *u, uint8_t window[UNPACK_WINDOW]); /* how many */
+/* What is needed for it: at most UNPACK_STATE_MAX bytes; appends them. */
+void unpack_window(struct unpack *u, struct buf *out);
 
 #endif
