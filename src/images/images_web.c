@@ -116,6 +116,23 @@ static int list_tag(void *ctx, const struct tag_view *tag)
     return list_add(ctx, tag->name);
 }
 
+/* Of a mirror: what is there, and what is here. */
+static int list_mirrored(struct web_request *req, struct mirror *m, const char *repo,
+                         const char *last, struct list *l)
+{
+    const char *const *tags;
+    size_t n, i = 0;
+    int r = mirror_tags(req->op, req->self, m, repo, &tags, &n);
+
+    if (r < 0)
+        return r;
+    while (i < n && last[0] != 0 && strcmp(tags[i], last) <= 0)
+        i++;
+    while (i < n && list_add(l, slice_str(tags[i])) == 0)
+        i++;
+    return 0;
+}
+
 /* OCI distribution-spec 1.1, "Listing Tags". */
 static int tags_get(struct web_request *req, struct web_response *resp)
 {
@@ -123,19 +140,24 @@ static int tags_get(struct web_request *req, struct web_response *resp)
     struct list l = {.req = req};
     const char *repo, *last;
     autobuf out = {0};
+    struct mirror *m;
     size_t n;
     int r;
 
     r = web_repo(req, POLICY_READ, &repo);
     if (r == 0)
         r = web_paging(req, &n, &last);
-    if (r == 0)
+    if (r < 0)
+        return r;
+    m = mirror_of(im, repo);
+    if (m == NULL)
         r = images_check_repo(req->op, im, repo);
     if (r < 0)
         return r;
     if (strlen(last) > IMAGES_TAG_MAX)
         return op_fail(req->op, EINVAL, "last is too long");
-    if (n > PAGE_AT_ONCE && !req->may_wait)
+    if (!req->may_wait &&
+        (n > PAGE_AT_ONCE || (m != NULL && !mirror_tags_are_fresh(req->op, m, repo))))
         return -EINPROGRESS;
     json_init(&l.json, &out);
     json_object(&l.json);
@@ -143,12 +165,15 @@ static int tags_get(struct web_request *req, struct web_response *resp)
     json_key(&l.json, "tags");
     json_array(&l.json);
     l.left = n;
-    r = n > 0 ? tag_each(req->op, im, repo, last, list_tag, &l) : 0;
+    if (m != NULL)
+        r = list_mirrored(req, m, repo, last, &l);
+    else
+        r = n > 0 ? tag_each(req->op, im, repo, last, list_tag, &l) : 0;
     if (r < 0)
         return r;
     json_array_end(&l.json);
     json_object_end(&l.json);
-    if (l.more)
+    if (l.more && n > 0)
         web_next_link(req, resp, n, l.last, NULL);
     web_reply_buf(req, resp, 200, "application/json", &out);
     return 0;

@@ -53,15 +53,21 @@ static void forget_fresh(struct mirror *m)
     }
 }
 
+void mirrors_stop(struct mirrors *ms)
+{
+    for (size_t i = 0; i < ms->n; i++)
+        upstream_stop(ms->list[i].upstream);
+}
+
 void mirrors_free(struct mirrors *ms)
 {
     if (ms == NULL)
         return;
-    for (size_t i = 0; i < ms->n; i++)
-        upstream_stop(ms->list[i].upstream);
+    mirrors_stop(ms);
     pool_free(ms->pool);
     for (size_t i = 0; i < ms->n; i++) {
         forget_fresh(&ms->list[i]);
+        mirror_tags_forget(&ms->list[i]);
         upstream_free(ms->list[i].upstream);
         pthread_mutex_destroy(&ms->list[i].lock);
     }
@@ -142,7 +148,7 @@ static void note_fresh(struct mirror *m, const char *repo, const char *tag, int6
     f->until_ms = clock_monotonic_ms() + ms;
 }
 
-static int64_t fresh_ms(const struct mirror *m)
+int64_t mirror_fresh_ms(const struct mirror *m)
 {
     return m->config->fresh_ms >= 0 ? m->config->fresh_ms : FRESH_MS;
 }
@@ -282,6 +288,6 @@ int mirror_manifest(struct op *op, struct images *im, struct mirror *m, const ch
     if (r < 0)
         return r;
     if (!ref->is_digest && !mirror_is_fresh(m, repo, l.text))
-        note_fresh(m, repo, l.text, fresh_ms(m));
+        note_fresh(m, repo, l.text, mirror_fresh_ms(m));
     return 0;
 }

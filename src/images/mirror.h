@@ -11,7 +11,9 @@ struct mirrors;
 struct mirror;
 
 struct mirrors *mirrors_new(struct images *im); /* returns new */
-void mirrors_free(struct mirrors *ms);          /* ends what is under way */
+/* The daemon ends: what stalls is broken off at once, the rest soon. */
+void mirrors_stop(struct mirrors *ms);
+void mirrors_free(struct mirrors *ms); /* waits for what is under way to end */
 
 /* Whose repository it is; NULL: our own. */
 struct mirror *mirror_of(struct images *im, const char *repo);
@@ -22,6 +24,13 @@ int mirror_manifest(struct op *op, struct images *im, struct mirror *m, const ch
                     const struct reference *ref);
 /* Is a tag here that need not be asked for again? Never waits. */
 bool mirror_is_fresh(struct mirror *m, const char *repo, const char *tag);
+/* The tags that there are there and here, sorted, in the op. While the other registry does not answer:
+ * those that it had when it last did, and those here. -ENXIO: the repository is in neither;
+ * -EHOSTUNREACH: nothing is known of it. */
+int mirror_tags(struct op *op, struct images *im, struct mirror *m, const char *repo,
+                const char *const **ret, size_t *ret_n);
+/* Need it not be asked for them? Never waits. */
+bool mirror_tags_are_fresh(struct op *op, struct mirror *m, const char *repo);
 /* A blob that is not here: 0 and *ret NULL: it is now; else a file that is read while it comes. */
 int mirror_blob(struct op *op, struct images *im, struct mirror *m, const char *repo,
                 const struct digest *d, struct node_file **ret);

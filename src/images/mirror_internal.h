@@ -13,13 +13,15 @@
 
 struct fetch;
 struct fresh;
+struct tag_list;
 
 struct mirror {
     struct mirrors *home;
     const struct config_mirror *config;
     struct upstream *upstream;
-    pthread_mutex_t lock; /* guards: fresh */
+    pthread_mutex_t lock; /* guards: fresh, tags */
     struct fresh *fresh;
+    struct tag_list *tags;
 };
 
 struct mirrors {
@@ -36,5 +38,10 @@ const char *mirror_repo_there(struct op *op, const struct mirror *m, const char 
 /* Says why it failed, and logs it; returns -EHOSTUNREACH. */
 int mirror_failed(struct op *op, const struct mirror *m, const char *repo, const char *why,
                   long status);
+
+/* How long an answer about a tag is good. */
+int64_t mirror_fresh_ms(const struct mirror *m);
+/* mirror_tags.c: forgets the lists; with the lock held, or alone. */
+void mirror_tags_forget(struct mirror *m);
 
 #endif

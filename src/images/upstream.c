@@ -22,6 +22,8 @@
 #define CONNECT_MS     5000L
 #define ANSWER_MS      30000L
 #define STALL_S        30L
+#define STOP_STALL_MS  500 /* while it stops */
+#define STOP_MS        3000
 
 /* What opens a repository there: the value of Authorization. */
 struct grant {
@@ -37,7 +39,7 @@ struct upstream {
     struct grant *grants;
     CURL *idle[IDLE_MAX]; /* keep their connections */
     size_t n_idle;
-    bool stop;            /* atomic */
+    int64_t stop_ms;      /* atomic; monotonic; 0: it goes on */
 };
 
 struct upstream *upstream_new(const struct config_mirror *config)
@@ -51,7 +53,10 @@ struct upstream *upstream_new(const struct config_mirror *config)
 
 void upstream_stop(struct upstream *u)
 {
-    __atomic_store_n(&u->stop, true, __ATOMIC_RELAXED);
+    int64_t none = 0;
+
+    __atomic_compare_exchange_n(&u->stop_ms, &none, clock_monotonic_ms(), false, __ATOMIC_RELAXED,
+                                __ATOMIC_RELAXED);
 }
 
 static void free_grant(struct upstream *u, struct grant *g)
@@ -185,6 +190,8 @@ struct transfer {
     struct upstream_request *rq;
     CURL *curl;
     bool begun;
+    curl_off_t seen; /* bytes, */
+    int64_t seen_ms; /* and when the last of them came */
 };
 
 static void keep_header(const char *line, size_t n, const char *name, char *ret, size_t cap)
@@ -215,12 +222,13 @@ static size_t take_header(char *line, size_t size, size_t n, void *ctx)
 
     n *= size;
     if (n > 5 && strncmp(line, "HTTP/", 5) == 0) { /* of the next hop */
-        rq->content_type[0] = rq->digest[0] = rq->challenge[0] = 0;
+        rq->content_type[0] = rq->digest[0] = rq->challenge[0] = rq->link[0] = 0;
         rq->length = UINT64_MAX;
     }
     keep_header(line, n, "Content-Type", rq->content_type, sizeof rq->content_type);
     keep_header(line, n, "Docker-Content-Digest", rq->digest, sizeof rq->digest);
     keep_header(line, n, "WWW-Authenticate", rq->challenge, sizeof rq->challenge);
+    keep_header(line, n, "Link", rq->link, sizeof rq->link);
     keep_header(line, n, "Content-Length", length, sizeof length);
     if (length[0] != 0)
         parse_u64(slice_str(length), INT64_MAX, &rq->length);
@@ -251,15 +259,20 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *ctx)
     return n;
 }
 
-static int watch_stop(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+static int watch_stop(void *ctx, curl_off_t total, curl_off_t now, curl_off_t c, curl_off_t d)
 {
     struct transfer *t = ctx;
+    int64_t stop_ms = __atomic_load_n(&t->u->stop_ms, __ATOMIC_RELAXED), now_ms;
 
-    (void)a;
-    (void)b;
+    (void)total;
     (void)c;
     (void)d;
-    return __atomic_load_n(&t->u->stop, __ATOMIC_RELAXED);
+    now_ms = clock_monotonic_ms();
+    if (now != t->seen) {
+        t->seen = now;
+        t->seen_ms = now_ms;
+    }
+    return stop_ms != 0 && (now_ms - t->seen_ms > STOP_STALL_MS || now_ms - stop_ms > STOP_MS);
 }
 
 static struct curl_slist *headers_of(const struct upstream_request *rq, const char *authorization)
@@ -293,6 +306,7 @@ static int transfer(struct upstream *u, struct upstream_request *rq, const char 
     char error[CURL_ERROR_SIZE] = "";
     CURLcode code;
 
+    t.seen_ms = clock_monotonic_ms();
     buf_clear(&rq->body);
     rq->err = 0;
     rq->status = 0;
@@ -441,10 +455,12 @@ int upstream_ask(struct upstream *u, struct upstream_request *rq, struct buf *wh
     percent_encode(&url, slice_str(rq->repo), "/");
     buf_add_char(&url, '/');
     percent_encode(&url, slice_str(rq->path), "/:");
+    if (rq->query != NULL)
+        buf_printf(&url, "?%s", rq->query);
     for (int tries = 0; tries < 2; tries++) {
         char *authorization = granted(u, rq->repo);
 
-        if (__atomic_load_n(&u->stop, __ATOMIC_RELAXED))
+        if (__atomic_load_n(&u->stop_ms, __ATOMIC_RELAXED) != 0)
             buf_add_str(why, "the daemon stops");
         else
             r = transfer(u, rq, url.data, authorization, why);

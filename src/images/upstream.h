@@ -13,11 +13,13 @@ struct upstream;
 
 struct upstream *upstream_new(const struct config_mirror *config); /* borrows; returns new */
 void upstream_free(struct upstream *u); /* no request is under way */
-void upstream_stop(struct upstream *u); /* ends those that are, and refuses further ones */
+/* Refuses further ones; ends those that stall, and after a few seconds all. */
+void upstream_stop(struct upstream *u);
 
 struct upstream_request {
     const char *repo;      /* there */
     const char *path;      /* below /v2/<repo>/: "manifests/latest" */
+    const char *query;     /* as it stands behind "?"; NULL: none */
     bool head;
     const char *accept;    /* NULL: anything */
     uint64_t body_max;     /* of `body` */
@@ -32,6 +34,7 @@ struct upstream_request {
     char content_type[UPSTREAM_TEXT_MAX];
     char digest[UPSTREAM_TEXT_MAX];
     char challenge[4096];
+    char link[4096];
     struct buf body;       /* the caller frees it */
     int err;               /* of begin or data */
 };

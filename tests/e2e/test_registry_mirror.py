@@ -3,11 +3,12 @@ import http.server
 import json
 import os
 import threading
+import time
 
 import make
 import pytest
 import requests
-from conftest import need, run, running
+from conftest import need, run, running, wait_for
 
 
 class Upstream(http.server.ThreadingHTTPServer):
@@ -25,6 +26,7 @@ class Upstream(http.server.ThreadingHTTPServer):
         self.token = None   # "Bearer …": likewise, by way of realm
         self.realm = None
         self.redirect = None
+        self.tags = {}      # repository: names, in pages of three
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def add(self, repo, tag, image):
@@ -79,6 +81,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path in u.manifests:
             body = u.manifests[path]
             self.answer(200, body, Content_Type=make.OCI_MANIFEST, Docker_Content_Digest=make.digest(body))
+        elif path.endswith("/tags/list") and path[4:-10] in u.tags:
+            names = u.tags[path[4:-10]]
+            last = dict(p.split("=") for p in self.path.split("?")[1].split("&")).get("last", "")
+            page = [t for t in sorted(names) if t > last][:3]
+            more = page and page[-1] < max(names)
+            self.answer(200, json.dumps({"name": path[4:-10], "tags": page or None}).encode(), **(
+                {"Link": f'<{path}?n=3&last={page[-1]}>; rel="next"'} if more else {}))
         elif path in u.blobs and u.redirect:
             self.answer(307, Location=u.redirect + path)
         elif path in u.blobs:
@@ -140,6 +149,55 @@ def test_kept_revalidated_and_served_when_down(upstream, mirror, name):
     r = s.get(f"/v2/{repo}/manifests/2.0")
     assert r.status_code == 502 and "nothing is kept" in r.json()["errors"][0]["message"], r.text
     assert s.get(f"/v2/{repo}/blobs/sha256:{'1' * 64}").status_code == 502
+
+
+def test_tags_are_those_there_and_those_here(upstream, mirror, name):
+    image = make.Image()
+    upstream.add(f"team/{name}", "1.0", image)
+    s, repo = mirror.http(), f"up/team/{name}"
+
+    def tags(query=""):
+        r = s.get(f"/v2/{repo}/tags/list{query}")
+        assert r.status_code == 200 and r.json()["name"] == repo, r.text
+        return r.json()["tags"], r.headers.get("Link")
+
+    assert s.get(f"/v2/{repo}/tags/list").status_code == 404
+    upstream.status = 503
+    r = s.get(f"/v2/up/none/{name}/tags/list")
+    assert r.status_code == 502, r.text
+    upstream.status = None
+    upstream.tags[f"team/{name}"] = [f"v{i}" for i in range(8)]
+    wait_for(lambda: s.get(f"/v2/{repo}/tags/list").status_code == 200)
+    assert tags() == ([f"v{i}" for i in range(8)], None)  # nothing of it is here
+    pull(s, repo, image)  # a tag that the list there does not have
+    assert tags()[0] == ["1.0"] + [f"v{i}" for i in range(8)]
+    page, link = tags("?n=4")
+    assert page == ["1.0", "v0", "v1", "v2"] and link == f'</v2/{repo}/tags/list?n=4&last=v2>; rel="next"'
+    assert tags("?n=100&last=v5") == (["v6", "v7"], None) and tags("?n=0") == ([], None)
+    upstream.tags[f"team/{name}"] += ["v8", "1.0"]
+    assert tags()[0] == ["1.0"] + [f"v{i}" for i in range(9)]
+    for status in (500, 403):
+        upstream.status = status
+        assert tags()[0] == ["1.0"] + [f"v{i}" for i in range(9)]
+    mirror.restart()
+    s = mirror.http()
+    assert tags()[0] == ["1.0"]  # what was pulled stays
+
+
+def test_stops_beside_a_stalled_transfer(upstream, name):
+    image = make.Image({"a": os.urandom(3_000_000)})
+    upstream.add(f"team/{name}", "1.0", image)
+    upstream.gate = threading.Event()
+    with running(mount=False, config=config(upstream.url)) as d:
+        s, repo = d.http(), f"up/team/{name}"
+        s.get(f"/v2/{repo}/manifests/1.0").raise_for_status()
+        r = s.get(f"/v2/{repo}/blobs/{make.digest(image.layers[0])}", stream=True)
+        assert r.raw.read(1000)
+        began = time.monotonic()
+        d.stop()
+        assert time.monotonic() - began < 25, "it waited for the transfer to be given up as stalled"
+        assert not upstream.gate.is_set()
+    upstream.gate.set()
 
 
 def test_not_there_and_not_taken(upstream, mirror, name):
