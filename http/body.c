@@ -28,10 +28,12 @@ static size_t piece_of(struct request *r)
 
     if (length <= STREAM_PIECE_SMALL)
         return length > 0 ? (size_t)length : 1;
-    if (__atomic_add_fetch(&r->http->body_bytes, 2 * STREAM_PIECE, __ATOMIC_RELAXED) <= BODIES_MAX)
-        return STREAM_PIECE;
-    __atomic_sub_fetch(&r->http->body_bytes, 2 * STREAM_PIECE, __ATOMIC_RELAXED);
-    return STREAM_PIECE_SMALL;
+    if (__atomic_add_fetch(&r->http->large_streams, 1, __ATOMIC_RELAXED) > STREAMS_LARGE_MAX) {
+        __atomic_sub_fetch(&r->http->large_streams, 1, __ATOMIC_RELAXED);
+        return STREAM_PIECE_SMALL;
+    }
+    __atomic_add_fetch(&r->http->body_bytes, 2 * STREAM_PIECE, __ATOMIC_RELAXED);
+    return STREAM_PIECE;
 }
 
 static int begin_stream(struct request *r)
@@ -306,8 +308,10 @@ void body_done(struct request *r)
         return;
     free_piece(r, r->stream->fill);
     free_piece(r, r->stream->full);
-    if (r->stream->piece == STREAM_PIECE)
+    if (r->stream->piece == STREAM_PIECE) {
         __atomic_sub_fetch(&r->http->body_bytes, 2 * STREAM_PIECE, __ATOMIC_RELAXED);
+        __atomic_sub_fetch(&r->http->large_streams, 1, __ATOMIC_RELAXED);
+    }
     pthread_mutex_destroy(&r->stream->lock);
     pthread_cond_destroy(&r->stream->idle);
     free(take(r->stream));

@@ -29,6 +29,9 @@ enum stage {
 /* libmicrohttpd's memory for a connection: its headers, and the body as it is read. It is wiped behind
  * each request: 64 KiB cost a fifth of a small request's time, 256 KiB more than the rest of it. */
 #define CONNECTION_MEMORY (48u << 10)
+/* So many uploads at once get large pieces, two each; that many keep the disk busy. Of more, each keeps a
+ * chunk in the store anyway, and may fill that in small ones. */
+#define STREAMS_LARGE_MAX 16u
 /* Collected bodies of all requests together. */
 #define BODIES_MAX (256u << 20)
 /* While bodies take more than this, an upload keeps no piece that waits for nothing but to be filled

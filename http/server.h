@@ -41,6 +41,7 @@ struct http {
     struct web_page *page;   /* the web page */
     char *page_policy;       /* its Content-Security-Policy */
     struct pieces pieces;
+    unsigned large_streams; /* atomic: that have two of them */
     uint64_t body_bytes; /* atomic: held in memory for collected bodies, of all requests */
 };
 

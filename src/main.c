@@ -16,6 +16,7 @@
 #include "tree.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -24,8 +25,10 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #define DOMAINS_MAX 16
+#define ARENAS_MIN  4
 
 struct server {
     struct config *config;
@@ -67,6 +70,10 @@ static void harden(void)
     struct rlimit none = {0, 0};
     struct rlimit files;
 
+    long arenas = 2 * sysconf(_SC_NPROCESSORS_ONLN);
+
+    /* The allocator's own eight for each core leave holes in each of them: 40 MiB with 64 uploads. */
+    mallopt(M_ARENA_MAX, arenas > ARENAS_MIN ? (int)arenas : ARENAS_MIN);
     umask(0077);
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0);

@@ -22,6 +22,9 @@
 #define SWEEP_MS  (10 * 60 * INT64_C(1000))
 #define RETIRE_MS (60 * 60 * INT64_C(1000))
 
+#define PART_LIFE SLICE("images-life")
+#define KEY_CLEAN SLICE("clean")
+
 int images_check_name(struct op *op, const char *repo)
 {
     if (repository_name_valid(slice_str(repo)))
@@ -148,12 +151,26 @@ static size_t slot_of(struct slice part)
     return (size_t)(h ^ h >> 32) % GENERATIONS;
 }
 
-void retry_in_turn(struct images *im, struct slice part, unsigned tries, pthread_mutex_t **turn)
+void retry_in_turn(struct images *im, struct slice part, unsigned tries, struct turn **turn)
 {
+    struct turn *t = &im->turns[slot_of(part) % TURNS];
+
     if (tries != 2 || *turn != NULL)
         return;
-    *turn = &im->turns[slot_of(part) % TURNS];
-    pthread_mutex_lock(*turn);
+    guard(&t->lock);
+    while (t->taken)
+        pthread_cond_wait(&t->given_back, &t->lock);
+    t->taken = true;
+    *turn = t;
+}
+
+void retry_turn_end(struct turn **turn)
+{
+    if (*turn == NULL)
+        return;
+    guard(&(*turn)->lock);
+    (*turn)->taken = false;
+    pthread_cond_signal(&(*turn)->given_back);
 }
 
 uint64_t images_generation(struct images *im, const char *repo)
@@ -220,7 +237,8 @@ static void *janitor(void *arg)
 
     period_ms = period_ms > SWEEP_MS ? SWEEP_MS : period_ms < 5000 ? 5000 : period_ms;
     next_sweep_ms = next_retire_ms = clock_monotonic_ms() + period_ms;
-    links_mend(im);
+    if (!im->clean && links_mend(im) != 0)
+        __atomic_store_n(&im->held, true, __ATOMIC_RELAXED);
     while (janitor_waits(im, 5000)) {
         int64_t now = clock_monotonic_ms();
 
@@ -259,6 +277,33 @@ int images_tidy(void *self, struct op *op, bool dry_run, struct buf *out)
     return 0;
 }
 
+/* The last life ended in order, and left no hold behind: nothing need be looked for, which takes a
+ * walk over all blobs. Takes the mark: this life may end otherwise. */
+static bool take_clean_mark(struct images *im)
+{
+    struct store_value v = {0};
+    struct store_batch *batch;
+    int r = store_get(im->store, PART_LIFE, KEY_CLEAN, &v);
+
+    store_value_release(&v);
+    if (r < 0)
+        return false;
+    batch = store_batch_new(im->store, PART_LIFE);
+    store_batch_delete(batch, KEY_CLEAN);
+    return store_commit(batch, STORE_DURABLE) == 0;
+}
+
+static void put_clean_mark(struct images *im)
+{
+    struct store_batch *batch;
+
+    if (__atomic_load_n(&im->held, __ATOMIC_RELAXED))
+        return;
+    batch = store_batch_new(im->store, PART_LIFE);
+    store_batch_put(batch, KEY_CLEAN, SLICE("1"));
+    store_commit(batch, STORE_DURABLE); /* else the next life looks for itself */
+}
+
 static int start_janitor(struct images *im)
 {
     int r;
@@ -282,6 +327,22 @@ static void free_parts(struct images *im)
     store_unwatch(im->watch);
 }
 
+static void init_turns(struct images *im)
+{
+    for (size_t i = 0; i < TURNS; i++) {
+        pthread_mutex_init(&im->turns[i].lock, NULL);
+        pthread_cond_init(&im->turns[i].given_back, NULL);
+    }
+}
+
+static void done_turns(struct images *im)
+{
+    for (size_t i = 0; i < TURNS; i++) {
+        pthread_cond_destroy(&im->turns[i].given_back);
+        pthread_mutex_destroy(&im->turns[i].lock);
+    }
+}
+
 int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
 {
     struct images *im = xcalloc(1, sizeof *im);
@@ -295,14 +356,15 @@ int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
     if (getrandom(&life, sizeof life, 0) != sizeof life)
         life = (uint32_t)clock_unix_ms();
     im->life = life;
-    for (size_t i = 0; i < TURNS; i++)
-        pthread_mutex_init(&im->turns[i], NULL);
+    init_turns(im);
     r = store_watch(im->store, PART_REPOSITORIES, on_commit, im, &im->watch);
     if (r < 0) {
         buf_printf(why, "images: %s", strerror(-r));
+        done_turns(im);
         free(im);
         return r;
     }
+    im->clean = take_clean_mark(im);
     im->pages = page_cache_new();
     im->uploads = uploads_new(im);
     im->rootfs = rootfs_new(im->store);
@@ -314,6 +376,7 @@ int images_open(const struct domain_env *env, void **ret_self, struct buf *why)
     if (r < 0) {
         buf_printf(why, "images: cannot start a thread: %s", strerror(-r));
         free_parts(im);
+        done_turns(im);
         free(im);
         return r;
     }
@@ -326,6 +389,7 @@ void images_stopping(void *self)
     struct images *im = self;
 
     rootfs_stop(im->rootfs);
+    mirrors_stop(im->mirrors);
 }
 
 void images_close(void *self)
@@ -338,9 +402,9 @@ void images_close(void *self)
     pthread_mutex_unlock(&im->lock);
     pthread_join(im->janitor, NULL);
     free_parts(im);
+    put_clean_mark(im);
     pthread_cond_destroy(&im->wake);
     pthread_mutex_destroy(&im->lock);
-    for (size_t i = 0; i < TURNS; i++)
-        pthread_mutex_destroy(&im->turns[i]);
+    done_turns(im);
     free(im);
 }

@@ -135,7 +135,7 @@ const char *link_find(struct op *op, struct images *im, const struct digest *d,
 int links_sweep(struct images *im, int64_t now_unix_ms, uint64_t *ret_dropped);
 /* The same in one repository. */
 int links_sweep_repo(struct images *im, const char *repo, int64_t now_unix_ms);
-/* Releases holds of an earlier life that no row names. */
-void links_mend(struct images *im);
+/* Releases holds of an earlier life that no row names; a walk over all blobs. 0: all were seen. */
+int links_mend(struct images *im);
 
 #endif

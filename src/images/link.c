@@ -72,8 +72,8 @@ static void release(struct images *im, const char *repo, const struct digest *d,
 {
     char text[HOLDER_MAX];
 
-    /* A hold that stays behind is released by links_mend() in the next life. */
-    blob_release(im->store, d, holder_print(repo, nonce, text));
+    if (blob_release(im->store, d, holder_print(repo, nonce, text)) < 0)
+        __atomic_store_n(&im->held, true, __ATOMIC_RELAXED);
 }
 
 /* One try to take the blob in; -EAGAIN if somebody was faster. */
@@ -409,7 +409,7 @@ static int mend_blob(void *ctx, const struct digest *d, const struct blob_stat *
     return im->stopping;
 }
 
-void links_mend(struct images *im)
+int links_mend(struct images *im)
 {
-    blob_each(im->store, mend_blob, im);
+    return blob_each(im->store, mend_blob, im);
 }

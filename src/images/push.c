@@ -180,8 +180,8 @@ void manifest_release(struct images *im, const char *repo, const struct digest *
 {
     char text[HOLDER_MAX];
 
-    if (nonce != 0)
-        blob_release(im->store, d, holder_print(repo, nonce, text));
+    if (nonce != 0 && blob_release(im->store, d, holder_print(repo, nonce, text)) < 0)
+        __atomic_store_n(&im->held, true, __ATOMIC_RELAXED);
 }
 
 /* The manifest's own row, over the one that may be there. */

@@ -21,6 +21,14 @@ struct mirrors;
 #define TURNS        64u
 #define LINK_IDLE_MS (24 * 3600 * INT64_C(1000))
 
+/* Who lost twice makes its next tries alone among the losers of its repository, else one of many that
+ * change one row at once might lose for ever. */
+struct turn {
+    pthread_mutex_t lock; /* guards: taken */
+    pthread_cond_t given_back;
+    bool taken;
+};
+
 struct images {
     struct store *store;
     const struct config *config;
@@ -37,10 +45,9 @@ struct images {
     uint32_t nonces;                   /* atomic: the lower half */
     uint64_t generations[GENERATIONS]; /* atomic; by hash of the partition */
 
-    /* Who lost twice makes its next tries alone among the losers of its repository, else one of many
-     * that change one row at once might lose for ever. Held while a commit waits; nobody who holds
-     * one takes another lock of this struct. By hash of the partition. */
-    pthread_mutex_t turns[TURNS];
+    struct turn turns[TURNS]; /* by hash of the partition */
+    bool clean; /* the last life ended in order */
+    bool held;  /* atomic: a hold could not be released, and waits for links_mend() */
 
     pthread_t janitor;
     pthread_mutex_t lock; /* guards: stopping */
@@ -71,13 +78,9 @@ int manifest_delete_unused(struct op *op, struct images *im, const char *repo,
                            const struct digest *d, const struct touch *mark);
 
 /* At the head of each try of a compare-and-set; `turn` is begun as NULL, and ended by its scope. */
-void retry_in_turn(struct images *im, struct slice part, unsigned tries, pthread_mutex_t **turn);
-static inline void retry_turn_end(pthread_mutex_t **turn)
-{
-    if (*turn != NULL)
-        pthread_mutex_unlock(*turn);
-}
-#define autoturn __attribute__((cleanup(retry_turn_end))) pthread_mutex_t *
+void retry_in_turn(struct images *im, struct slice part, unsigned tries, struct turn **turn);
+void retry_turn_end(struct turn **turn);
+#define autoturn __attribute__((cleanup(retry_turn_end))) struct turn *
 
 uint64_t images_nonce(struct images *im);
 /* A row's value into the op. -ENOENT without a reason. */
