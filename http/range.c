@@ -4,14 +4,25 @@
 
 #include <strings.h>
 
+/* It may be larger than any size. */
+static bool is_number(struct slice s)
+{
+    const char *p = s.data;
+
+    for (size_t i = 0; i < s.len; i++)
+        if (p[i] < '0' || p[i] > '9')
+            return false;
+    return s.len > 0;
+}
+
 /* "-N": the last N bytes. */
 static enum range_kind suffix_range(struct slice digits, uint64_t size_bytes, struct range *ret)
 {
     uint64_t n;
     int r = parse_u64(digits, UINT64_MAX, &n);
 
-    if (r < 0 && digits.len < 20)
-        return RANGE_ALL;
+    if (r < 0 && !is_number(digits))
+        return RANGE_UNSATISFIABLE;
     if (r < 0 || n > size_bytes)
         n = size_bytes;
     if (n == 0)
@@ -31,6 +42,8 @@ static struct slice trim(struct slice s)
     return s;
 }
 
+/* What is no range at all is refused, as nginx and Go's servers do; RFC 9110, section 14.2, leaves the
+ * choice. Of another unit, and several at once, all is sent. */
 enum range_kind range_parse(const char *header, uint64_t size_bytes, struct range *ret)
 {
     struct slice spec, first, last;
@@ -40,18 +53,20 @@ enum range_kind range_parse(const char *header, uint64_t size_bytes, struct rang
     if (header == NULL || strncasecmp(header, "bytes=", 6) != 0)
         return RANGE_ALL;
     spec = trim(slice_str(header + 6));
-    dash = memchr(spec.data, '-', spec.len);
-    if (dash == NULL || memchr(spec.data, ',', spec.len) != NULL)
+    dash = spec.len > 0 ? memchr(spec.data, '-', spec.len) : NULL;
+    if (spec.len > 0 && memchr(spec.data, ',', spec.len) != NULL)
         return RANGE_ALL;
+    if (dash == NULL)
+        return RANGE_UNSATISFIABLE;
     first = slice_of(spec.data, (size_t)(dash - (const char *)spec.data));
     last = slice_skip(spec, first.len + 1);
     if (first.len == 0)
         return suffix_range(last, size_bytes, ret);
-    if (parse_u64(first, UINT64_MAX, &from) < 0)
-        return RANGE_ALL;
-    if (last.len > 0 && (parse_u64(last, UINT64_MAX, &to) < 0 || to < from))
-        return RANGE_ALL;
-    if (from >= size_bytes)
+    if (parse_u64(first, UINT64_MAX, &from) < 0 || (last.len > 0 && !is_number(last)))
+        return RANGE_UNSATISFIABLE;
+    if (last.len > 0 && parse_u64(last, UINT64_MAX, &to) < 0)
+        to = UINT64_MAX;
+    if (from >= size_bytes || to < from)
         return RANGE_UNSATISFIABLE;
     if (to >= size_bytes)
         to = size_bytes - 1;

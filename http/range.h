@@ -5,9 +5,9 @@
 #include "base/slice.h"
 
 enum range_kind {
-    RANGE_ALL,           /* no Range, another unit, several ranges, or bad syntax: send everything */
+    RANGE_ALL,           /* no Range, another unit, or several ranges: send everything */
     RANGE_PART,          /* 206 with the bytes of ret */
-    RANGE_UNSATISFIABLE, /* 416 with Content-Range: bytes * /size */
+    RANGE_UNSATISFIABLE, /* or bad syntax: 416 with Content-Range: bytes * /size */
 };
 
 struct range {

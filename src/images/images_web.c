@@ -39,7 +39,9 @@ int web_paging(struct web_request *req, size_t *ret_n, const char **ret_last)
     const char *n = web_query(req, "n"), *last = web_query(req, "last");
     uint64_t value = IMAGES_PAGE_MAX;
 
-    if (n != NULL && parse_u64(slice_str(n), UINT32_MAX, &value) < 0)
+    /* A number too large for us is as good as the largest. */
+    if (n != NULL && parse_u64(slice_str(n), UINT64_MAX, &value) < 0 &&
+        (n[0] == 0 || n[strspn(n, "0123456789")] != 0))
         return op_fail(req->op, EINVAL, "n is not a number: '%.32s'", n);
     if (last != NULL && strlen(last) > IMAGES_NAME_MAX)
         return op_fail(req->op, EINVAL, "last is too long");

@@ -137,12 +137,12 @@ def test_chunks(session, value, status):
     assert session.put(location, params={"digest": make.digest(b"0123456789")}).status_code == 201
 
 
-@pytest.mark.parametrize("value, status", [("bytes=0-0", 206), ("bytes=-1", 206), ("bytes=0-", 206), ("bytes=99999999-", 416), ("bytes=-0", 416), ("bytes=9-1", 200),
-                                           ("bytes=x", 200), ("lines=0-1", 200), ("bytes=0-1,4-5", 200), ("bytes=18446744073709551616-", 416)])
+@pytest.mark.parametrize("value, status", [("bytes=0-0", 206), ("bytes=-1", 206), ("bytes=0-", 206), ("bytes=99999999-", 416), ("bytes=-0", 416), ("bytes=9-1", 416),
+                                           ("bytes=x", 416), ("bytes=a-b", 416), ("bytes=", 416), ("lines=0-1", 200), ("bytes=0-1,4-5", 200), ("bytes=18446744073709551616-", 416)])
 def test_ranges(session, value, status):
     blob = session.image.layers[0]
     r = session.get(f"/v2/bad/app/blobs/{make.digest(blob)}", headers={"Range": value})
-    assert r.status_code in ((status, 200) if status == 416 else (status,)), r.status_code
+    assert r.status_code == status, r.status_code
     if r.status_code == 416:
         assert r.headers["Content-Range"] == f"bytes */{len(blob)}"
 
@@ -152,7 +152,7 @@ def test_pages(session, n):
     for path in ("/v2/bad/app/tags/list", "/v2/_catalog"):
         r = session.get(path, params={"n": n})
         assert r.status_code in (200, 400), (path, r.text)
-        assert r.status_code == 200 or r.json()["errors"][0]["code"]
+        assert r.status_code == (200 if n.isdigit() else 400) and (r.status_code == 200 or r.json()["errors"][0]["code"])
     assert session.get("/v2/bad/app/tags/list", params={"last": "x" * 100_000}).status_code in (400, 414, 431)
     assert session.get("/v2/bad/app/tags/list", params={"last": "\x01é%"}).status_code == 200
 
