@@ -22,14 +22,49 @@ struct regex {
     RE2 re;
 };
 
+/* Go takes (?<name>…) too, which RE2 knows as (?P<name>…). */
+static std::string with_named_groups(struct slice pattern)
+{
+    const char *p = static_cast<const char *>(pattern.data);
+    std::string out;
+    bool in_class = false;
+
+    for (size_t i = 0; i < pattern.len; i++) {
+        out.push_back(p[i]);
+        if (p[i] == '\\' && i + 1 < pattern.len) {
+            out.push_back(p[++i]);
+            if (p[i] != 'Q') /* \Q…\E: as it is */
+                continue;
+            while (++i < pattern.len && !(p[i] == '\\' && i + 1 < pattern.len && p[i + 1] == 'E'))
+                out.push_back(p[i]);
+            if (i < pattern.len)
+                out.push_back(p[i]);
+        } else if (in_class) {
+            in_class = p[i] != ']';
+        } else if (p[i] == '[') {
+            in_class = true;
+            if (i + 1 < pattern.len && p[i + 1] == '^')
+                out.push_back(p[++i]);
+            if (i + 1 < pattern.len && p[i + 1] == ']') /* the first is no end */
+                out.push_back(p[++i]);
+        } else if (p[i] == '(' && pattern.len - i > 3 && p[i + 1] == '?' && p[i + 2] == '<' &&
+                   p[i + 3] != '=' && p[i + 3] != '!') {
+            out += "?P<";
+            i += 2;
+        }
+    }
+    return out;
+}
+
 int regex_new(struct slice pattern, struct regex **ret, struct buf *why)
 {
+    std::string text = with_named_groups(pattern);
     RE2::Options options;
     options.set_log_errors(false);
     options.set_dot_nl(true);
     options.set_max_mem(8 << 20);
     auto *r = new (std::nothrow)
-        regex(re2::StringPiece(static_cast<const char *>(pattern.data), pattern.len), options);
+        regex(re2::StringPiece(text), options);
 
     if (r == nullptr)
         return -ENOMEM;

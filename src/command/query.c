@@ -254,9 +254,9 @@ static void print_explain(const json_t *data)
     const json_t *timings = json_object_get(stats, "timings");
 
     printf("read %" JSON_INTEGER_FORMAT " samples of %" JSON_INTEGER_FORMAT
-           " series, held %" JSON_INTEGER_FORMAT " at most\n",
+           " series, held %" JSON_INTEGER_FORMAT " at most, in %.1f MiB\n",
            number(samples, "samplesRead"), number(samples, "seriesTouched"),
-           number(samples, "peakSamples"));
+           number(samples, "peakSamples"), (double)number(samples, "peakBytes") / (1 << 20));
     printf("waited %.3f ms, prepared %.3f ms, evaluated %.3f ms\n\n",
            json_number_value(json_object_get(timings, "execQueueTime")) * 1e3,
            json_number_value(json_object_get(timings, "queryPreparationTime")) * 1e3,

@@ -87,6 +87,8 @@ class Generator:
         return self.r.choice(options)
 
     def selector(self):
+        if self.r.random() < 0.15:
+            return self.pick('spread{job=~"a|b"}', 'many{kind="k1",host=~"h1.?"}', 'many_total{host=~"h[0-3]"}', '{__name__=~"spread|level",job="a"}', '{"quoted"}')
         name = self.pick("spread", "spread", "hits_total", "level", "level", "lat_bucket", "lat_count", "nothing")
         matcher = self.pick("", "", '{job="a"}', '{job=~"a|b"}', '{job!="c",instance!~"1.*"}', '{zone=""}', '{zone=~".+"}', '{instance=~"[02]"}')
         return name + matcher
@@ -112,8 +114,8 @@ class Generator:
                       "stdvar_over_time", "present_over_time", "absent_over_time", "mad_over_time", "ts_of_max_over_time", "ts_of_last_over_time")
         matrix = f"{self.selector()}[{self.span()}]{self.modifier()}"
         if self.r.random() < 0.2:
-            inner = self.vector(depth - 2)  # an offset around an @: Prometheus moves the @ too, in a range
-            matrix = f"({inner})[{self.pick('2m', '5m')}:{self.pick('', '30s', '1m')}]{'' if '@' in inner else self.modifier()}"
+            inner = self.vector(depth - 1)  # an offset around an @: Prometheus moves the @ too, in a range
+            matrix = f"({inner})[{self.pick('1m', '2m', '5m', '90s')}:{self.pick('', '30s', '1m', '7s')}]{'' if '@' in inner else self.modifier()}"
         other = self.r.random()
         if other < 0.05:
             return f"quantile_over_time({self.pick('0.5', '0.9', '-1', '2')}, {matrix})"
@@ -138,6 +140,9 @@ class Generator:
             lambda: f"histogram_{self.pick('avg', 'count', 'sum', 'stddev', 'stdvar')}({self.pick('spread', 'rate(spread[5m])', 'sum by (job) (spread)', v)})",
             lambda: f"histogram_fraction({self.pick('0, 1', '-Inf, 2', '1, 0')}, {self.pick('spread', 'rate(spread[5m])', v)})",
             lambda: f"histogram_quantile({self.pick('0.5', '0.9')}, {self.pick('spread', 'rate(spread[5m])', 'sum by (job) (increase(spread[2m]))')})",
+            lambda: f"histogram_{self.pick('avg', 'count', 'sum', 'stddev')}({v})", lambda: f"histogram_fraction({self.pick('0, 1', '-1, 2.5')}, {v})",
+            lambda: f"{v} {self.pick('</', '>/', '*', '/')} {self.pick('1', '0.5', '-1', '6')}", lambda: f'histogram_quantiles({v}, "q", 0.1, 0.9)',
+            lambda: f"{v} {self.pick('+', '-', '==', '!=', 'and', 'or', 'unless')} {v}",
             lambda: f'sort_by_label({v}, "instance")', lambda: f"scalar({v}) + {v}")()
 
     def aggregate(self, depth):
@@ -164,7 +169,7 @@ class Generator:
             return f"{left} {op}{match} {right}"
         group = self.pick("", "", " group_left ()", " group_left (zone)", " group_right ()") if match else ""
         fill = self.pick("", "", "", "", " fill (0)", " fill_left (1)", " fill_right (-2)")
-        fill = "" if "spread" in left + right else fill
+        fill = "" if "spread" in left + right else fill  # of a step with several notes Prometheus keeps the last
         return f"{left} {op}{match}{group}{fill} {right}"
 
     def odd(self, depth):
@@ -262,10 +267,11 @@ def first_difference(a, b):
 
 def difference(pair, query, span):
     mine, theirs = [s.query(query, at=None if span else s.end - 90000, span=(s.end - 1200000, s.end - 30000, 30000) if span else None) for s in pair]
-    if re.search("[!=<>]", query):
+    comparison = re.search("[!=<>]", query)
+    if comparison:
         nameless(mine), nameless(theirs)
     ordered = not span and query.startswith(("sort", "topk", "bottomk")) and "sort(" not in query[4:]
-    a, b = normal(mine, span), normal(theirs, span)
+    a, b = normal(mine, span and not comparison), normal(theirs, span and not comparison)
     if ordered:
         a, b = normal(mine, False), normal(theirs, False)
     if "error" in a and "error" in b and a["error"].startswith("found duplicate series"):  # which pair is named is not fixed

@@ -35,7 +35,7 @@ static void add_seconds(struct buf *out, const char *name, double v)
     print_value(out, round(v * 1e9) / 1e9);
 }
 
-/* As Prometheus' engine has them; sorting the result is part of the evaluation here. */
+/* As Prometheus' engine has them, and peakBytes; sorting the result is part of the evaluation here. */
 static void add_stats(struct buf *out, const struct query_run *run)
 {
     const struct result *r = &run->result;
@@ -49,8 +49,10 @@ static void add_stats(struct buf *out, const struct query_run *run)
     add_seconds(out, "execTotalTime", run->prepare_s + run->queue_s + run->eval_s);
     buf_printf(out,
                "},\"samples\":{\"totalQueryableSamples\":%" PRIu64 ",\"samplesRead\":%" PRIu64
-               ",\"seriesTouched\":%" PRIu64 ",\"peakSamples\":%" PRIu64 "}}",
-               r->samples_total, r->samples_read, r->series_touched, r->samples_peak);
+               ",\"seriesTouched\":%" PRIu64 ",\"peakSamples\":%" PRIu64
+               ",\"peakBytes\":%" PRIu64 "}}",
+               r->samples_total, r->samples_read, r->series_touched, r->samples_peak,
+               r->bytes_peak);
 }
 
 static void json_node(struct json *j, const struct expr *e)

@@ -317,8 +317,10 @@ static int sum_row(void *ctx, struct mem *m, unsigned worker, struct row *row)
         return r;
     add_row(x->op, &s->sums[group], row, x->f->n);
     s->sums[group].drop_name |= row->drop_name;
-    s->histograms |= row->h != NULL;
-    if (row->h != NULL && (x->op == AGG_SUM || x->op == AGG_AVG))
+    if (!row_has_histograms(row, x->f->n))
+        return 0;
+    s->histograms = true;
+    if (x->op == AGG_SUM || x->op == AGG_AVG)
         keep_row(s, m, group, row);
     return 0;
 }

@@ -128,12 +128,38 @@ static int check_one_side(struct sides *s)
     return 0;
 }
 
-static bool one_has(const struct sides *s, uint32_t sig, size_t i)
+static const struct row *one_at(const struct sides *s, uint32_t sig, size_t i)
 {
     for (uint32_t k = s->first_one[sig]; k != 0; k = s->next_one[k - 1])
         if (row_has(&s->one->rows[k - 1], i))
-            return true;
-    return false;
+            return &s->one->rows[k - 1];
+    return NULL;
+}
+
+/* Does the operator know what to do with the two kinds? */
+static bool kinds_fit(enum binary_op op, bool l_histogram, bool r_histogram)
+{
+    bool trims = op == OP_TRIM_UPPER || op == OP_TRIM_LOWER;
+
+    if (l_histogram && r_histogram)
+        return op == OP_ADD || op == OP_SUB || op == OP_EQL || op == OP_NEQ;
+    if (l_histogram)
+        return op == OP_MUL || op == OP_DIV || trims;
+    return r_histogram ? op == OP_MUL : !trims;
+}
+
+/* Has the row, at the step, a partner that it has a result with? */
+static bool meets(const struct sides *s, const struct row *many, uint32_t sig, size_t i)
+{
+    bool swap = s->how->card == CARD_ONE_TO_MANY;
+    bool many_h = many->h != NULL && many->h[i] != NULL;
+    const struct row *one = one_at(s, sig, i);
+    bool one_h;
+
+    if (!row_has(many, i) || (one == NULL && !s->has_fill_one))
+        return false;
+    one_h = one != NULL && one->h != NULL && one->h[i] != NULL;
+    return kinds_fit(s->e->binary.op, swap ? one_h : many_h, swap ? many_h : one_h);
 }
 
 /* One to one: two rows of the other side may not find the same partner. */
@@ -154,12 +180,12 @@ static int check_many_side(struct sides *s)
         if (taken[sig] == NULL) {
             taken[sig] = xcalloc(s->f->n, 1);
             for (size_t i = 0; i < s->f->n; i++)
-                taken[sig][i] = row_has(&s->many->rows[first[sig] - 1], i);
+                taken[sig][i] = meets(s, &s->many->rows[first[sig] - 1], sig, i);
         }
         for (size_t i = 0; i < s->f->n && r == 0; i++) {
-            if (!row_has(row, i))
+            if (!meets(s, row, sig, i))
                 continue;
-            if (taken[sig][i] && (s->has_fill_one || one_has(s, sig, i)))
+            if (taken[sig][i])
                 r = eval_fail(s->ev, "multiple matches for labels: many-to-one matching must be "
                                      "explicit (group_left/group_right)");
             taken[sig][i] = 1;
@@ -268,7 +294,7 @@ static int put_filled_one(struct sides *s, const struct row *many, uint32_t sig,
     if (!fill_row(s, many, s->fill_one, &one))
         return eval_check(s->ev);
     for (size_t i = 0; i < s->f->n; i++)
-        if (one_has(s, sig, i))
+        if (one_at(s, sig, i) != NULL)
             one.v[i] = ABSENT;
     if (!row_is_empty(&one, s->f->n))
         r = put_pair(s, many, &one, ret);
@@ -276,25 +302,41 @@ static int put_filled_one(struct sides *s, const struct row *many, uint32_t sig,
     return r;
 }
 
+/* `first` and `next` list the rows of the other side by signature, as those of `one`. */
+static int put_filled_row(struct sides *s, size_t k, const uint32_t *first, const uint32_t *next,
+                          struct vector *ret)
+{
+    uint32_t sig = s->one_sig[k];
+    struct row many;
+    int r = 0;
+
+    if (!fill_row(s, &s->one->rows[k], s->fill_many, &many))
+        return eval_check(s->ev);
+    for (uint32_t j = first[sig]; j != 0; j = next[j - 1])
+        for (size_t i = 0; i < s->f->n; i++)
+            if (meets(s, &s->many->rows[j - 1], sig, i))
+                many.v[i] = ABSENT;
+    if (!row_is_empty(&many, s->f->n))
+        r = put_pair(s, &many, &s->one->rows[k], ret);
+    row_done(s->ev, &many, s->f->n);
+    return r < 0 ? r : eval_check(s->ev);
+}
+
 static int put_filled_many(struct sides *s, struct vector *ret)
 {
-    for (size_t k = 0; k < s->one->n; k++) {
-        struct row many;
-        int r = 0;
+    uint32_t *first = xcalloc(s->n_sigs + 1, sizeof *first);
+    uint32_t *next = xcalloc(s->many->n + 1, sizeof *next);
+    int r = 0;
 
-        if (!fill_row(s, &s->one->rows[k], s->fill_many, &many))
-            return eval_check(s->ev);
-        for (size_t j = 0; j < s->many->n; j++)
-            for (size_t i = 0; i < s->f->n && s->many_sig[j] == s->one_sig[k]; i++)
-                if (row_has(&s->many->rows[j], i))
-                    many.v[i] = ABSENT;
-        if (!row_is_empty(&many, s->f->n))
-            r = put_pair(s, &many, &s->one->rows[k], ret);
-        row_done(s->ev, &many, s->f->n);
-        if (r < 0)
-            return r;
+    for (size_t j = s->many->n; j-- > 0;) {
+        next[j] = first[s->many_sig[j]];
+        first[s->many_sig[j]] = (uint32_t)j + 1;
     }
-    return 0;
+    for (size_t k = 0; k < s->one->n && r == 0; k++)
+        r = put_filled_row(s, k, first, next, ret);
+    free(first);
+    free(next);
+    return r;
 }
 
 /* Many to one: rows of one signature that would be called the same, at a step where both meet. */
@@ -320,8 +362,8 @@ static int check_unique(struct sides *s, const struct vector *ret, const uint32_
             if (a == b || s->many_sig[a] != s->many_sig[b])
                 continue;
             for (size_t i = 0; i < s->f->n && r == 0; i++)
-                if (row_has(&s->many->rows[a], i) && row_has(&s->many->rows[b], i) &&
-                    (s->has_fill_one || one_has(s, s->many_sig[a], i)))
+                if (meets(s, &s->many->rows[a], s->many_sig[a], i) &&
+                    meets(s, &s->many->rows[b], s->many_sig[b], i))
                     r = eval_fail(s->ev, "multiple matches for labels: grouping labels must ensure "
                                          "unique matches");
         }

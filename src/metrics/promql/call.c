@@ -74,12 +74,6 @@ static float_fn *const float_fns[FUNCTIONS_COUNT] = {
     [FN_YEAR] = date_year,
 };
 
-static void drop_histograms(struct row *row, size_t n)
-{
-    for (size_t i = 0; i < n && row->h != NULL; i++)
-        row->h[i] = NULL;
-}
-
 /* Of time() where no vector is given. */
 static int date_now(struct evaluator *ev, float_fn *fn, const struct frame *f, struct vector *ret)
 {
@@ -104,7 +98,7 @@ static int call_floats(struct evaluator *ev, struct mem *m, const struct expr *e
     for (size_t k = 0; k < ret->n && r == 0; k++) {
         struct row *row = &ret->rows[k];
 
-        drop_histograms(row, f->n);
+        row_drop_histograms(ev, row, f->n);
         for (size_t i = 0; i < f->n; i++)
             if (present(row->v[i]))
                 row->v[i] = fn(row->v[i]);
@@ -139,7 +133,7 @@ static int call_histograms(struct evaluator *ev, struct mem *m, const struct exp
         for (size_t i = 0; i < f->n; i++)
             row->v[i] = row->h != NULL && row->h[i] != NULL ? of_histogram(e->call.f->id, row->h[i])
                                                             : ABSENT;
-        drop_histograms(row, f->n);
+        row_drop_histograms(ev, row, f->n);
     }
     return r == 0 ? named(ev, m, f, ret) : r;
 }
@@ -191,7 +185,7 @@ static int call_bounded(struct evaluator *ev, struct mem *m, const struct expr *
     for (size_t k = 0; k < ret->n && r == 0; k++) {
         struct row *row = &ret->rows[k];
 
-        drop_histograms(row, f->n);
+        row_drop_histograms(ev, row, f->n);
         if (fn == FN_ROUND)
             round_row(row, args[0], f->n);
         else if (fn == FN_CLAMP_MAX)
@@ -272,7 +266,7 @@ static int call_timestamp(struct evaluator *ev, struct mem *m, const struct expr
         for (size_t i = 0; i < f->n; i++)
             if (row_has(row, i))
                 row->v[i] = (samples ? row->v[i] : (double)frame_ms(f, i)) / 1000;
-        drop_histograms(row, f->n);
+        row_drop_histograms(ev, row, f->n);
     }
     return r == 0 ? named(ev, m, f, ret) : r;
 }

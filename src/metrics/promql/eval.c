@@ -212,14 +212,19 @@ static size_t count_cells(const struct row *row, size_t n)
     return count;
 }
 
-static void take_row(const struct row *row, const struct frame *f, struct result_series *s)
+/* What was counted for the cells goes on to the points. */
+static void take_row(struct evaluator *ev, struct row *row, const struct frame *f,
+                     struct result_series *s)
 {
+    size_t n = count_cells(row, f->n);
+
     s->labels = row->labels;
-    s->points = xmalloc((count_cells(row, f->n) + 1) * sizeof *s->points);
-    for (size_t i = 0; i < f->n; i++)
+    s->points = n > 0 ? points_new(ev, n) : NULL;
+    for (size_t i = 0; i < f->n && s->points != NULL; i++)
         if (row_has(row, i))
             s->points[s->n_points++] =
                 (struct point){frame_ms(f, i), row->v[i], row->h != NULL ? row->h[i] : NULL};
+    row_done(ev, row, f->n);
 }
 
 /* Rows to series; frees them as it goes. */
@@ -228,12 +233,8 @@ static void take_vector(struct evaluator *ev, const struct frame *f, struct vect
 {
     ret->series = xcalloc(v->n + 1, sizeof *ret->series);
     for (size_t i = 0; i < v->n; i++) {
-        take_row(&v->rows[i], f, &ret->series[ret->n]);
-        if (ret->series[ret->n].n_points > 0)
-            ret->n++;
-        else
-            free(ret->series[ret->n].points);
-        row_done(ev, &v->rows[i], f->n);
+        take_row(ev, &v->rows[i], f, &ret->series[ret->n]);
+        ret->n += ret->series[ret->n].n_points > 0;
     }
     vector_done(ev, v, f->n);
 }

@@ -189,6 +189,19 @@ void cells_free(struct evaluator *ev, double *cells, size_t n)
     sub_bytes(ev, n * sizeof(double));
 }
 
+struct point *points_new(struct evaluator *ev, size_t n)
+{
+    struct point *p = NULL;
+
+    hold(ev, n);
+    add_bytes(ev, n * (sizeof *p - sizeof(double)));
+    if (__atomic_load_n(&ev->failure, __ATOMIC_RELAXED) == 0)
+        p = malloc((n + 1) * sizeof *p);
+    if (p == NULL)
+        set_failure(ev, -E2BIG);
+    return p;
+}
+
 const struct histogram **cells_histograms(struct evaluator *ev, size_t n)
 {
     add_bytes(ev, n * sizeof(void *));
@@ -199,12 +212,8 @@ void row_done(struct evaluator *ev, struct row *r, size_t n)
 {
     if (r->v != NULL)
         cells_free(ev, r->v, n);
-    if (r->h != NULL) {
-        free(r->h);
-        sub_bytes(ev, n * sizeof(void *));
-    }
     r->v = NULL;
-    r->h = NULL;
+    row_drop_histograms(ev, r, n);
 }
 
 bool row_is_empty(const struct row *r, size_t n)
@@ -213,6 +222,23 @@ bool row_is_empty(const struct row *r, size_t n)
         if (row_has(r, i))
             return false;
     return true;
+}
+
+bool row_has_histograms(const struct row *r, size_t n)
+{
+    for (size_t i = 0; i < n && r->h != NULL; i++)
+        if (r->h[i] != NULL)
+            return true;
+    return false;
+}
+
+void row_drop_histograms(struct evaluator *ev, struct row *r, size_t n)
+{
+    if (r->h == NULL)
+        return;
+    free(r->h);
+    r->h = NULL;
+    sub_bytes(ev, n * sizeof(void *));
 }
 
 void vector_push(struct vector *v, struct row r)

@@ -104,10 +104,14 @@ void cells_fill(double *cells, size_t n); /* with ABSENT */
 /* n cells, all ABSENT. NULL: the query takes too much memory, eval_check says so. */
 double *cells_new(struct evaluator *ev, size_t n);
 const struct histogram **cells_histograms(struct evaluator *ev, size_t n); /* all NULL */
+/* Room for n points of the result: counted until the evaluation ends. NULL: too much. */
+struct point *points_new(struct evaluator *ev, size_t n);
 /* False, and the query fails: so many cells are more than it may have at all. */
 bool cells_fit(struct evaluator *ev, size_t n);
 void row_done(struct evaluator *ev, struct row *r, size_t n);
 bool row_is_empty(const struct row *r, size_t n);
+bool row_has_histograms(const struct row *r, size_t n);
+void row_drop_histograms(struct evaluator *ev, struct row *r, size_t n);
 static inline bool row_has(const struct row *r, size_t i)
 {
     return present(r->v[i]) || (r->h != NULL && r->h[i] != NULL);

@@ -341,12 +341,12 @@ static void call_moment(struct range_call *c, const struct expr *arg)
 {
     const struct selector *s;
 
-    c->at = arg->at;
-    if (arg->kind == EXPR_SUBQUERY) {
+    if (arg->kind == EXPR_SUBQUERY) { /* its place is lost once it is evaluated, as in Prometheus */
         c->look = look_of(&arg->subquery.moment);
         c->range_ms = arg->subquery.range_ms;
         return;
     }
+    c->at = arg->at;
     s = arg->matrix.e->selector;
     c->look = look_of(&s->moment);
     c->range_ms = arg->matrix.range_ms;

@@ -73,7 +73,9 @@ static void extend(const struct ranges *x, const struct readings *s, struct resu
 
     if (!extended_edges(s, x->start, x->end, x->s->smoothed, &first, &last, &left, &right))
         return;
-    out->points = xmalloc((s->n + 2) * sizeof *out->points);
+    out->points = points_new(x->ev, s->n + 2);
+    if (out->points == NULL)
+        return;
     out->points[out->n_points++] = (struct point){x->start, left, NULL};
     for (size_t k = first; k <= last && k < s->n; k++)
         if (s->ts[k] > x->start && s->ts[k] < x->end)
@@ -81,12 +83,15 @@ static void extend(const struct ranges *x, const struct readings *s, struct resu
     out->points[out->n_points++] = (struct point){x->end, right, NULL};
 }
 
-static void merge_points(struct mem *m, const struct readings *s, struct result_series *out)
+static void merge_points(struct evaluator *ev, struct mem *m, const struct readings *s,
+                         struct result_series *out)
 {
     size_t f = 0;
     size_t h = 0;
 
-    out->points = xmalloc((s->n + s->n_h + 1) * sizeof *out->points);
+    out->points = points_new(ev, s->n + s->n_h);
+    if (out->points == NULL)
+        return;
     while (f < s->n || h < s->n_h) {
         if (h == s->n_h || (f < s->n && s->ts[f] <= s->hts[h])) {
             out->points[out->n_points++] = (struct point){s->ts[f], s->v[f], NULL};
@@ -106,8 +111,6 @@ static int ranges_series(void *ctx, struct mem *m, unsigned worker, size_t i,
     struct result_series *out = &x->ret->series[i];
     struct readings s;
 
-    if (!cells_fit(x->ev, item->n))
-        return -E2BIG;
     series_split(&x->room[worker], item, &s);
     if (s.n_h > 0 && (x->s->anchored || x->s->smoothed))
         return eval_fail(x->ev, "%s modifier is not supported with histograms",
@@ -115,9 +118,9 @@ static int ranges_series(void *ctx, struct mem *m, unsigned worker, size_t i,
     if (x->s->anchored || x->s->smoothed)
         extend(x, &s, out);
     else
-        merge_points(m, &s, out);
+        merge_points(x->ev, m, &s, out);
     out->labels = mem_labels(m, &item->labels);
-    return 0;
+    return eval_check(x->ev);
 }
 
 int select_matrix(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
