@@ -48,6 +48,7 @@ struct config_mirror {
     char *password_file;
     char *realm;          /* of another host, that may see the password too; or NULL */
     int64_t fresh_ms;     /* a tag is asked for again after this; -1: 1 m */
+    bool is_default;      /* a name that nobody has here is asked for there */
 };
 
 /* The first rule whose patterns fit a tag says whether it stays. -1 and 0: no such condition. */

@@ -8,13 +8,14 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#define FIELDS_MAX 8
+#define FIELDS_MAX 9
 
 enum field_type {
     FIELD_TEXT,
     FIELD_URL,
     FIELD_NUMBER,
     FIELD_DURATION, /* -1: not given */
+    FIELD_BOOL,
     FIELD_ACTIONS,
     FIELD_IGNORE,
 };
@@ -78,6 +79,7 @@ static const struct list lists[] = {
       {"password_file", FIELD_TEXT, offsetof(struct config_mirror, password_file), false, NULL},
       {"realm", FIELD_URL, offsetof(struct config_mirror, realm), false, NULL},
       {"fresh", FIELD_DURATION, offsetof(struct config_mirror, fresh_ms), false, NULL},
+      {"default", FIELD_BOOL, offsetof(struct config_mirror, is_default), false, NULL},
       {NULL, FIELD_TEXT, 0, false, NULL}},
      check_mirror},
     {CONFIG_RETENTION,
@@ -247,6 +249,8 @@ static int read_field(const struct yaml *item, const struct field *f, char *made
         return yaml_u64(value, 1000000, at, why);
     case FIELD_DURATION:
         return yaml_duration_ms(value, at, why);
+    case FIELD_BOOL:
+        return yaml_bool(value, at, why);
     case FIELD_ACTIONS:
         return read_actions(value, at, why);
     case FIELD_IGNORE:
@@ -359,6 +363,8 @@ static bool is_given(const struct field *f, const void *at)
         return *(const uint64_t *)at != 0;
     case FIELD_DURATION:
         return *(const int64_t *)at >= 0;
+    case FIELD_BOOL:
+        return *(const bool *)at;
     case FIELD_ACTIONS:
         return true;
     case FIELD_IGNORE:
@@ -385,6 +391,8 @@ static void print_item(const struct list *l, const char *item, struct buf *out)
             buf_add_u64(out, *(const uint64_t *)at);
         } else if (f->type == FIELD_DURATION) {
             config_print_duration(out, *(const int64_t *)at);
+        } else if (f->type == FIELD_BOOL) {
+            buf_add_str(out, "true");
         } else if (f->type == FIELD_ACTIONS) {
             print_actions(out, *(const unsigned *)at);
         } else if (f->type == FIELD_IGNORE) {

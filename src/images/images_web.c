@@ -18,8 +18,11 @@ int web_repo(struct web_request *req, unsigned rights, const char **ret)
     int r;
 
     r = images_check_name(req->op, repo);
-    if (r == 0)
-        r = identity_check(req->op, rights, "images/%s", repo);
+    if (r < 0)
+        return r;
+    if (rights == POLICY_READ)
+        repo = mirror_meant(req->op, req->self, repo, web_query(req, "ns"));
+    r = identity_check(req->op, rights, "images/%s", repo);
     if (r == 0)
         *ret = repo;
     return r;

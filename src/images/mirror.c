@@ -89,6 +89,34 @@ struct mirror *mirror_of(struct images *im, const char *repo)
     return NULL;
 }
 
+static const struct config_mirror *find_meant(struct op *op, struct images *im, const char *repo,
+                                              const char *ns)
+{
+    struct mirrors *ms = im->mirrors;
+
+    for (size_t i = 0; ns != NULL && i < ms->n; i++)
+        if (strcmp(ms->list[i].config->prefix, ns) == 0)
+            return ms->list[i].config;
+    for (size_t i = 0; i < ms->n; i++)
+        if (ms->list[i].config->is_default && images_check_repo(op, im, repo) < 0) {
+            op_forgive(op);
+            return ms->list[i].config;
+        }
+    return NULL;
+}
+
+const char *mirror_meant(struct op *op, struct images *im, const char *repo, const char *ns)
+{
+    const struct config_mirror *m;
+
+    if (im->mirrors->n == 0 || mirror_of(im, repo) != NULL)
+        return repo;
+    m = find_meant(op, im, repo, ns);
+    if (m == NULL || strlen(m->prefix) + 1 + strlen(repo) > IMAGES_NAME_MAX)
+        return repo;
+    return op_printf(op, "%s/%s", m->prefix, repo);
+}
+
 /* Docker's own registry keeps "alpine" as "library/alpine". */
 const char *mirror_repo_there(struct op *op, const struct mirror *m, const char *repo)
 {

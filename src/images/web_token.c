@@ -6,6 +6,7 @@
 #include "identity/identity.h"
 #include "identity/scoped.h"
 #include "images/images_web.h"
+#include "images/mirror.h"
 #include "images/scope.h"
 
 #include <errno.h>
@@ -31,6 +32,8 @@ static const char *scope_of(struct web_request *req)
         actions = "pull,delete";
     else if (strstr(pattern, "/uploads") != NULL || strcmp(req->method, "PUT") == 0)
         actions = "pull,push";
+    else
+        repo = mirror_meant(req->op, req->self, repo, web_query(req, "ns"));
     scope = op_printf(req->op, "repository:%s:%s", repo, actions);
     if (from != NULL && repository_name_valid(slice_str(from)))
         scope = op_printf(req->op, "%s repository:%s:pull", scope, from);
@@ -93,10 +96,13 @@ static void add_catalog(struct wish *w)
 
 static int add_repository(struct wish *w, const struct scope *s)
 {
-    const char *path =
-        op_printf(w->req->op, "images/%.*s", (int)s->name.len, (const char *)s->name.data);
-    unsigned want = 0, have = identity_rights(w->who, slice_str(path));
+    const char *name = op_strndup(w->req->op, s->name.data, s->name.len), *path;
+    unsigned want = 0, have;
 
+    path = op_printf(w->req->op, "images/%s",
+                     s->actions == SCOPE_PULL ? mirror_meant(w->req->op, w->req->self, name, NULL)
+                                              : name);
+    have = identity_rights(w->who, slice_str(path));
     want |= s->actions & SCOPE_PULL ? POLICY_READ : 0;
     want |= s->actions & SCOPE_PUSH ? POLICY_CREATE | POLICY_UPDATE : 0;
     want |= s->actions & SCOPE_DELETE ? POLICY_DELETE : 0;
@@ -104,7 +110,7 @@ static int add_repository(struct wish *w, const struct scope *s)
     grant(w, path, have);
     if (have != 0)
         buf_printf(&w->granted, "%srepository:%s:%s%s%s%s%s", w->granted.len > 0 ? " " : "",
-                   path + strlen("images/"), have & POLICY_READ ? "pull" : "",
+                   name, have & POLICY_READ ? "pull" : "",
                    have & POLICY_READ && have & ~(unsigned)POLICY_READ ? "," : "",
                    have & (POLICY_CREATE | POLICY_UPDATE) ? "push" : "",
                    have & (POLICY_CREATE | POLICY_UPDATE) && have & POLICY_DELETE ? "," : "",

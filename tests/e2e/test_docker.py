@@ -1,4 +1,5 @@
 """A real dockerd of our own: login, push, pull, and what it says when it may not."""
+import json
 import os
 import pathlib
 import shutil
@@ -8,7 +9,8 @@ import tempfile
 
 import make
 import pytest
-from conftest import need, run, wait_for
+from conftest import need, run, running, wait_for
+from test_registry_mirror import Upstream
 
 
 class Docker:
@@ -36,6 +38,12 @@ class Docker:
 
     def __call__(self, *arguments, ok=True, **k):
         return run(self.client, *arguments, ok=ok, env=self.environment, **k)
+
+    def mirror(self, url):
+        """Takes pulls of docker.io there; None: nowhere."""
+        (self.base / "daemon.json").write_text(json.dumps({"registry-mirrors": [url] if url else []}))
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: (url or "[]") in self("info", "--format", "{{json .RegistryConfig.Mirrors}}").text.replace("null", "[]"), 20, "the mirror")
 
     def stop(self):
         if self.process.poll() is None:
@@ -130,3 +138,24 @@ def test_refusals(docker, daemon, image, name):
     login(docker, daemon)
     r = docker("pull", f"{daemon.host}/{name}:none", ok=False)
     assert r.returncode != 0 and "not found" in r.text.lower(), r.text
+
+
+@pytest.mark.parametrize("auth", ["auto", "bearer"])
+def test_registry_mirrors(docker, name, auth):
+    """docker.io by way of us, as daemon.json says it: requests that do not name the registry, by nobody in particular."""
+    upstream = Upstream()
+    image = make.Image({"hello": os.urandom(20_000)})
+    upstream.add(f"library/{name}", "1.0", image)
+    more = f'images: {{auth: {auth}, mirrors: [{{prefix: docker.io, upstream: "{upstream.url}", default: true}}]}}\n'
+    try:
+        with running(mount=False, config=more) as d:
+            d.vault("PUT", "sys/policies/acl/anonymous", json={"policy": 'path "images/docker.io/*" { capabilities = ["read"] }'}).raise_for_status()
+            docker.mirror(d.url)
+            docker("pull", f"{name}:1.0")
+            assert docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", f"{name}:1.0").text.strip() == f"{name}@{image.digest}"
+            docker("rmi", f"{name}:1.0")
+            assert d.http().get(f"/v2/docker.io/library/{name}/manifests/1.0").content == image.manifest
+    finally:
+        docker.mirror(None)
+        upstream.shutdown()
+        upstream.server_close()

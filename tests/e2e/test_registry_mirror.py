@@ -308,6 +308,27 @@ def test_credentials_stay_with_their_host(upstream, name, tmp_path):
     other.server_close()
 
 
+def test_names_without_the_prefix(upstream, name):
+    """containerd says whose name it is; a mirror that is the default has what nobody has here."""
+    image, ours = make.Image({"a": os.urandom(100_000)}), make.Image({"b": b"b"})
+    upstream.add(f"library/{name}", "1.0", image)
+    upstream.add(f"team/{name}", "1.0", image)
+    for more, asked in (("", "?ns=up"), (", default: true", "")):
+        with running(mount=False, config=config(upstream.url, more)) as d:
+            s, mine = d.http(), f"team/{name}"
+            r = s.get(f"/v2/library/{name}/manifests/1.0{asked}")
+            assert r.status_code == 200 and r.content == image.manifest
+            for blob in [image.config, *image.layers]:
+                assert s.get(f"/v2/library/{name}/blobs/{make.digest(blob)}{asked}").content == blob
+            assert s.get(f"/v2/library/{name}/tags/list{asked}").json()["tags"] == ["1.0"]
+            assert s.get("/v2/_catalog").json()["repositories"] == [f"up/library/{name}"]
+            if asked:
+                assert s.get(f"/v2/library/{name}/manifests/1.0").status_code == 404
+                assert s.get(f"/v2/library/{name}/manifests/1.0?ns=other.io").status_code == 404
+            make.push_image(s, mine, "1.0", ours)  # what is the team's stays the team's
+            assert s.get(f"/v2/{mine}/manifests/1.0").content == ours.manifest
+
+
 def test_skopeo_through_a_mirror_of_ourselves(name, tmp_path):
     """Two daemons, the upstream with tokens; a multi-arch index comes piece by piece."""
     skopeo = need("skopeo")

@@ -66,7 +66,7 @@ static const char full[] =
     "  mirrors:\n"
     "    - {prefix: docker.io, upstream: \"https://registry-1.docker.io/\", username: bob,\n"
     "       password_file: /etc/p, realm: \"https://auth.docker.io\", fresh: 30s}\n"
-    "    - {prefix: ghcr, upstream: \"http://127.0.0.1:5001\"}\n"
+    "    - {prefix: ghcr, upstream: \"http://127.0.0.1:5001\", default: true}\n"
     "  retention:\n"
     "    - {repositories: \"team/*\", tags: \"v*\", keep_last: 3, keep_pulled: 10d, untagged: 0}\n"
     "    - {keep_pushed: 1h}\n"
@@ -92,6 +92,7 @@ static void check_images(const struct config *c)
     assert_int_equal(c->mirrors[0].fresh_ms, 30000);
     assert_null(c->mirrors[1].username);
     assert_int_equal(c->mirrors[1].fresh_ms, -1);
+    assert_true(!c->mirrors[0].is_default && c->mirrors[1].is_default);
     assert_int_equal(c->n_retention, 2);
     assert_string_equal(c->retention[0].tags, "v*");
     assert_int_equal(c->retention[0].keep_last, 3);
