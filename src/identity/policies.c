@@ -188,10 +188,10 @@ static int check_name(struct op *op, const char *name)
         return op_fail(op, EINVAL, "'%s' is not a name for a policy", name);
     for (size_t i = 0; i < len; i++)
         if (!islower((unsigned char)name[i]) && !isdigit((unsigned char)name[i]) &&
-            strchr("-_. ", name[i]) == NULL)
+            strchr("-_. +@:", name[i]) == NULL)
             return op_fail(op, EINVAL,
-                           "'%s' is not a name for a policy: lower-case letters, digits, '-', '_' "
-                           "and '.'", name);
+                           "'%s' is not a name for a policy: lower-case letters, digits, '-', '_', "
+                           "'.', '+', '@' and ':'", name);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "identity/token_rows.h"
 #include "identity/token_state.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,16 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Sorted, each once, with "default" unless it is not wanted or there is "root". */
+static const char *lower(struct op *op, const char *name)
+{
+    char *text = op_strndup(op, name, strlen(name));
+
+    for (char *c = text; *c != 0; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return text;
+}
+
+/* Sorted, in lower case, each once, with "default" unless it is not wanted or there is "root". */
 static const char *const *wish_policies(struct op *op, const struct token_wish *wish)
 {
     size_t n = 0, kept = 0;
@@ -25,7 +35,7 @@ static const char *const *wish_policies(struct op *op, const struct token_wish *
         n++;
     names = op_alloc(op, (n + 2) * sizeof *names);
     for (size_t i = 0; i < n; i++) {
-        names[i] = wish->policies[i];
+        names[i] = lower(op, wish->policies[i]);
         root = root || strcmp(names[i], "root") == 0;
     }
     if (!wish->no_default_policy && !root)

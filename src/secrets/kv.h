@@ -152,7 +152,7 @@ struct kv_change {
 int kv_configure(struct op *op, struct kv *kv, const char *path, const struct kv_change *change,
                  struct store_batch **ret);
 /* Vault's rules: up to 64 keys of 128 bytes, values are strings of up to 512. */
-int kv_custom_check(struct op *op, struct slice text);
+int kv_custom_check(struct op *op, struct slice *text); /* and makes each value a string */
 /* -EPERM with the reason if it is protected. */
 int kv_check_unprotected(struct op *op, const struct kv_entry *secret);
 /* At once: the secret with all versions is gone, and folders that only it kept. */

@@ -1,5 +1,6 @@
 /* kv_write.c: new versions, their fate, and settings; each as one batch. */
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/scope.h"
 #include "node.h"
 #include "secrets/kv_internal.h"
@@ -310,15 +311,62 @@ int kv_configure(struct op *op, struct kv *kv, const char *path, const struct kv
     return r;
 }
 
-/* Vault's kv engine, custom_metadata.go. */
-int kv_custom_check(struct op *op, struct slice text)
+/* What is no string becomes one, as Go's clients rely on. */
+static int custom_value(struct op *op, const struct member *m, struct slice *ret)
 {
+    char first = m->value.len > 0 ? *(const char *)m->value.data : 0;
+
+    if (first == '{' || first == '[')
+        return op_fail(op, EINVAL,
+                       "custom_metadata validation failed: '' expected type 'string', got "
+                       "unconvertible type '%s'",
+                       first == '{' ? "map[string]interface {}" : "[]interface {}");
+    if (value_string(op, m->value, ret) == 0)
+        return 0;
+    *ret = first == 't' ? SLICE("1") : first == 'f' ? SLICE("0") : m->value;
+    if (first == 'n')
+        *ret = SLICE("");
+    return 0;
+}
+
+static int check_custom(struct op *op, const struct object *o, struct json *j)
+{
+    for (size_t i = 0; i < o->n; i++) {
+        struct slice key = o->members[i].key, value;
+        int r = custom_value(op, &o->members[i], &value);
+
+        if (r < 0)
+            return r;
+        if (key.len == 0 || key.len > 128)
+            return op_fail(op, EINVAL,
+                           "custom_metadata validation failed: length of key \"%.*s\" is %zu but "
+                           "must be 0 < len(key) <= 128",
+                           (int)key.len, (const char *)key.data, key.len);
+        if (value.len == 0 || value.len > 512)
+            return op_fail(op, EINVAL,
+                           "custom_metadata validation failed: length of value for key \"%.*s\" "
+                           "is %zu but must be 0 < len(value) <= 512",
+                           (int)key.len, (const char *)key.data, value.len);
+        json_key_slice(j, key);
+        json_slice(j, value);
+    }
+    return 0;
+}
+
+/* Vault's kv engine, custom_metadata.go. */
+int kv_custom_check(struct op *op, struct slice *text)
+{
+    struct buf out = {0};
     struct object o;
+    struct json j;
     int r;
 
-    if (text.len == 0)
+    if (text->len == 0)
         return 0;
-    r = object_parse(op, text, &o);
+    if (*(const char *)text->data != '{')
+        return op_fail(op, EINVAL,
+                       "error converting input for field \"custom_metadata\": expected a map");
+    r = object_parse(op, *text, &o);
     if (r < 0)
         return r;
     if (o.n > 64)
@@ -326,20 +374,15 @@ int kv_custom_check(struct op *op, struct slice text)
                        "custom_metadata validation failed: payload must contain at most "
                        "64 keys, provided %zu",
                        o.n);
-    if (text.len > KV_CUSTOM_BYTES)
+    if (text->len > KV_CUSTOM_BYTES)
         return op_fail(op, EINVAL, "custom_metadata validation failed: payload is over %d bytes",
                        KV_CUSTOM_BYTES);
-    for (size_t i = 0; i < o.n; i++) {
-        struct slice value;
-
-        if (o.members[i].key.len == 0 || o.members[i].key.len > 128)
-            return op_fail(op, EINVAL,
-                           "custom_metadata validation failed: a key has 1 to 128 bytes");
-        if (value_string(op, o.members[i].value, &value) < 0)
-            return op_fail(op, EINVAL, "custom_metadata validation failed: a value is no string");
-        if (value.len > 512)
-            return op_fail(op, EINVAL,
-                           "custom_metadata validation failed: a value has up to 512 bytes");
-    }
-    return 0;
+    json_init(&j, &out);
+    json_object(&j);
+    r = check_custom(op, &o, &j);
+    json_object_end(&j);
+    if (r == 0) /* none at all is shown as null */
+        *text = o.n > 0 ? op_slice(op, buf_slice(&out)) : slice_of(NULL, 0);
+    buf_wipe(&out);
+    return r;
 }

@@ -205,6 +205,7 @@ static int secrets_open(const struct domain_env *env, void **ret_self, struct bu
     s->store = env->store;
     s->identities = env->identities;
     s->audit = env->audit;
+    s->daemon = env->daemon;
     pthread_mutex_init(&s->lock, NULL);
     s->seal = seal_new();
     s->watches = watches_new(env->feed);

@@ -13,6 +13,7 @@ struct secrets {
     struct store *store;
     struct identities *identities;
     struct audit *audit;
+    const struct daemon *daemon; /* all domains, for sys/metrics; NULL in tests */
     struct keyring *keyring;
     struct mounts *mounts;
     struct seal *seal;

@@ -65,6 +65,7 @@ static int unsupported(struct kv_request *q)
 {
     const char *method = q->req->method;
     unsigned right = vault_is_list(q->req)           ? POLICY_LIST
+                     : vault_is_scan(q->req)         ? POLICY_SCAN
                      : is_write(q->req)              ? POLICY_UPDATE
                      : strcmp(method, "DELETE") == 0 ? POLICY_DELETE
                      : strcmp(method, "PATCH") == 0  ? POLICY_PATCH
@@ -100,12 +101,13 @@ static int below_mount(struct web_request *req, struct web_response *resp)
     if (r < 0)
         return r;
     /* It grows with what is stored, or commits. */
-    if (!req->may_wait && (vault_is_list(req) || web_header(req, "X-Vault-Wrap-TTL") != NULL))
+    if (!req->may_wait && (vault_is_list(req) || vault_is_scan(req) ||
+                           web_header(req, "X-Vault-Wrap-TTL") != NULL))
         return -EINPROGRESS;
     if (is_write(req) && req->path[strlen(req->path) - 1] == '/')
         return op_fail(req->op, EINVAL, "cannot write to a path ending in '/'");
     mount = mount_find(q.s->mounts, req->path + 4, &rest); /* behind "/v1/" */
-    if (mount == NULL && vault_is_list(req))               /* "LIST secret" is "LIST secret/" */
+    if (mount == NULL) /* "secret" is "secret/" */
         mount = mount_find(q.s->mounts, op_printf(req->op, "%s/", req->path + 4), &rest);
     if (mount != NULL && mount->kind != MOUNT_TRANSIT && mount->kind != MOUNT_APPROLE &&
         mount->kv == NULL) {
@@ -160,6 +162,8 @@ const struct route secrets_routes[] = {
      .flags = SECRET_FLAGS},
     {"DELETE", "/v1/sys/generate-root-token/attempt", sys_root_cancel, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/sys/generate-root-token/update", sys_root_update, .flags = SECRET_FLAGS},
+    {"GET", "/v1/sys/metrics", sys_metrics, .flags = SECRET_FLAGS},
+    {"GET,LIST", "/v1/sys/version-history", sys_version_history, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/sys/find", sys_find, .flags = SECRET_FLAGS},
     {"GET", "/v1/sys/audit", sys_audit, .flags = SECRET_FLAGS},
     {"PUT,POST,DELETE", "/v1/sys/audit/{name}", sys_audit_device, .flags = SECRET_FLAGS},
@@ -235,7 +239,7 @@ const struct route secrets_routes[] = {
     {"PUT,POST", "/v1/auth/{mount...}/users/{user}/policies", userpass_part, .flags = SECRET_FLAGS},
 
     {"GET", "/v1/{path...}", below_mount, .flags = QUICK_FLAGS},
-    {"LIST,DELETE,PATCH", "/v1/{path...}", below_mount, .flags = SECRET_FLAGS},
+    {"LIST,SCAN,DELETE,PATCH", "/v1/{path...}", below_mount, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/{path...}", below_mount, .flags = QUICK_FLAGS},
     {0},
 };

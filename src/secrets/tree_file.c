@@ -267,7 +267,7 @@ static int read_settings(struct op *op, struct slice text, struct kv_change *ret
         return op_fail(op, EINVAL, "protect is true or false");
     ret->custom = object_value(&o, "custom_metadata");
     ret->set_custom = object_find(&o, SLICE("custom_metadata")) != NULL;
-    return kv_custom_check(op, ret->custom);
+    return kv_custom_check(op, &ret->custom);
 }
 
 static int write_settings(struct op *op, struct place *p, struct slice text)

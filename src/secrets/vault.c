@@ -5,6 +5,7 @@
 #include "base/codec.h"
 #include "base/scope.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -343,12 +344,42 @@ int vault_string(struct op *op, const struct object *o, const char *key, const c
     return 0;
 }
 
+const char *vault_lower(struct op *op, const char *text)
+{
+    char *lower = op_strndup(op, text, strlen(text));
+
+    for (char *c = lower; *c != 0; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return lower;
+}
+
+int vault_refuse_field(struct op *op, const char *field, const char *kind)
+{
+    bool is_int = strcmp(kind, "int") == 0;
+
+    return op_fail(op, EINVAL,
+                   "Field validation failed: error converting input for field \"%s\": '' cannot "
+                   "parse value as '%s': strconv.Parse%s: invalid syntax",
+                   field, kind, is_int ? "Int" : "Bool");
+}
+
+/* By a method of its own, or GET with a flag. */
+static bool asks(struct web_request *req, const char *method, const char *flag)
+{
+    const char *value;
+
+    if (strcmp(req->method, method) == 0)
+        return true;
+    value = strcmp(req->method, "GET") == 0 ? web_query(req, flag) : NULL;
+    return value != NULL && (strcmp(value, "true") == 0 || strcmp(value, "1") == 0);
+}
+
 bool vault_is_list(struct web_request *req)
 {
-    const char *list;
+    return asks(req, "LIST", "list");
+}
 
-    if (strcmp(req->method, "LIST") == 0)
-        return true;
-    list = strcmp(req->method, "GET") == 0 ? web_query(req, "list") : NULL;
-    return list != NULL && (strcmp(list, "true") == 0 || strcmp(list, "1") == 0);
+bool vault_is_scan(struct web_request *req)
+{
+    return asks(req, "SCAN", "scan");
 }

@@ -57,8 +57,14 @@ int vault_strings(struct op *op, struct slice value, const char ***ret);
 /* A member that is a string: NULL if it is absent, -EINVAL if it is something else. */
 int vault_string(struct op *op, const struct object *o, const char *key, const char **ret);
 
+const char *vault_lower(struct op *op, const char *text); /* names of policies are in lower case */
+/* -EINVAL with the words that Go clients know, for a field that is no "int" or "bool". */
+int vault_refuse_field(struct op *op, const char *field, const char *kind);
+
 /* Is a list asked for? (LIST, or GET with list=true.) */
 bool vault_is_list(struct web_request *req);
+/* All below, OpenBao's (SCAN, or GET with scan=true). */
+bool vault_is_scan(struct web_request *req);
 
 /* A request below a mount. */
 struct kv_request {
@@ -78,7 +84,11 @@ int kv1_handle(struct kv_request *q);
 int kv2_metadata(struct kv_request *q); /* metadata/, detailed-metadata/, config */
 int kv2_fate(struct kv_request *q);     /* delete/, undelete/, destroy/ */
 int kv_answer_list(struct kv_request *q, bool detailed);
-int kv_nothing(struct kv_request *q); /* -ENOENT, or -EACCES for who may not ask */
+int kv_answer_scan(struct kv_request *q);
+int vault_take_patch(struct kv_request *q);
+int vault_nothing_to_patch(struct kv_request *q);
+int kv_nothing(struct kv_request *q);    /* 404 at the root of data/ and metadata/ */
+int kv_wrong_path(struct kv_request *q); /* 404: such paths are of KV v1 */
 void json_version_metadata(struct json *j, const struct kv_version *v, struct slice custom);
 
 /* The cluster's id, a UUID. */
@@ -100,6 +110,8 @@ int sys_rekey_verify(struct web_request *req, struct web_response *resp);
 int sys_root_attempt(struct web_request *req, struct web_response *resp);
 int sys_root_cancel(struct web_request *req, struct web_response *resp);
 int sys_root_update(struct web_request *req, struct web_response *resp);
+int sys_metrics(struct web_request *req, struct web_response *resp);
+int sys_version_history(struct web_request *req, struct web_response *resp);
 int sys_find(struct web_request *req, struct web_response *resp);
 int sys_audit(struct web_request *req, struct web_response *resp);
 int sys_audit_device(struct web_request *req, struct web_response *resp);

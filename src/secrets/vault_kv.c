@@ -33,10 +33,11 @@ static int get_version(struct kv_request *q, struct kv_entry *ret_entry, struct 
     const char *text = web_query(q->req, "version");
     int64_t number = 0;
 
-    if (text != NULL && value_integer(q->op, slice_str(text), &number) < 0)
-        return op_fail(q->op, EINVAL, "the version '%s' is no number", text);
-    if (number < 0 || number > UINT32_MAX)
+    if (text != NULL && text[0] != 0 && value_integer(q->op, slice_str(text), &number) < 0)
+        return vault_refuse_field(q->op, "version", "int");
+    if (number > UINT32_MAX)
         return -ENOENT;
+    number = number > 0 ? number : 0; /* the latest, as for no version at all */
     return kv_get(q->op, q->mount->kv, q->path, (uint32_t)number, ret_entry, ret, ret_content);
 }
 
@@ -99,14 +100,20 @@ static int read_cas(struct op *op, const struct object *body, int64_t *ret)
     *ret = -1;
     if (options.len == 0)
         return 0;
+    if (*(const char *)options.data != '{')
+        return op_fail(op, EINVAL, "error converting input for field \"options\": expected a map");
     r = object_parse(op, options, &o);
     if (r < 0)
         return r;
     cas = object_value(&o, "cas");
-    if (cas.len == 0)
+    if (cas.len == 0) { /* null counts as 0: there must be no secret yet */
+        *ret = object_find(&o, SLICE("cas")) != NULL ? 0 : -1;
         return 0;
-    if (value_integer(op, cas, ret) < 0 || *ret < 0)
+    }
+    if (value_integer(op, cas, ret) < 0)
         return op_fail(op, EINVAL, "error parsing check-and-set parameter");
+    if (*ret < 0)
+        return op_fail(op, EINVAL, "check-and-set parameter did not match the current version");
     return 0;
 }
 
@@ -182,11 +189,26 @@ static int write_data(struct kv_request *q)
     return r == 0 ? write_content(q, data, cas, NULL) : r;
 }
 
-static bool is_merge_patch(struct web_request *req)
+/* 1: the body is a patch; 0: it was answered that it is none. */
+int vault_take_patch(struct kv_request *q)
 {
-    const char *type = web_header(req, "Content-Type");
+    const char *type = web_header(q->req, "Content-Type");
+    const char *text = "PATCH requires Content-Type of application/merge-patch+json";
 
-    return type != NULL && strncmp(type, "application/merge-patch+json", 28) == 0;
+    if (type != NULL && strncmp(type, "application/merge-patch+json", 28) == 0)
+        return 1;
+    if (type != NULL)
+        text = op_printf(q->op, "%s, provided %s", text, type);
+    return vault_answer_error(q->req, q->resp, 415, text);
+}
+
+/* There is nothing to patch: alone of all answers, this 404 has no body. */
+int vault_nothing_to_patch(struct kv_request *q)
+{
+    op_forgive(q->op);
+    vault_answer_empty(q->resp);
+    q->resp->status = 404;
+    return 0;
 }
 
 static int patch_data(struct kv_request *q)
@@ -199,16 +221,17 @@ static int patch_data(struct kv_request *q)
     int64_t cas;
     int r;
 
-    if (!is_merge_patch(q->req))
-        return vault_answer_error(q->req, q->resp, 415,
-                                  "PATCH requires Content-Type of application/merge-patch+json");
     r = identity_check(q->op, POLICY_PATCH, "%s", q->full);
+    if (r == 0 && vault_take_patch(q) == 0)
+        return 0;
     if (r == 0)
         r = read_write(q, &data, &cas);
     if (r == 0)
         r = kv_get(q->op, q->mount->kv, q->path, 0, &e, &v, &content);
     if (r == 0 && content.text.len == 0)
         r = -ENOENT;
+    if (r == -ENOENT)
+        return vault_nothing_to_patch(q);
     if (r == 0)
         r = value_merge(q->op, content.text, data, &merged);
     text = op_slice(q->op, buf_slice(&merged));
@@ -230,7 +253,8 @@ static int delete_data(struct kv_request *q)
     return 0;
 }
 
-static int read_versions(struct op *op, const struct object *body, uint32_t **ret, size_t *ret_n)
+static int read_versions(struct op *op, const struct object *body, bool destroys, uint32_t **ret,
+                         size_t *ret_n)
 {
     struct slice value = object_value(body, "versions");
     struct slice *elements = NULL;
@@ -254,14 +278,13 @@ static int read_versions(struct op *op, const struct object *body, uint32_t **re
         n = 0;
     }
     if (n == 0)
-        return op_fail(op, EINVAL, "no version number provided");
+        return op_fail(op, EINVAL, "%co version number provided", destroys ? 'n' : 'N'); /* theirs */
     list = op_alloc(op, n * sizeof *list);
     for (size_t i = 0; i < n; i++) {
         int64_t number;
 
         if (value_integer(op, elements[i], &number) < 0 || number < 0 || number > UINT32_MAX)
-            return op_fail(op, EINVAL,
-                           "error converting input for field \"versions\": expected numbers");
+            return vault_refuse_field(op, "versions", "int");
         list[i] = (uint32_t)number;
     }
     *ret = list;
@@ -285,7 +308,7 @@ int kv2_fate(struct kv_request *q)
     if (r == 0)
         r = vault_body(q->req, &body);
     if (r == 0)
-        r = read_versions(q->op, &body, &versions, &n);
+        r = read_versions(q->op, &body, fate == KV_DESTROY, &versions, &n);
     if (r == 0)
         r = kv_doom(q->op, q->mount->kv, q->path, fate, versions, n, &q->resp->commit);
     if (r < 0 && r != -ENOENT)
@@ -318,6 +341,38 @@ static int json_shape(struct op *op, struct json *j, struct slice value, int64_t
     return r;
 }
 
+/* Rights are looked at first. */
+static int answer_404(struct kv_request *q, const char *warning)
+{
+    int r = identity_check(q->op, POLICY_READ, "%s", q->full);
+
+    if (r == 0)
+        vault_answer_warning(q->req, q->resp, 404, warning);
+    return r;
+}
+
+int kv_nothing(struct kv_request *q)
+{
+    return answer_404(q, "Non-listing operations on the root of a K/V v2 mount are not supported.");
+}
+
+/* A client that takes this for a mount without versions is told so. */
+int kv_wrong_path(struct kv_request *q)
+{
+    const char *method = q->req->method;
+    const char *verb = vault_is_list(q->req)           ? "list"
+                       : strcmp(method, "PUT") == 0    ? "put"
+                       : strcmp(method, "POST") == 0   ? "put"
+                       : strcmp(method, "DELETE") == 0 ? "delete"
+                                                       : "get";
+
+    return answer_404(q, op_printf(q->op,
+                                   "Invalid path for a versioned K/V secrets engine. See the API "
+                                   "docs for the appropriate API endpoints to use. If using the "
+                                   "OpenBao CLI, use 'bao kv %s' for this operation.",
+                                   verb));
+}
+
 static int read_subkeys(struct kv_request *q)
 {
     const char *text = web_query(q->req, "depth");
@@ -330,9 +385,11 @@ static int read_subkeys(struct kv_request *q)
 
     if (strcmp(q->req->method, "GET") != 0 && strcmp(q->req->method, "HEAD") != 0)
         return -ENOTSUP;
+    if (q->path[0] == 0)
+        return kv_wrong_path(q);
     r = identity_check(q->op, POLICY_READ, "%s", q->full);
     if (r == 0 && text != NULL && value_integer(q->op, slice_str(text), &depth) < 0)
-        r = op_fail(q->op, EINVAL, "the depth '%s' is no number", text);
+        r = vault_refuse_field(q->op, "depth", "int");
     if (r == 0)
         r = get_version(q, &e, &v, &content);
     if (r < 0)
@@ -350,17 +407,12 @@ static int read_subkeys(struct kv_request *q)
     return r;
 }
 
-int kv_nothing(struct kv_request *q)
-{
-    int r = identity_check(q->op, POLICY_READ, "%s", q->full);
-
-    return r < 0 ? r : -ENOENT;
-}
-
 static int handle_data(struct kv_request *q)
 {
     const char *method = q->req->method;
 
+    if (vault_is_list(q->req))
+        return -ENOTSUP;
     if (q->path[0] == 0)
         return kv_nothing(q);
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
@@ -370,19 +422,6 @@ static int handle_data(struct kv_request *q)
     if (strcmp(method, "PATCH") == 0)
         return patch_data(q);
     return strcmp(method, "DELETE") == 0 ? delete_data(q) : -ENOTSUP;
-}
-
-/* A client that takes this for a mount without versions is told so. */
-static int answer_wrong_path(struct kv_request *q)
-{
-    int r = identity_check(q->op, POLICY_READ, "%s", q->full);
-
-    if (r == 0)
-        vault_answer_warning(q->req, q->resp, 404,
-                             "Invalid path for a versioned K/V secrets engine. See the API docs for "
-                             "the appropriate API endpoints to use. If using the CLI, use 'kv get' "
-                             "for this operation.");
-    return r;
 }
 
 int kv2_handle(struct kv_request *q)
@@ -401,5 +440,5 @@ int kv2_handle(struct kv_request *q)
         if (strcmp(q->noun, nouns[i].noun) == 0)
             return nouns[i].handle(q);
     }
-    return answer_wrong_path(q);
+    return kv_wrong_path(q);
 }

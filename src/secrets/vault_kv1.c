@@ -95,6 +95,10 @@ int kv1_handle(struct kv_request *q)
             r = identity_check(q->op, POLICY_LIST, "%s", q->full);
         return r == 0 ? kv_answer_list(q, false) : r;
     }
+    if (vault_is_scan(q->req))
+        return kv_answer_scan(q);
+    if (q->path[0] == 0 && (strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0))
+        return op_fail(q->op, EINVAL, "missing path");
     if (q->path[0] == 0)
         return -ENOTSUP;
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)

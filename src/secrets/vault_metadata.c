@@ -75,8 +75,10 @@ static int read_change(struct op *op, const struct object *body, struct kv_chang
 
     *ret = (struct kv_change){0};
     if (max.len > 0) {
-        if (value_integer(op, max, &n) < 0 || n < 0)
-            return refuse_field(op, "max_versions", "a number");
+        if (value_integer(op, max, &n) < 0)
+            return vault_refuse_field(op, "max_versions", "int");
+        if (n < 0)
+            return refuse_field(op, "max_versions", "0 or more");
         if (n > KV_VERSIONS_LIMIT)
             return op_fail(op, EINVAL, "max_versions is at most %d", KV_VERSIONS_LIMIT);
         ret->set_max_versions = true;
@@ -84,20 +86,23 @@ static int read_change(struct op *op, const struct object *body, struct kv_chang
     }
     if (cas.len > 0) {
         if (value_boolean(cas, &ret->cas_required) < 0)
-            return refuse_field(op, "cas_required", "true or false");
+            return vault_refuse_field(op, "cas_required", "bool");
         ret->set_cas_required = true;
     }
     if (after.len > 0) {
         if (vault_duration(op, after, &ret->delete_after_ns) < 0)
-            return refuse_field(op, "delete_version_after", "a duration");
+            return op_fail(op, EINVAL,
+                           "Field validation failed: error converting input for field "
+                           "\"delete_version_after\": time: invalid duration %.*s",
+                           (int)after.len, (const char *)after.data);
         ret->set_delete_after = true;
     }
     return 0;
 }
 
-static int write_change(struct kv_request *q, const struct kv_change *change)
+static int write_change(struct kv_request *q, struct kv_change *change)
 {
-    int r = kv_custom_check(q->op, change->custom);
+    int r = kv_custom_check(q->op, &change->custom);
 
     if (r == 0)
         r = kv_configure(q->op, q->mount->kv, q->path, change, &q->resp->commit);
@@ -129,27 +134,41 @@ static int write_metadata(struct kv_request *q)
     return write_change(q, &change);
 }
 
+static bool is_null(const struct object *body, const char *key)
+{
+    return object_value(body, key).len == 0 && object_find(body, slice_str(key)) != NULL;
+}
+
+/* In a patch, null takes a setting back. */
+static void reset_nulls(const struct object *body, struct kv_change *change)
+{
+    change->set_max_versions = change->set_max_versions || is_null(body, "max_versions");
+    change->set_cas_required = change->set_cas_required || is_null(body, "cas_required");
+    change->set_delete_after = change->set_delete_after || is_null(body, "delete_version_after");
+}
+
 static int patch_metadata(struct kv_request *q)
 {
-    const char *type = web_header(q->req, "Content-Type");
     struct buf merged = {0};
     struct kv_change change;
     struct object body;
     struct kv_entry e;
     int r;
 
-    if (type == NULL || strncmp(type, "application/merge-patch+json", 28) != 0)
-        return vault_answer_error(q->req, q->resp, 415,
-                                  "PATCH requires Content-Type of application/merge-patch+json");
     r = identity_check(q->op, POLICY_PATCH, "%s", q->full);
+    if (r == 0 && vault_take_patch(q) == 0)
+        return 0;
     if (r == 0)
         r = vault_body(q->req, &body);
     if (r == 0)
         r = read_change(q->op, &body, &change);
     if (r == 0)
         r = kv_find(q->op, q->mount->kv, q->path, &e);
+    if (r == -ENOENT)
+        return vault_nothing_to_patch(q);
     if (r < 0)
         return r;
+    reset_nulls(&body, &change);
     if (object_find(&body, SLICE("custom_metadata")) != NULL) {
         struct slice patch = object_value(&body, "custom_metadata");
 
@@ -188,7 +207,7 @@ static bool is_before(const struct kv_name *name, const char *after)
 }
 
 /* OpenBao: ?after=NAME&limit=N. */
-static void page(struct kv_request *q, struct kv_name **list, size_t *n)
+static int page(struct kv_request *q, struct kv_name **list, size_t *n)
 {
     const char *after = web_query(q->req, "after");
     const char *text = web_query(q->req, "limit");
@@ -198,9 +217,11 @@ static void page(struct kv_request *q, struct kv_name **list, size_t *n)
         ++*list;
         --*n;
     }
-    if (text != NULL && value_integer(q->op, slice_str(text), &limit) == 0 && limit > 0 &&
-        (uint64_t)limit < *n)
+    if (text != NULL && text[0] != 0 && value_integer(q->op, slice_str(text), &limit) < 0)
+        return vault_refuse_field(q->op, "limit", "int");
+    if (limit > 0 && (uint64_t)limit < *n)
         *n = (size_t)limit;
+    return 0;
 }
 
 static int json_key_info(struct kv_request *q, struct json *j, const struct kv_name *shown,
@@ -220,6 +241,7 @@ static int json_key_info(struct kv_request *q, struct json *j, const struct kv_n
         json_key_slice(j, list[i].name);
         json_object(j);
         json_settings(q->op, j, &list[i]);
+        json_versions(j, &list[i]);
         json_object_end(j);
     }
     json_object_end(j);
@@ -281,9 +303,9 @@ int kv_answer_list(struct kv_request *q, bool detailed)
     if (r < 0)
         return r;
     hide_unread(q, list, &n);
-    page(q, &list, &n);
-    if (n == 0)
-        return -ENOENT;
+    r = page(q, &list, &n);
+    if (r < 0 || n == 0)
+        return r < 0 ? r : -ENOENT;
     vault_answer_begin(&a, q->req);
     json_object(&a.json);
     json_names(&a.json, list, n);
@@ -292,6 +314,56 @@ int kv_answer_list(struct kv_request *q, bool detailed)
     json_object_end(&a.json);
     vault_answer_end(&a, q->resp, 200);
     return r;
+}
+
+/* The secrets below a folder, by their path from where the scan began. */
+static int scan_folder(struct kv_request *q, const char *folder, const char *shown, struct json *j,
+                       size_t *count)
+{
+    struct kv_request at = *q;
+    struct kv_name *list = NULL;
+    size_t n = 0;
+    int r = kv_names(q->op, q->mount->kv, folder, &list, &n);
+
+    if (r < 0)
+        return r;
+    at.path = folder;
+    hide_unread(&at, list, &n);
+    for (size_t i = 0; i < n && r == 0; i++) {
+        const char *name = op_printf(q->op, "%s%.*s", shown, (int)list[i].name.len,
+                                     (const char *)list[i].name.data);
+
+        if (list[i].kind == KV_SECRET) {
+            json_str(j, name);
+            ++*count;
+            continue;
+        }
+        r = scan_folder(q,
+                        op_printf(q->op, "%s%s%.*s", folder, folder[0] != 0 ? "/" : "",
+                                  (int)list[i].name.len, (const char *)list[i].name.data),
+                        op_printf(q->op, "%s/", name), j, count);
+    }
+    return r == -ENOENT ? 0 : r; /* it went meanwhile */
+}
+
+int kv_answer_scan(struct kv_request *q)
+{
+    struct vault_answer a;
+    size_t count = 0;
+    int r = 0;
+
+    if (!identity_may(q->op, POLICY_SCAN, "%s/", q->full))
+        r = identity_check(q->op, POLICY_SCAN, "%s", q->full);
+    if (r < 0)
+        return r;
+    vault_answer_begin(&a, q->req);
+    json_object(&a.json);
+    json_key(&a.json, "keys");
+    json_array(&a.json);
+    r = scan_folder(q, q->path, "", &a.json, &count);
+    json_array_end(&a.json);
+    json_object_end(&a.json);
+    return vault_answer_finish(&a, q->resp, 200, r == 0 && count == 0 ? -ENOENT : r);
 }
 
 /* Vault asks for list on the path with or without its last slash. */
@@ -367,7 +439,11 @@ int kv2_metadata(struct kv_request *q)
         return q->path[0] == 0 ? handle_config(q) : kv_nothing(q);
     if (vault_is_list(q->req))
         return list_metadata(q);
-    if (q->path[0] == 0 || strcmp(q->noun, "metadata") != 0)
+    if (strcmp(q->noun, "metadata") != 0)
+        return -ENOTSUP;
+    if (vault_is_scan(q->req))
+        return kv_answer_scan(q);
+    if (q->path[0] == 0)
         return kv_nothing(q);
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
         return read_metadata(q);

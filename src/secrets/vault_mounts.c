@@ -28,7 +28,9 @@ static void json_mount(struct json *j, struct mount *mount)
     if (mount_is_auth(mount))
         json_kstr(j, "token_type", "default-service");
     json_object_end(j);
-    json_kstr(j, "deprecation_status", "supported");
+    if (mount->kind != MOUNT_SYSTEM && mount->kind != MOUNT_IDENTITY &&
+        mount->kind != MOUNT_CUBBYHOLE && mount->kind != MOUNT_TOKEN)
+        json_kstr(j, "deprecation_status", "supported");
     json_kstr(j, "description", tune.description);
     json_kbool(j, "external_entropy_access", false);
     json_kbool(j, "local", mount->kind == MOUNT_CUBBYHOLE);
@@ -125,6 +127,8 @@ int sys_ui_mount(struct web_request *req, struct web_response *resp)
 
     if (r < 0)
         return r;
+    if (req->op->who->kind == IDENTITY_ANONYMOUS)
+        return -EPERM;
     mount = mount_find(s->mounts, path, &rest);
     if (mount == NULL || !policy_set_touches(req->op->who->policies, slice_str(mount->path))) {
         path = op_printf(req->op,
@@ -136,7 +140,7 @@ int sys_ui_mount(struct web_request *req, struct web_response *resp)
     vault_answer_begin(&a, req);
     json_object(&a.json);
     json_mount(&a.json, mount);
-    json_kstr(&a.json, "path", mount->path);
+    json_kstr(&a.json, "path", shown_path(mount));
     json_object_end(&a.json);
     vault_answer_end(&a, resp, 200);
     return 0;
@@ -153,21 +157,38 @@ static const char *mount_param(struct web_request *req)
                      len > 0 && name[len - 1] == '/' ? "" : "/");
 }
 
+/* options.version, of KV: as a string or a number. 0: not said. */
+static int read_version(struct op *op, const struct object *body, int64_t *ret)
+{
+    struct slice value, text = object_value(body, "options");
+    struct object options = {0};
+    int r = text.len > 0 ? object_parse(op, text, &options) : 0;
+
+    value = object_value(&options, "version");
+    if (r < 0 || value.len == 0)
+        return r;
+    if (value_integer(op, value, ret) < 0)
+        return op_fail(op, EINVAL, "unable to parse options: the version %.*s is no number",
+                       (int)value.len, (const char *)value.data);
+    if (*ret != 1 && *ret != 2)
+        return op_fail(op, EINVAL, "KV has the versions 1 and 2, not %" PRId64, *ret);
+    return 0;
+}
+
 static int mount_kind(struct op *op, const struct object *body, bool auth, enum mount_kind *ret)
 {
-    struct object options = {0};
     const char *type = NULL;
-    const char *version = NULL;
+    int64_t version = 0;
     int r = vault_string(op, body, "type", &type);
 
-    if (r == 0 && object_value(body, "options").len > 0)
-        r = object_parse(op, object_value(body, "options"), &options);
     if (r == 0)
-        r = vault_string(op, &options, "version", &version);
+        r = read_version(op, body, &version);
     if (r < 0)
         return r;
     if (type == NULL)
         return op_fail(op, EINVAL, "backend type must be specified as a string");
+    if (auth && strcmp(type, "token") == 0)
+        return op_fail(op, EINVAL, "token credential backend cannot be instantiated");
     if (auth && strcmp(type, "userpass") == 0)
         *ret = MOUNT_USERPASS;
     else if (auth && strcmp(type, "approle") == 0)
@@ -175,7 +196,7 @@ static int mount_kind(struct op *op, const struct object *body, bool auth, enum 
     else if (!auth && strcmp(type, "transit") == 0)
         *ret = MOUNT_TRANSIT;
     else if (!auth && (strcmp(type, "kv-v2") == 0 ||
-                       (strcmp(type, "kv") == 0 && version != NULL && strcmp(version, "2") == 0)))
+                       (strcmp(type, "kv") == 0 && version == 2)))
         *ret = MOUNT_KV2;
     else if (!auth && (strcmp(type, "kv") == 0 || strcmp(type, "generic") == 0))
         *ret = MOUNT_KV1;
@@ -203,9 +224,8 @@ static int read_tune(struct op *op, const struct object *body, const struct obje
         if (value.len == 0)
             continue;
         if (vault_duration(op, value, values[i]) < 0)
-            return op_fail(op, EINVAL,
-                           "error converting input for field \"%s\": expected a duration",
-                           names[i]);
+            return op_fail(op, EINVAL, "time: invalid duration %.*s", (int)value.len,
+                           (const char *)value.data);
         *values[i] /= SECOND;
     }
     if (tune->max_ttl_s > 0 && tune->default_ttl_s > tune->max_ttl_s)
@@ -241,6 +261,8 @@ static int disable(struct web_request *req, struct web_response *resp, const cha
     const char *rest = "";
     int r;
 
+    if (strcmp(path, "auth/token/") == 0)
+        return op_fail(req->op, EINVAL, "token credential backend cannot be disabled");
     mount = mount_find(s->mounts, path, &rest);
     r = mount_remove(s->mounts, req->op, path);
     if (r == 0 && mount != NULL && mount->kind == MOUNT_TRANSIT)
@@ -264,7 +286,9 @@ static int show(struct web_request *req, struct web_response *resp, const char *
 
     mount = mount_find(s->mounts, path, &rest);
     if (mount == NULL || rest[0] != 0)
-        return op_fail(req->op, EINVAL, "No secret engine mount at %s", path);
+        return strncmp(path, "auth/", 5) == 0
+                   ? op_fail(req->op, EINVAL, "No auth engine at %s", path + 5)
+                   : op_fail(req->op, EINVAL, "No secret engine mount at %s", path);
     vault_answer_begin(&a, req);
     json_object(&a.json);
     json_mount(&a.json, mount);
@@ -310,27 +334,40 @@ static void json_tune(struct json *j, struct mount *mount)
         json_kstr(j, "token_type", "default-service");
 }
 
+static int check_tune(struct op *op, const struct mount *mount, const struct object *body)
+{
+    const char *visibility = NULL;
+    int r = vault_string(op, body, "listing_visibility", &visibility);
+
+    if (r < 0)
+        return r;
+    if (visibility != NULL && visibility[0] != 0 && strcmp(visibility, "hidden") != 0 &&
+        strcmp(visibility, "unauth") != 0)
+        return op_fail(op, EINVAL, "invalid listing_visibility %s", visibility);
+    if (object_value(body, "token_type").len > 0 && !mount_is_auth(mount))
+        return op_fail(op, EINVAL, "'token_type' can only be modified on auth mounts");
+    return 0;
+}
+
 static int write_tune(struct web_request *req, struct web_response *resp, struct mount *mount)
 {
     struct secrets *s = req->self;
     struct mount_tune tune = mount_get_tune(mount);
-    struct object body, options = {0};
-    const char *version = NULL;
+    struct object body;
+    int64_t version = 0;
     int r = vault_body(req, &body);
 
-    if (r == 0 && object_value(&body, "options").len > 0)
-        r = object_parse(req->op, object_value(&body, "options"), &options);
     if (r == 0)
-        r = vault_string(req->op, &options, "version", &version);
-    if (r == 0 && version != NULL && strcmp(version, "1") == 0 && mount->kind == MOUNT_KV2)
-        r = op_fail(req->op, EINVAL, "cannot downgrade mount from version 2 to 1");
-    if (r == 0 && version != NULL && strcmp(version, "1") != 0 && strcmp(version, "2") != 0)
-        r = op_fail(req->op, EINVAL, "KV has the versions 1 and 2, not %s", version);
+        r = read_version(req->op, &body, &version);
+    if (r == 0 && version == 1 && mount->kind == MOUNT_KV2)
+        r = op_fail(req->op, EINVAL, "cannot downgrade mount from version 2");
+    if (r == 0)
+        r = check_tune(req->op, mount, &body);
     if (r == 0)
         r = read_tune(req->op, &body, &body, &tune);
     if (r == 0)
         r = mount_save(s->mounts, mount, &tune, NULL);
-    if (r == 0 && version != NULL && version[0] == '2' && mount->kind == MOUNT_KV1)
+    if (r == 0 && version == 2 && mount->kind == MOUNT_KV1)
         r = mount_upgrade(s->mounts, req->op, mount->path);
     if (r == 0)
         vault_answer_empty(resp);
@@ -352,7 +389,10 @@ int sys_mount_tune(struct web_request *req, struct web_response *resp)
         return r;
     mount = mount_find(s->mounts, mount_param(req), &rest);
     if (mount == NULL || rest[0] != 0)
-        return op_fail(req->op, EINVAL, "cannot fetch sysview for path \"%s\"", mount_param(req));
+        return op_fail(req->op, EINVAL,
+                       reads ? "cannot fetch sysview for path \"%s\""
+                             : "tune of path \"%s\" failed: no mount entry found",
+                       mount_param(req));
     if (!reads)
         return write_tune(req, resp, mount);
     vault_answer_begin(&a, req);

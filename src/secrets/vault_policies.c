@@ -128,7 +128,7 @@ static int write_policy(struct web_request *req, struct web_response *resp, cons
 
 int sys_policy(struct web_request *req, struct web_response *resp)
 {
-    const char *name = web_param(req, "name");
+    const char *name = vault_lower(req->op, web_param(req, "name"));
     const char *method = req->method;
     struct secrets *s = req->self;
     bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;

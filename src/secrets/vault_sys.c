@@ -181,6 +181,8 @@ int sys_capabilities(struct web_request *req, struct web_response *resp)
         r = find_accessor(req, &body, &other);
     if (r == 0 && strcmp(verb, "capabilities") == 0)
         r = vault_string(req->op, &body, "token", &token);
+    if (r == 0 && strcmp(verb, "capabilities") == 0 && token == NULL)
+        r = op_fail(req->op, EINVAL, "1 error occurred:\n\t* no token found\n\n");
     if (r == 0 && token != NULL) {
         r = identity_token(s->identities, req->op, slice_str(token), &other);
         if (r < 0) {

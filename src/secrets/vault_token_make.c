@@ -224,6 +224,8 @@ static int read_wish(struct op *op, const struct object *body, struct token_wish
     int r = object_list(op, body, "policies", &w->policies);
 
     w->meta = object_value(body, "meta");
+    for (size_t i = 0; r == 0 && w->policies[i] != NULL; i++)
+        ((const char **)(uintptr_t)w->policies)[i] = vault_lower(op, w->policies[i]);
     if (r == 0)
         r = read_flags(op, body, w, orphan);
     if (r == 0)

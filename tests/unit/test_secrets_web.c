@@ -67,7 +67,7 @@ static void write_read_delete(void **state)
            "\"custom_metadata\":null,\"deletion_time\":\"\",\"destroyed\":false,\"version\":2}},"
            "\"wrap_info\":null,\"warnings\":null,\"auth\":null}\n");
     expect(f, "GET", "/v1/secret/data/app/db?version=3", "", 404, "{\"errors\":[]}");
-    expect(f, "GET", "/v1/secret/data/app/db?version=x", "", 400, "is no number");
+    expect(f, "GET", "/v1/secret/data/app/db?version=x", "", 400, "cannot parse value as");
     expect(f, "DELETE", "/v1/secret/data/app/db", "", 204, NULL);
     expect(f, "GET", "/v1/secret/data/app/db", "", 404,
            "\"data\":{\"data\":null,\"metadata\":{"); /* the whole envelope */
@@ -129,7 +129,7 @@ static void lists(void **state)
     expect(f, "LIST", "/v1/secret/metadata/b?after=one&limit=1", "", 200, "{\"keys\":[\"two\"]}");
     expect(f, "LIST", "/v1/secret/metadata/b/one", "", 404, "{\"errors\":[]}");
     expect(f, "LIST", "/v1/secret/detailed-metadata/b", "", 200, "\"key_info\":{\"one\":{");
-    expect(f, "LIST", "/v1/secret/data", "", 404, NULL);
+    expect(f, "LIST", "/v1/secret/data", "", 405, "unsupported operation");
 }
 
 static void metadata(void **state)
@@ -152,7 +152,7 @@ static void metadata(void **state)
     assert_null(strstr(web_test_text(&f->web), "\"deletion_time\":\"\"")); /* all will end */
     expect(f, "PATCH", "/v1/secret/metadata/s", "{\"custom_metadata\":{\"x\":\"y\"}}", 204, NULL);
     expect(f, "GET", "/v1/secret/metadata/s", "", 200, "{\"managed-by\":\"eso\",\"x\":\"y\"}");
-    expect(f, "POST", "/v1/secret/metadata/s", "{\"custom_metadata\":{\"x\":1}}", 400,
+    expect(f, "POST", "/v1/secret/metadata/s", "{\"custom_metadata\":{\"x\":[]}}", 400,
            "custom_metadata validation failed");
     expect(f, "POST", "/v1/secret/metadata/s", "{\"max_versions\":1001}", 400, "at most");
     expect(f, "POST", "/v1/secret/metadata/s", "{\"max_versions\":\"many\"}", 400, "max_versions");
@@ -169,7 +169,7 @@ static void patches(void **state)
 {
     struct fixture *f = *state;
 
-    expect(f, "PATCH", "/v1/secret/data/s", "{\"data\":{\"a\":1}}", 404, "{\"errors\":[]}");
+    expect(f, "PATCH", "/v1/secret/data/s", "{\"data\":{\"a\":1}}", 404, NULL);
     expect(f, "PUT", "/v1/secret/data/s", "{\"data\":{\"a\":1,\"b\":{\"c\":2}}}", 200, NULL);
     assert_int_equal(
         web_test_call(&f->web, "PATCH", "/v1/secret/data/s", NULL, SLICE("{\"data\":{}}")), 415);
