@@ -167,8 +167,10 @@ static int log_new_series(struct db *db)
         uint32_t before = db->n_logged;
 
         log_put_series(db, &db->record);
+        db->series_bytes += db->record.len;
         r = log_write(db, &db->record);
         if (r < 0) {
+            db->series_bytes -= db->record.len;
             db->n_logged = before;
             buf_clear(&db->record);
         }

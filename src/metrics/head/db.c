@@ -211,7 +211,8 @@ static int64_t due(struct db *db)
 
     guard(&db->append);
     pthread_rwlock_rdlock(&db->lock);
-    if (db->log_bytes > db->options.log_bytes_max)
+    /* A million new series are no reason: they would be read from their rows in the same time. */
+    if (db->log_bytes > db->options.log_bytes_max + db->series_bytes)
         bucket = INT64_MAX;
     else if (db->oldest_bucket < db->bucket && db->max_ms >= db->bucket * BUCKET_MS + SETTLE_MS)
         bucket = db->bucket;

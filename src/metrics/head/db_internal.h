@@ -50,7 +50,7 @@ struct db {
     uint64_t bucket_seq;    /* first record of the log that has one of it */
     uint64_t bucket_bytes;  /* of the log before it */
     uint64_t next_seq;
-    uint64_t log_bytes;
+    uint64_t log_bytes, series_bytes; /* of it, records of new series */
     struct buf record, payload_record;
 
     pthread_rwlock_t lock; /* guards: index with its streams, payloads, runs, counters below */

@@ -317,6 +317,7 @@ int flush_until(struct db *db, int64_t bucket)
     if (r == 0) {
         guard(&db->append);
         db->log_bytes -= log_bytes;
+        db->series_bytes = 0; /* what is left of them is little */
         db->bucket_bytes = db->bucket_bytes > log_bytes ? db->bucket_bytes - log_bytes : 0;
     }
     log_line(r < 0 ? LOG_ERROR : LOG_INFO, NULL, "metrics.flush",

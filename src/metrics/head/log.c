@@ -231,6 +231,7 @@ static int replay_record(void *ctx, uint64_t seq, struct slice record)
         return -EIO;
     switch (*(const uint8_t *)record.data) {
     case RECORD_SERIES:
+        db->series_bytes += record.len;
         r = replay_series(db, slice_skip(record, 1));
         break;
     case RECORD_SAMPLES:
