@@ -236,6 +236,13 @@ static void look_for_end(struct request *r, size_t n)
     request_resume(r);
 }
 
+static bool is_over(const struct request *r)
+{
+    if (r->dropped > (r->who != NULL ? BODY_DROP_KNOWN_MAX : BODY_DROP_MAX))
+        return true;
+    return r->until_ms > 0 && clock_monotonic_ms() > r->until_ms;
+}
+
 int body_take(struct request *r, const char *data, size_t *size)
 {
     size_t n = *size;
@@ -257,7 +264,7 @@ int body_take(struct request *r, const char *data, size_t *size)
         *size = 0;
     }
     r->received += n;
-    if (r->dropped > BODY_DROP_MAX || (r->until_ms > 0 && clock_monotonic_ms() > r->until_ms))
+    if (is_over(r))
         return -EPIPE;
     look_for_end(r, n);
     return 0;

@@ -22,8 +22,10 @@ enum stage {
 /* As large as a chunk of a stored blob, which then needs no copy. */
 #define STREAM_PIECE       (1u << 20)
 #define STREAM_PIECE_SMALL (64u << 10)
-/* What is read of a body that was refused, so that the connection can be kept. */
-#define BODY_DROP_MAX (8u << 20)
+/* What is read of a body that was refused: libmicrohttpd takes no answer in the middle of one, and a
+ * connection that is cut instead tells nobody why. More is read from who is known. */
+#define BODY_DROP_MAX       (8u << 20)
+#define BODY_DROP_KNOWN_MAX (1u << 30)
 /* What somebody who is not known may send to be held in memory. */
 #define ANONYMOUS_BODY_MAX (64u << 10)
 /* libmicrohttpd's memory for a connection: its headers, and the body as it is read. It is wiped behind

@@ -94,8 +94,7 @@ static struct slice *slot_of(struct metadata *m, struct slice name)
     return NULL;
 }
 
-/* "1.0" to "2.9": readers must refuse a major version they do not know. */
-static bool metadata_version_valid(struct slice s)
+bool metadata_version_valid(struct slice s)
 {
     const char *c = s.data;
 

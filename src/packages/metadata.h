@@ -18,6 +18,9 @@ struct metadata {
  * not, or is twice, or does not hold what it must (name, version, Requires-Python). */
 int metadata_parse(struct slice text, struct metadata *ret, struct buf *why);
 
+/* "1.0" to "2.9": readers must refuse a major version they do not know. */
+bool metadata_version_valid(struct slice text);
+
 /* One header after the other: 1 and the field, folded lines and all, or 0 at the body or the end
  * (then *text is the body), or -EINVAL. `line` counts up. */
 int metadata_next(struct slice *text, struct slice *ret_name, struct slice *ret_value,

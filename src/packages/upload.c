@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "config.h"
 #include "identity/identity.h"
+#include "packages/metadata.h"
 #include "packages/packages_web.h"
 #include "packages/sidecar.h"
 #include "packages/state.h"
@@ -276,6 +277,9 @@ static int check_fields(struct upload *u)
         any |= said(u, digests[i]) != NULL;
         r = check_digest_field(u, digests[i]);
     }
+    if (r == 0 && !metadata_version_valid(slice_str(u->value[FIELD_METADATA_VERSION])))
+        r = op_fail(u->op, EINVAL, "metadata_version '%s' is not known; there are 1.0 to 2.9",
+                    u->value[FIELD_METADATA_VERSION]);
     if (r == 0)
         r = check_filetype(u);
     if (r < 0)

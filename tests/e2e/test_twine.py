@@ -127,6 +127,17 @@ def test_wrong_digest(daemon, name):
     assert project(daemon, name).status_code == 404
 
 
+def test_refused_in_the_middle(daemon, name):
+    """However much of the form follows, the client hears why."""
+    r = daemon.http().post("/", **form(make.wheel(name), description="x" * (20 << 20)))
+    assert r.status_code == 413 and "form_field_bytes" in r.text
+    r = daemon.http().post("/", **form((f"{name}-1.0-py3-none-any.whl", bytes(20 << 20))))
+    assert r.status_code == 400 and "does not begin as a zip archive" in r.text
+    r = daemon.http().post("/", **form((f"{name}-1.0-py3-none.whl", bytes(20 << 20))))
+    assert r.status_code == 400 and "is not that of a wheel" in r.text
+    assert project(daemon, name).status_code == 404
+
+
 def test_race(daemon, name):
     """Of eight uploads of one name with different bytes exactly one succeeds."""
     files = [make.wheel(name, files={"x": bytes([i])}) for i in range(8)]

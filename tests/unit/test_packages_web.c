@@ -106,6 +106,8 @@ static const struct bad bad_fields[] = {
     {"pyversion source for a wheel", 400, "pyversion", "pyversion", "source", NULL, NULL},
     {"no metadata_version", 400, "'metadata_version' is missing", "metadata_version", NULL, NULL,
      NULL},
+    {"unknown metadata_version", 400, "metadata_version '9.9'", "metadata_version", "9.9", NULL,
+     NULL},
     {"no digest", 400, "digest is missing", "sha256_digest", NULL, NULL, NULL},
     {"wrong sha256", 400, "sha256_digest does not match", "sha256_digest",
      "0000000000000000000000000000000000000000000000000000000000000000", NULL, NULL},
