@@ -103,6 +103,7 @@ static int replace_row(struct packages *pk, const struct package_file *old,
         store_batch_put(batch, slice_str(old->name), buf_slice(&is));
     } else {
         store_batch_delete(batch, slice_str(old->name));
+        spelling_leave(batch, old);
     }
     return store_commit(batch, STORE_DURABLE);
 }

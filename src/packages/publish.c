@@ -327,7 +327,7 @@ static int look(struct op *op, struct packages *pk, const struct package_file *f
 
     if (r == -ENOENT) {
         op_forgive(op);
-        return 0;
+        return spelling_check(op, pk, f);
     }
     if (r < 0)
         return r;
@@ -348,6 +348,7 @@ static int put_row(struct packages *pk, const struct package_file *f)
     record_encode(f, &row);
     store_batch_expect_absent(batch, slice_str(f->name));
     store_batch_put(batch, slice_str(f->name), buf_slice(&row));
+    spelling_take(batch, f);
     return store_commit(batch, STORE_DURABLE);
 }
 

@@ -4,6 +4,7 @@
  *   packages             <project>            display name; is it only a folder
  *   packages/<project>   <file>               one record (record.c)
  *                        .status              how it stands (status.c)
+ *                        .as/<spelling>       a file that is spelled in another way (spelling.c)
  *   packages/.reclaim    <deadline><id>       blobs to let go of then, unless a file has that id */
 #ifndef PACKAGES_STATE_H
 #define PACKAGES_STATE_H
@@ -68,6 +69,13 @@ int index_derive(struct op *op, struct packages *pk, const char *project, bool k
 void index_follow(struct op *op, struct packages *pk, const char *project, bool keep);
 /* Mends the index after a crash: each project with files has its row, others none. */
 int index_mend(struct packages *pk);
+
+/* Names that differ only in how they are spelled are one (spelling.c). The batch publishes f, or
+ * deletes it; a publication fails with -EAGAIN if another spelling is there. */
+void spelling_take(struct store_batch *batch, const struct package_file *f);
+void spelling_leave(struct store_batch *batch, const struct package_file *f);
+/* -EEXIST, with a reason: another spelling of it is there. */
+int spelling_check(struct op *op, struct packages *pk, const struct package_file *f);
 
 /* Notes in op every node of the tree that shows this file. */
 void changed_file(struct op *op, const char *project, const char *file);

@@ -166,6 +166,7 @@ static int put_back(struct op *op, struct packages *pk, const struct place *p, s
     batch = store_batch_new(pk->store, project_partition(s->file.project, text));
     store_batch_expect_absent(batch, slice_str(s->file.name));
     store_batch_put(batch, slice_str(s->file.name), s->file.row);
+    spelling_take(batch, &s->file);
     r = store_commit(batch, STORE_DURABLE);
     if (r == -EAGAIN)
         return op_fail(op, EEXIST, "File already exists ('%s'): published after it was deleted",

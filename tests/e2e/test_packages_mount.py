@@ -164,6 +164,24 @@ def test_undelete(daemon, name, tmp_path):
     assert not list(trash.glob(f"*/{file[0]}"))
 
 
+def test_one_spelling(daemon, name, tmp_path):
+    """A name that differs from a file's only by case, dots and dashes is that file's."""
+    packages, trash = daemon.mount / "packages", daemon.mount / ".infra" / "trash"
+    file = make.wheel(name)
+    other = (file[0].replace(name, name.capitalize()), make.wheel(name, files={"x": b"y"})[1])
+    (tmp_path / file[0]).write_bytes(file[1])
+    (tmp_path / other[0]).write_bytes(other[1])
+    run("cp", tmp_path / file[0], packages)
+    r = run("cp", tmp_path / other[0], packages, ok=False)
+    assert r.returncode != 0 and "File exists" in r.text
+    assert f"File already exists ('{other[0]}'), as '{file[0]}'" in (daemon.mount / ".infra" / "errors").read_text()
+    assert listed(daemon, name) == [file[0]]
+    run("rm", packages / name / file[0])
+    run("cp", tmp_path / other[0], packages)
+    assert run("mv", next(p for p in trash.glob(f"*/{file[0]}")), packages, ok=False).returncode != 0
+    assert listed(daemon, name) == [other[0]]
+
+
 def test_changes_over_http_show_at_once(daemon, name):
     packages = daemon.mount / "packages"
     for i in range(30):

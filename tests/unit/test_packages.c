@@ -165,6 +165,7 @@ struct racer {
     pthread_t thread;
     pthread_barrier_t *barrier;
     struct buf bytes;
+    const char *name;
     int result;
 };
 
@@ -173,18 +174,23 @@ static void *race(void *arg)
     struct racer *r = arg;
 
     pthread_barrier_wait(r->barrier);
-    r->result = world_publish(&w, &w.team, "foo-1.0-py3-none-any.whl", buf_slice(&r->bytes), NULL);
+    r->result = world_publish(&w, &w.team, r->name, buf_slice(&r->bytes), NULL);
     return NULL;
 }
 
-/* Of many at once with different bytes exactly one wins, and its bytes are what is there. */
+/* Of many at once with different bytes exactly one wins, and its bytes are what is there; in some
+ * rounds however they spell it. */
 static void test_race(void **state)
 {
+    static const char *const names[] = {"foo-1.0-py3-none-any.whl", "Foo-1.0-py3-none-any.whl",
+                                        "FOO-1.0-py3-none-any.whl"};
+
     (void)state;
     for (int round = 0; round < 20; round++) {
         struct racer racers[RACERS] = {0};
         pthread_barrier_t barrier;
         struct package_file f;
+        const char *winner = "";
         struct digest won;
         struct op op;
         int wins = 0;
@@ -196,12 +202,14 @@ static void test_race(void **state)
             snprintf(payload, sizeof payload, "x%d", i);
             make_wheel(&racers[i].bytes, "foo", "1.0", "", payload);
             racers[i].barrier = &barrier;
+            racers[i].name = names[round % 2 ? (size_t)i % array_size(names) : 0];
             pthread_create(&racers[i].thread, NULL, race, &racers[i]);
         }
         for (int i = 0; i < RACERS; i++) {
             pthread_join(racers[i].thread, NULL);
             if (racers[i].result == 0) {
                 wins++;
+                winner = racers[i].name;
                 digest_of(DIGEST_SHA256, racers[i].bytes.data, racers[i].bytes.len, &won);
             } else {
                 assert_int_equal(racers[i].result, -EEXIST);
@@ -210,7 +218,7 @@ static void test_race(void **state)
         }
         pthread_barrier_destroy(&barrier);
         assert_int_equal(wins, 1);
-        assert_int_equal(get("foo-1.0-py3-none-any.whl", &f, &op), 0);
+        assert_int_equal(get(winner, &f, &op), 0);
         assert_true(digest_eq(&f.digest, &won));
         assert_int_equal(package_delete(&op, w.pk, "foo", f.name), 0);
         op_done(&op);
