@@ -1,5 +1,5 @@
-/* import_registry.c: takes over the data folder of a distribution registry ("docker registry"): its
- * files are read, and pushed to the daemon. It goes on where it stopped when it is run again: what
+/* import_registry.c: takes over a registry: what is read of it is pushed to the daemon. And the data
+ * folder of a distribution registry ("docker registry") as what is read. It goes on where it stopped when it is run again: what
  * is there already is passed over.
  *
  * ROOT/docker/registry/v2/ (docker distribution, registry/storage/paths.go):
@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/scope.h"
-#include "command/client.h"
+#include "command/import_registry.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,16 +29,6 @@
 
 #define MEDIA_MANIFEST "application/vnd.oci.image.manifest.v1+json"
 #define MEDIA_INDEX    "application/vnd.oci.image.index.v1+json"
-
-struct import {
-    struct client client;
-    CURL *curl;
-    char *root;            /* …/docker/registry/v2 */
-    const char *repo;      /* that is read */
-    char location[1024];   /* of the last answer */
-    struct buf answer;
-    unsigned repos, manifests, tags, blobs, there, failed;
-};
 
 /* Requests. */
 
@@ -132,19 +122,28 @@ static void refuse(struct import *im, const char *what, long status)
 
 static char *data_path(const struct import *im, const struct digest *d)
 {
+    const char *root = im->source; /* …/docker/registry/v2 */
     char text[DIGEST_TEXT_MAX], *path;
     const char *hex = strchr(digest_print(d, text), ':') + 1;
 
-    if (asprintf(&path, "%s/blobs/%s/%.2s/%s/data", im->root, digest_name(d->algorithm), hex, hex) <
-        0)
+    if (asprintf(&path, "%s/blobs/%s/%.2s/%s/data", root, digest_name(d->algorithm), hex, hex) < 0)
         abort();
     return path;
+}
+
+static FILE *open_in_folder(struct import *im, const struct digest *d)
+{
+    autofree char *path = data_path(im, d);
+    FILE *file = fopen(path, "re");
+
+    if (file == NULL)
+        command_fail(EX_NOINPUT, "%s: %s", path, strerror(errno));
+    return file;
 }
 
 /* Mounted from a repository that has it, or sent. */
 static void push_blob(struct import *im, const struct digest *d)
 {
-    autofree char *path = data_path(im, d);
     char text[DIGEST_TEXT_MAX];
     autobuf target = {0};
     FILE *file;
@@ -162,14 +161,14 @@ static void push_blob(struct import *im, const struct digest *d)
             refuse(im, text, status);
         return;
     }
-    file = fopen(path, "re");
+    buf_clear(&target);
+    buf_add_str(&target, im->location); /* reading it may take a while, and other requests */
+    file = im->open_blob(im, d);
     if (file == NULL) {
-        command_fail(EX_NOINPUT, "%s: %s", path, strerror(errno));
         im->failed++;
         return;
     }
-    buf_clear(&target);
-    buf_printf(&target, "%s%cdigest=%s", im->location, strchr(im->location, '?') ? '&' : '?', text);
+    buf_printf(&target, "%cdigest=%s", strchr(target.data, '?') ? '&' : '?', text);
     status = ask(im, "PUT", target.data, NULL, NULL, file);
     fclose(file);
     if (status == 201)
@@ -205,7 +204,7 @@ static json_t *read_manifest(struct import *im, const struct digest *d, struct b
     return json;
 }
 
-static bool is_index(const json_t *json)
+bool import_is_index(const json_t *json)
 {
     return json_is_array(json_object_get(json, "manifests"));
 }
@@ -214,10 +213,10 @@ static const char *type_of(const json_t *json)
 {
     const char *type = json_string_value(json_object_get(json, "mediaType"));
 
-    return type != NULL ? type : is_index(json) ? MEDIA_INDEX : MEDIA_MANIFEST;
+    return type != NULL ? type : import_is_index(json) ? MEDIA_INDEX : MEDIA_MANIFEST;
 }
 
-static void push_blobs(struct import *im, const json_t *json)
+void import_blobs(struct import *im, const json_t *json)
 {
     static const char *const lists[] = {"layers", "blobs"};
 
@@ -232,41 +231,44 @@ static void push_blobs(struct import *im, const json_t *json)
     }
 }
 
-/* Pushes the manifest as `reference`: its digest, or a tag. */
-static void push_manifest(struct import *im, const struct digest *d, const char *reference,
-                          const json_t *json, struct slice bytes)
+void import_manifest(struct import *im, const char *reference, const json_t *json,
+                     struct slice bytes)
 {
     autobuf target = {0};
     long status;
 
-    (void)d;
     buf_printf(&target, "/v2/%s/manifests/%s", im->repo, reference);
     status = ask(im, "PUT", target.data, type_of(json), &bytes, NULL);
     if (status != 201)
         refuse(im, reference, status);
 }
 
+bool import_is_there(struct import *im, const struct digest *d)
+{
+    char text[DIGEST_TEXT_MAX];
+    autobuf target = {0};
+    bool is;
+
+    buf_printf(&target, "/v2/%s/manifests/%s", im->repo, digest_print(d, text));
+    is = ask(im, "HEAD", target.data, NULL, NULL, NULL) == 200;
+    im->there += is;
+    return is;
+}
+
 /* A revision; images in the first pass, indexes, which list them, in the second. */
 static void import_revision(struct import *im, const struct digest *d, bool indexes)
 {
     char text[DIGEST_TEXT_MAX];
-    autobuf target = {0}, bytes = {0};
+    autobuf bytes = {0};
     unsigned failed = im->failed;
-    json_t *json;
+    json_t *json = read_manifest(im, d, &bytes);
 
-    digest_print(d, text);
-    json = read_manifest(im, d, &bytes);
-    if (json != NULL && is_index(json) == indexes) {
-        buf_printf(&target, "/v2/%s/manifests/%s", im->repo, text);
-        if (ask(im, "HEAD", target.data, NULL, NULL, NULL) == 200) {
-            im->there++;
-        } else {
-            if (!indexes)
-                push_blobs(im, json);
-            if (im->failed == failed)
-                push_manifest(im, d, text, json, buf_slice(&bytes));
-            im->manifests += im->failed == failed;
-        }
+    if (json != NULL && import_is_index(json) == indexes && !import_is_there(im, d)) {
+        if (!indexes)
+            import_blobs(im, json);
+        if (im->failed == failed)
+            import_manifest(im, digest_print(d, text), json, buf_slice(&bytes));
+        im->manifests += im->failed == failed;
     }
     json_decref(json);
 }
@@ -290,7 +292,8 @@ static void each_link(struct import *im, const char *below, const char *behind,
     struct dirent *e;
     DIR *dir;
 
-    if (asprintf(&folder, "%s/repositories/%s/_manifests/%s", im->root, im->repo, below) < 0)
+    if (asprintf(&folder, "%s/repositories/%s/_manifests/%s", (char *)im->source, im->repo,
+                 below) < 0)
         abort();
     dir = opendir(folder);
     while (dir != NULL && (e = readdir(dir)) != NULL) {
@@ -328,7 +331,7 @@ static void import_tag(struct import *im, const char *name, const struct digest 
 
     if (json == NULL)
         return;
-    push_manifest(im, d, name, json, buf_slice(&bytes));
+    import_manifest(im, name, json, buf_slice(&bytes));
     im->tags += im->failed == failed;
     json_decref(json);
 }
@@ -349,7 +352,7 @@ static struct import *walked; /* nftw has no context */
 static int visit(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
     const char *name = path + ftw->base;
-    size_t head = strlen(walked->root) + strlen("/repositories/");
+    size_t head = strlen(walked->source) + strlen("/repositories/");
     autofree char *repo = NULL;
 
     (void)st;
@@ -362,17 +365,18 @@ static int visit(const char *path, const struct stat *st, int type, struct FTW *
     return FTW_SKIP_SUBTREE;
 }
 
-static int import_all(struct import *im, const char *source)
+static int import_folder(struct import *im, const char *source)
 {
-    autofree char *repositories = NULL;
+    autofree char *repositories = NULL, *root = NULL;
+    int code = EX_OK;
 
     if (asprintf(&repositories, "%s" BELOW "/repositories", source) < 0)
         abort();
     if (access(repositories, F_OK) == 0) {
-        if (asprintf(&im->root, "%s" BELOW, source) < 0)
+        if (asprintf(&root, "%s" BELOW, source) < 0)
             abort();
     } else {
-        im->root = xstrdup(source);
+        root = xstrdup(source);
         free(take(repositories));
         if (asprintf(&repositories, "%s/repositories", source) < 0)
             abort();
@@ -380,12 +384,25 @@ static int import_all(struct import *im, const char *source)
     if (access(repositories, R_OK | X_OK) < 0)
         return command_fail(EX_NOINPUT, "%s: %s; a registry's folder has docker/registry/v2 in it",
                             repositories, strerror(errno));
+    im->source = root;
+    im->open_blob = open_in_folder;
+    walked = im;
+    if (nftw(repositories, visit, 32, FTW_PHYS | FTW_ACTIONRETVAL) < 0)
+        code = command_fail(EX_NOINPUT, "%s: %s", repositories, strerror(errno));
+    return code;
+}
+
+static int import_all(struct import *im, const char *source)
+{
+    int code;
+
     im->curl = curl_easy_init();
     if (im->curl == NULL)
         return command_fail(EX_OSERR, "libcurl did not start");
-    walked = im;
-    if (nftw(repositories, visit, 32, FTW_PHYS | FTW_ACTIONRETVAL) < 0)
-        return command_fail(EX_NOINPUT, "%s: %s", repositories, strerror(errno));
+    code = strstr(source, "://") != NULL ? import_registry_url(im, source)
+                                         : import_folder(im, source);
+    if (code != EX_OK)
+        return code;
     printf("%u repositories: %u manifests, %u tags and %u blobs imported, %u were there, %u failed\n",
            im->repos, im->manifests, im->tags, im->blobs, im->there, im->failed);
     return im->failed > 0 ? EX_DATAERR : EX_OK;
@@ -399,15 +416,11 @@ int run_import_registry(const struct command_line *line)
 
     for (size_t n = strlen(source); n > 1 && source[n - 1] == '/'; n--)
         source[n - 1] = 0;
-    if (strstr(source, "://") != NULL)
-        return command_fail(EX_USAGE, "a folder is needed, not a URL; over the network use 'skopeo "
-                                      "sync --src docker --dest docker'");
     code = client_open(line, &im.client);
     if (code == EX_OK)
         code = import_all(&im, source);
     curl_easy_cleanup(im.curl);
     client_close(&im.client);
     buf_done(&im.answer);
-    free(im.root);
     return code;
 }

@@ -232,10 +232,12 @@ const struct command command_table[] = {
      "an upload is; what is there already is passed over, so that it can be run again. Files that "
      "are yanked there are yanked here.\n\n" TOKEN_TEXT,
      client_options, 1, 1, run_import_pypi},
-    {"import registry", "DIR", "take over the images of a Docker registry",
-     "DIR is the data folder of a distribution registry, such as /var/lib/registry, which need not "
-     "run. What is there already is passed over, so that it can be run again. Over the network: "
-     "'skopeo sync --src docker --dest docker'.\n\n" TOKEN_TEXT,
+    {"import registry", "SOURCE", "take over the images of another registry",
+     "SOURCE is the address of a registry that runs, such as https://old.example:5000: all tags of "
+     "its catalog are taken over, with the images of indexes and what refers to an image. Or the "
+     "data folder of a distribution registry, such as /var/lib/registry, which need not run. What "
+     "is there already is passed over, so that it can be run again. A login for SOURCE comes from "
+     "$SOURCE_USER and $SOURCE_PASSWORD, or from ~/.netrc.\n\n" TOKEN_TEXT,
      client_options, 1, 1, run_import_registry},
     {"import prometheus", "URL", "take over the samples of a running Prometheus",
      "Reads them by remote read, the last 15 days unless --range says more, native histograms and "

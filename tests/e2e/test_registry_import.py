@@ -1,4 +1,4 @@
-"""The data folder of a real Docker registry, taken over."""
+"""A real Docker registry taken over: its data folder, or while it runs."""
 import json
 import os
 import signal
@@ -11,12 +11,13 @@ from conftest import free_port, need, program, run, running, wait_for
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
-def fill(url):
+def fill(url, auth=None):
     class Session(requests.Session):
         def request(self, method, path, **k):
             return super().request(method, url + path if path.startswith("/") else path, timeout=30, **k)
     s = Session()
     s.trust_env = False
+    s.auth = auth
     a, b = make.Image({"a": os.urandom(3_000_000)}), make.Image({"b": b"b"}, {"c": b"c"})
     make.push_image(s, "team/app", "1.0", a)
     make.push_image(s, "team/app", "latest", a)
@@ -68,5 +69,67 @@ http: {{addr: "127.0.0.1:{port}"}}
         r = take_over(tmp_path / "old", ok=False)
         assert r.returncode == 65 and str(blob) in r.text, r.text
         assert take_over("/nowhere", ok=False).returncode == 66
-        r = take_over("https://registry.example", ok=False)
-        assert r.returncode == 64 and "skopeo sync" in r.text
+        assert take_over("ftp://registry.example", ok=False).returncode == 64
+
+
+def sync(d, url, ok=True, **environment):
+    return run(program(), "import", "registry", url, "--address", d.url, "--data", d.data, ok=ok, env=dict(os.environ, INFRAFS_TOKEN=d.root_token, **environment))
+
+
+def test_import_from_a_registry_that_runs(tmp_path):
+    tool, htpasswd = need("docker-registry"), need("htpasswd")
+    port = free_port()
+    (tmp_path / "htpasswd").write_text(run(htpasswd, "-nbB", "old", "s3cret").text.strip() + "\n")
+    (tmp_path / "config.yml").write_text(f"""version: 0.1
+log: {{level: error}}
+storage: {{filesystem: {{rootdirectory: {tmp_path}/old}}, delete: {{enabled: true}}}}
+auth: {{htpasswd: {{realm: old, path: {tmp_path}/htpasswd}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+""")
+    url = f"http://127.0.0.1:{port}"
+    old = subprocess.Popen([tool, "serve", str(tmp_path / "config.yml")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: requests.get(f"{url}/v2/", timeout=5).status_code == 401)
+        a, b, index, _ = fill(url, ("old", "s3cret"))
+        with running(mount=False) as d:
+            assert sync(d, url, ok=False).returncode == 77
+            assert sync(d, url, ok=False, SOURCE_USER="old", SOURCE_PASSWORD="wrong").returncode != 0
+            login = {"SOURCE_USER": "old", "SOURCE_PASSWORD": "s3cret"}
+            said = sync(d, url + "/", **login).text
+            assert "3 repositories: 4 manifests, 5 tags and 5 blobs imported, 0 were there, 0 failed" in said, said
+            s = d.http()
+            for repo, ref, content in [("team/app", "1.0", a.manifest), ("team/app/sub", "x", a.manifest), ("solo", "1.0", b.manifest), ("solo", "multi", index)]:
+                assert s.get(f"/v2/{repo}/manifests/{ref}").content == content
+            assert s.get(f"/v2/team/app/blobs/{make.digest(a.layers[0])}").content == a.layers[0]
+            assert "0 manifests, 5 tags and 0 blobs imported" in sync(d, url, **login).text  # again: nothing to do
+    finally:
+        old.send_signal(signal.SIGTERM)
+        old.wait(20)
+    assert b"s3cret" not in (tmp_path / "config.yml").read_bytes()
+
+
+def test_import_by_token_with_what_refers_to_an_image():
+    """From one of ours, which gives tokens: pages, referrers of referrers, untagged images of an index."""
+    with running(mount=False, config="images: {auth: bearer}\n") as old, running(mount=False) as d:
+        s, image = old.http(), make.Image()
+        make.push_image(s, "app", "1", image)
+        subject, refers = image, []
+        for i in range(2):  # a signature, and something about the signature
+            r = make.Image()
+            manifest = json.loads(r.manifest)
+            manifest["subject"] = {"mediaType": make.OCI_MANIFEST, "digest": subject.digest, "size": len(subject.manifest)}
+            r.manifest = json.dumps(manifest).encode()
+            r.digest = make.digest(r.manifest)
+            make.push_image(s, "app", r.digest, r)
+            subject = r
+            refers.append(r)
+        for i in range(30):
+            make.push_image(s, f"many/r{i:02}", "latest", image)
+        assert "0 repositories" in sync(d, old.url).text  # nobody in particular sees none
+        said = sync(d, old.url, SOURCE_USER=old.user, SOURCE_PASSWORD=old.password).text
+        assert "31 repositories: 33 manifests, 31 tags" in said and "0 failed" in said, said
+        t = d.http()
+        for of, r in zip([image, refers[0]], refers):
+            assert [m["digest"] for m in t.get(f"/v2/app/referrers/{of.digest}").json()["manifests"]] == [r.digest]
+            assert t.get(f"/v2/app/manifests/{r.digest}").content == r.manifest
+        assert t.get("/v2/_catalog").json() == s.get("/v2/_catalog").json()
