@@ -120,8 +120,8 @@ static void walk_referrers(struct walk *w, const char *digest, unsigned depth)
 }
 
 /* With all that it needs, and all that refers to it. False: it could not be taken over whole. */
-static bool take_over(struct walk *w, const struct digest *d, const json_t *json, struct slice bytes,
-                 unsigned depth)
+static bool take_over(struct walk *w, const struct digest *d, const json_t *json,
+                      struct slice bytes, unsigned depth)
 {
     struct import *im = w->im;
     char text[DIGEST_TEXT_MAX];

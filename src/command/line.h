@@ -99,6 +99,7 @@ int run_unyank(const struct command_line *line);
 int run_import_prometheus(const struct command_line *line);
 int run_export_prometheus(const struct command_line *line);
 int run_import_pypi(const struct command_line *line);
+int run_export_registry(const struct command_line *line);
 int run_export_pypi(const struct command_line *line);
 int run_project_status(const struct command_line *line);
 int run_import_registry(const struct command_line *line);

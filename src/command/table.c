@@ -255,6 +255,11 @@ const struct command command_table[] = {
      "As 'promtool tsdb create-blocks-from openmetrics FILE DIR' reads it; '-' is standard output. "
      "The text has no place for native histograms and marks of staleness.\n\n" TOKEN_TEXT,
      move_options, 1, 1, run_export_prometheus},
+    {"export registry", "DIR", "write all images into a folder",
+     "Each repository becomes DIR/<repository>, an OCI image layout with all its tags, and all that "
+     "has none: 'skopeo copy oci:DIR/team/app:1.0 docker://…' reads it. What is there already is "
+     "passed over; content that several repositories have is one file.\n\n" TOKEN_TEXT,
+     client_options, 1, 1, run_export_registry},
     {"export pypi", "DIR", "write all packages into a folder",
      "Flat, as 'pip install --no-index -f DIR' and pypiserver read it. Files that are there already "
      "are passed over.\n\n" TOKEN_TEXT,

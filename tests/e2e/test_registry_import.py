@@ -133,3 +133,37 @@ def test_import_by_token_with_what_refers_to_an_image():
             assert [m["digest"] for m in t.get(f"/v2/app/referrers/{of.digest}").json()["manifests"]] == [r.digest]
             assert t.get(f"/v2/app/manifests/{r.digest}").content == r.manifest
         assert t.get("/v2/_catalog").json() == s.get("/v2/_catalog").json()
+
+
+def test_export_as_image_layouts(tmp_path):
+    """Out into a folder that skopeo reads, and what refers to an image with it; again: nothing to do."""
+    skopeo = need("skopeo")
+    with running(mount=False) as d:
+        s, image, second = d.http(), make.Image({"a": os.urandom(1_000_000)}), make.Image()
+        make.push_image(s, "team/app", "1.0", image)
+        make.push_image(s, "team/app/sub", "x", image)
+        make.push_image(s, "solo", "2", second)
+        signature = make.Image()
+        manifest = json.loads(signature.manifest)
+        manifest["subject"] = {"mediaType": make.OCI_MANIFEST, "digest": image.digest, "size": len(image.manifest)}
+        signature.manifest = json.dumps(manifest).encode()
+        signature.digest = make.digest(signature.manifest)
+        make.push_image(s, "team/app", signature.digest, signature)
+
+        def export(ok=True):
+            return run(program(), "export", "registry", tmp_path / "out", "--address", d.url, "--data", d.data, ok=ok, env=dict(os.environ, INFRAFS_TOKEN=d.root_token))
+        said = export().text
+        assert "3 repositories:" in said and "0 failed" in said, said
+        out = tmp_path / "out"
+        for repo, tag, i in [("team/app", "1.0", image), ("team/app/sub", "x", image), ("solo", "2", second)]:
+            run(skopeo, "copy", f"oci:{out}/{repo}:{tag}", f"dir:{tmp_path}/{tag}")
+            assert json.loads((tmp_path / tag / "manifest.json").read_bytes()) == json.loads(i.manifest)
+        layer = make.digest(image.layers[0])[7:]
+        assert (out / "team/app/blobs/sha256" / layer).read_bytes() == image.layers[0]
+        assert (out / "team/app/blobs/sha256" / layer).stat().st_nlink == 2  # once for both repositories
+        listed = json.loads((out / "team/app/index.json").read_bytes())["manifests"]
+        assert [(m["digest"], m.get("annotations", {}).get("org.opencontainers.image.ref.name")) for m in listed] == [(image.digest, "1.0"), (signature.digest, None)]
+        assert " 0 files exported" in export().text
+        damaged = out / "team/app/blobs/sha256" / layer
+        damaged.unlink()
+        assert " 0 failed" in export().text and damaged.read_bytes() == image.layers[0]
