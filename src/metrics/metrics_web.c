@@ -1,5 +1,6 @@
 /* Routes and errors of the Prometheus dialect. */
 #include "base/clock.h"
+#include "base/hash.h"
 #include "identity/identity.h"
 #include "metrics/api/api.h"
 
@@ -72,9 +73,50 @@ static int api_walreplay(struct web_request *req, struct web_response *resp)
     return answer_fixed(req, resp, "{\"min\":0,\"max\":0,\"current\":0}");
 }
 
+/* A run as Prometheus names a block: a ULID of its time and its name. */
+static void print_block(void *ctx, const struct db_run *run)
+{
+    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    struct json *j = ctx;
+    uint64_t name = hash_bytes(run->name, strlen(run->name), 23);
+    char ulid[27] = "";
+
+    for (unsigned i = 0; i < 26; i++)
+        ulid[25 - i] = i < 16 ? digits[i < 12 ? name >> (5 * i) & 31 : 0]
+                              : digits[(uint64_t)run->start_ms >> (5 * (i - 16)) & 31];
+    json_object(j);
+    json_kstr(j, "ulid", ulid);
+    json_ki64(j, "minTime", run->start_ms);
+    json_ki64(j, "maxTime", run->end_ms);
+    json_key(j, "stats");
+    json_object(j);
+    json_object_end(j);
+    json_key(j, "compaction");
+    json_object(j);
+    json_ki64(j, "level", run->window_ms > 0 ? 2 : 1);
+    json_key(j, "sources");
+    json_array(j);
+    json_str(j, ulid);
+    json_array_end(j);
+    json_object_end(j);
+    json_ki64(j, "version", 1);
+    json_object_end(j);
+}
+
 static int api_blocks(struct web_request *req, struct web_response *resp)
 {
-    return answer_fixed(req, resp, "{\"blocks\":[]}");
+    struct answer a;
+    int r = prom_begin(&a, req, resp);
+
+    if (r < 0)
+        return r;
+    json_object(&a.json);
+    json_key(&a.json, "blocks");
+    json_array(&a.json);
+    db_runs(a.m->db, print_block, &a.json);
+    json_array_end(&a.json);
+    json_object_end(&a.json);
+    return prom_end(&a, false);
 }
 
 static int not_found(struct web_request *req, struct web_response *resp)

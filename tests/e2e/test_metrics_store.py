@@ -243,6 +243,8 @@ def test_deletes_and_snapshots():
         for _ in range(2):
             assert api.get("series", **{"match[]": "d"})["data"] == [{"__name__": "d", "i": "2"}]
             assert len(api.query("d[3h]")[0]["values"]) == 120
+            blocks = api.get("status/tsdb/blocks")["data"]["blocks"]
+            assert blocks and all(len(b["ulid"]) == 26 and b["maxTime"] - b["minTime"] == 7200000 for b in blocks)
             daemon.kill9()
             daemon.start()
             api = Api(daemon)

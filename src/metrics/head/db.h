@@ -94,6 +94,13 @@ int db_delete(struct db *db, const struct refs *refs, int64_t from_ms, int64_t t
 /* A look at the index; f runs under its lock. */
 void db_look(struct db *db, void (*f)(void *ctx, const struct index *ix), void *ctx);
 
+/* f for each run, oldest first: its name, times (the end is not in it), window (0: raw). */
+struct db_run {
+    const char *name;
+    int64_t start_ms, end_ms, window_ms;
+};
+void db_runs(struct db *db, void (*f)(void *ctx, const struct db_run *run), void *ctx);
+
 struct db_stats {
     uint64_t series, symbol_bytes, head_bytes, head_samples, log_bytes, runs, label_pairs;
     uint64_t appended, duplicate, out_of_order;

@@ -147,6 +147,17 @@ int run_erase(struct db *db, const struct run *run)
     return r;
 }
 
+void db_runs(struct db *db, void (*f)(void *ctx, const struct db_run *run), void *ctx)
+{
+    pthread_rwlock_rdlock(&db->lock);
+    for (size_t i = 0; i < db->n_runs; i++) {
+        const struct run *r = &db->runs[i];
+
+        f(ctx, &(struct db_run){r->part, r->start_ms, r->end_ms, r->tier_ms});
+    }
+    pthread_rwlock_unlock(&db->lock);
+}
+
 static int load_run(void *ctx, struct slice part)
 {
     char name[RUN_NAME_MAX] = "";

@@ -1,6 +1,7 @@
 #include "metrics/scrape/ingest.h"
 
 #include "base/alloc.h"
+#include "metrics/scrape/nhcb.h"
 #include "metrics/scrape/protobuf.h"
 
 #include <errno.h>
@@ -243,6 +244,22 @@ static void take_metadata(struct run *r, enum exposition_entry kind)
         r->help = exposition_help(&r->x, &r->op);
 }
 
+/* The body is read anew, with histograms in the place of their buckets. */
+static int convert_histograms(struct run *r, enum exposition_format format, struct slice body)
+{
+    struct protobuf_text fresh;
+    int e = nhcb_convert(format, body, &r->decoded, r->t->job->classic_histograms, &fresh,
+                         &r->x.why);
+
+    protobuf_done(&r->decoded);
+    r->decoded = fresh;
+    if (e < 0)
+        return e;
+    exposition_done(&r->x);
+    exposition_init(&r->x, format, buf_slice(&r->decoded.text));
+    return 0;
+}
+
 /* The reader for the body, whatever format it has. */
 static int open_body(struct run *r)
 {
@@ -258,14 +275,19 @@ static int open_body(struct run *r)
         if (e < 0)
             return e;
         exposition_init(&r->x, EXPOSITION_OPENMETRICS, buf_slice(&r->decoded.text));
-        return 0;
+        return j->convert_histograms ? convert_histograms(r, EXPOSITION_OPENMETRICS,
+                                                          buf_slice(&r->decoded.text))
+                                     : 0;
     }
     e = exposition_format_of(r->scrape->content_type, &format, &r->x.why);
     if (e < 0 && !j->has_fallback)
         return e;
     buf_clear(&r->x.why);
     exposition_done(&r->x);
-    exposition_init(&r->x, e < 0 ? j->fallback : format, r->scrape->body);
+    format = e < 0 ? j->fallback : format;
+    if (j->convert_histograms)
+        return convert_histograms(r, format, r->scrape->body);
+    exposition_init(&r->x, format, r->scrape->body);
     return 0;
 }
 

@@ -159,7 +159,7 @@ static int read_params(const struct yaml *y, struct pairs *ret, struct buf *why)
 /* Keys of Prometheus that change nothing here as long as they have these values. */
 static int check_inert(const struct yaml *map, struct buf *why)
 {
-    static const char *const off[] = {"convert_classic_histograms_to_nhcb", "enable_http3", NULL};
+    static const char *const off[] = {"enable_http3", NULL};
 
     for (const char *const *key = off; *key != NULL; key++) {
         bool on = false;
@@ -271,6 +271,7 @@ static int read_job(const struct yaml *y, const struct jobs *all, struct job *j,
     j->honor_timestamps = j->enable_compression = j->follow_redirects = true;
     j->native_histograms = all->native_histograms;
     j->classic_histograms = all->classic_histograms;
+    j->convert_histograms = all->convert_histograms;
     j->metrics_path = xstrdup("/metrics");
     j->scheme = xstrdup("http");
     if (job_text(y, "job_name", &j->name, why) < 0)
@@ -291,7 +292,9 @@ static int read_job(const struct yaml *y, const struct jobs *all, struct job *j,
         job_bool(y, "extra_scrape_metrics", &j->extra_scrape_metrics, why) < 0 ||
         job_auth(y, j, why) < 0 || job_text(y, "proxy_url", &j->proxy_url, why) < 0 ||
         job_headers(job_value(y, "http_headers"), &j->headers, why) < 0 ||
-        read_limits(y, j, why) < 0 || read_fallback(y, j, why) < 0 || check_inert(y, why) < 0 ||
+        read_limits(y, j, why) < 0 || read_fallback(y, j, why) < 0 ||
+        job_bool(y, "convert_classic_histograms_to_nhcb", &j->convert_histograms, why) < 0 ||
+        check_inert(y, why) < 0 ||
         job_protocols(y, all->protocols, j, why) < 0 ||
         relabels_read(job_value(y, "relabel_configs"), &j->relabel, why) < 0 ||
         relabels_read(job_value(y, "metric_relabel_configs"), &j->metric_relabel, why) < 0 ||
@@ -363,6 +366,7 @@ static int read_global(const struct yaml *y, struct jobs *all, struct buf *why)
         job_labels(job_value(y, "external_labels"), &all->external_labels, why) < 0 ||
         job_bool(y, "scrape_native_histograms", &all->native_histograms, why) < 0 ||
         job_bool(y, "always_scrape_classic_histograms", &all->classic_histograms, why) < 0 ||
+        job_bool(y, "convert_classic_histograms_to_nhcb", &all->convert_histograms, why) < 0 ||
         job_protocol_names(y, &all->protocols, why) < 0 ||
         check_inert(y, why) < 0)
         return -EINVAL;

@@ -33,6 +33,7 @@ struct job {
     bool pushed; /* written as files: there are no reports on scrapes */
     bool enable_compression, follow_redirects, extra_scrape_metrics;
     bool native_histograms, classic_histograms; /* scrape_…, always_scrape_classic_… */
+    bool convert_histograms;                    /* convert_classic_histograms_to_nhcb */
     char *accept; /* what scrape_protocols ask for, as the header has it */
     bool has_fallback;
     enum exposition_format fallback;                    /* fallback_scrape_protocol */
@@ -60,7 +61,7 @@ struct job {
 struct jobs {
     unsigned refs; /* atomic */
     int64_t interval_ms, timeout_ms, evaluation_ms;
-    bool native_histograms, classic_histograms;
+    bool native_histograms, classic_histograms, convert_histograms;
     char **protocols; /* scrape_protocols; NULL: those of Prometheus */
     struct pairs external_labels;
     int64_t query_offset_ms;    /* rule_query_offset */

@@ -196,6 +196,7 @@ void job_print(const struct job *j, bool secrets, struct buf *out)
     put_duration(out, "  ", "scrape_timeout", j->timeout_ms);
     put_flag(out, "scrape_native_histograms", j->native_histograms);
     put_flag(out, "always_scrape_classic_histograms", j->classic_histograms);
+    put_flag(out, "convert_classic_histograms_to_nhcb", j->convert_histograms);
     if (secrets) /* for comparing */
         put(out, "  ", "accept", j->accept);
     if (j->has_fallback)

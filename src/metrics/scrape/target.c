@@ -75,7 +75,8 @@ static void discover(struct label_builder *b, const struct job *j, const char *a
     set_default(b, "__scrape_native_histograms__", j->native_histograms ? "true" : "false");
     set_default(b, "__always_scrape_classic_histograms__",
                 j->classic_histograms ? "true" : "false");
-    set_default(b, "__convert_classic_histograms_to_nhcb__", "false");
+    set_default(b, "__convert_classic_histograms_to_nhcb__",
+                j->convert_histograms ? "true" : "false");
     for (size_t i = 0; i < j->params.n; i++)
         set_default(b, op_printf(b->op, "__param_%s", j->params.items[i].name),
                     j->params.items[i].value);
