@@ -73,6 +73,7 @@ int run_user_remove(const struct command_line *line);
 int run_user_list(const struct command_line *line);
 int run_config_check(const struct command_line *line);
 int run_config_dump(const struct command_line *line);
+int run_doctor(const struct command_line *line);
 int run_query(const struct command_line *line);
 int run_status(const struct command_line *line);
 int run_get(const struct command_line *line);

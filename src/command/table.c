@@ -140,6 +140,13 @@ const struct command command_table[] = {
     {"user remove", "NAME", "remove a user", NULL, user_options, 1, 1, run_user_remove},
     {"user list", "", "print the users, one a line", NULL, user_options, 0, 0, run_user_list},
     {"status", "", "say how the daemon is", TOKEN_TEXT, client_options, 0, 0, run_status},
+    {"doctor", "", "say what keeps the daemon from running here, and what to do",
+     "Looks at the configuration, the data directory, the room on its disk, FUSE and the mount point, "
+     "the addresses to listen at, certificates, the user file, the key file and the clock: a line "
+     "each, 'ok', 'note' or 'wrong'. Nothing is changed; it may run beside the daemon. Give it the "
+     "options that 'serve' gets. The exit code is 69 if something is wrong, 78 if the configuration "
+     "is.",
+     serve_options, 0, 0, run_doctor},
     {"query", "PROMQL", "ask the metrics in PromQL",
      "Prints a line for each series. With --range on a terminal each line draws the course of its "
      "series; elsewhere there is a line for each sample. Warnings go to standard error.\n\n" TOKEN_TEXT,

@@ -1,8 +1,10 @@
 """The command line: stable names, exit codes of sysexits.h, messages that say what to do."""
 import os
 import pty
+import re
 import socket
 import subprocess
+import time
 
 import pytest
 import requests
@@ -174,6 +176,58 @@ def test_config(tmp_path):
     assert len(r.err.splitlines()) == 1
     r = cli("config", "check", environment={"INFRAFS_LISTEN": "8080"})
     assert r.returncode == CONFIG and "INFRAFS_LISTEN: '8080' is not an address and port" in r.err
+
+
+def doctor(*arguments, **k):
+    """The exit code, and what was found: {what: [(finding, text)]}."""
+    r = cli("doctor", *arguments, **k)
+    found = {}
+    for line in r.out.splitlines():
+        finding, what, text = re.fullmatch(r"(ok|note|wrong) +(\w+): (.*)", line).groups()
+        found.setdefault(what, []).append((finding, text))
+    return r.returncode, found
+
+
+def test_doctor(tmp_path):
+    data, users = tmp_path / "data", tmp_path / "users"
+    arguments = ["--data", data, "--mount", tmp_path / "mnt", "--htpasswd", users, "--listen", "127.0.0.1:0"]
+    code, found = doctor(*arguments)
+    assert code == 0 and not any(f == "wrong" for lines in found.values() for f, _ in lines), found
+    assert found["data"] == [("ok", f"'{data}' will be made at the first start")]
+    assert found["daemon"][0][0] == found["users"][0][0] == "note"
+    assert list(tmp_path.iterdir()) == []
+    data.mkdir(mode=0o755)
+    (tmp_path / "mnt").write_text("")
+    (data / "store").mkdir()
+    users.write_text("alice\nbob:x\n")
+    users.chmod(0o666)
+    (data / "audit.log").write_text("")
+    os.utime(data / "audit.log", (time.time() + 9000, ) * 2)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        address = "127.0.0.1:%d" % s.getsockname()[1]
+        code, found = doctor(*arguments[:-1], address)
+    assert code == UNAVAILABLE
+    for what, text in (("data", f"chmod 700 '{data}'"), ("mount", "is no folder"), ("listen", f"{address} is another program's"),
+                       ("users", "chmod go-w"), ("key", "put the copy back"), ("clock", "behind what was written last")):
+        assert found[what][-1][0] == "wrong" and text in found[what][-1][1], (what, found[what])
+    assert found["users"][0][0] == "note" and "line 1" in found["users"][0][1]
+    (tmp_path / "infrafs.yml").write_text("dta: /x\n")
+    r = cli("doctor", "--config", tmp_path / "infrafs.yml")
+    assert r.returncode == CONFIG and "unknown key 'dta'" in r.err
+
+
+def test_doctor_beside_a_daemon(own_daemon):
+    d = own_daemon
+    arguments = ["--data", d.data, "--mount", d.mount, "--htpasswd", d.htpasswd, "--listen", d.host]
+    code, found = doctor(*arguments)
+    assert code == 0 and found["daemon"] == [("ok", f"runs as process {d.process.pid}")]
+    assert found["mount"] == [("ok", f"'{d.mount}' is mounted")] and found["listen"] == [("ok", f"{d.host} is in use")]
+    d.kill9()
+    code, found = doctor(*arguments)
+    assert code == 0 and found["daemon"][0][0] == "note" and "a killed daemon left" in found["mount"][0][1]
+    d.start()
 
 
 def test_get_set_status(daemon):
