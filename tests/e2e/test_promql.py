@@ -2,6 +2,7 @@
 import errno
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import time
@@ -113,7 +114,7 @@ def test_limit_and_stats(filled):
     stats = filled.instant("requests_total", stats="all")["data"]["stats"]
     assert set(stats["timings"]) == {"evalTotalTime", "resultSortTime", "queryPreparationTime", "innerEvalTime",
                                      "execQueueTime", "execTotalTime"}
-    assert stats["samples"]["samplesRead"] >= 3 and stats["samples"]["seriesTouched"] == 3
+    assert stats["samples"]["samplesRead"] >= 3 and stats["samples"]["seriesTouched"] == 3 and stats["samples"]["peakBytes"] > 0
     assert stats["samples"]["totalQueryableSamples"] == 3
 
 
@@ -172,6 +173,62 @@ def test_deep_and_wide_queries_are_refused_clearly(filled):
     assert "nested too deeply" in a["error"]
     a = filled.get("parse_query", query="-(" * 200 + "heat" + ")" * 200)
     assert a["data"]["type"] == "unaryExpr"
+
+
+TOO_MANY = "query processing would load too many samples into memory in query execution"
+
+
+@pytest.mark.parametrize("query, status, error", [
+    ("sum_over_time(vector(1)[10y:1ms])", 422, TOO_MANY),  # a huge range with a tiny step
+    ("heat[100y:1ms]", 422, TOO_MANY),
+    ("max_over_time(rate(heat[1h])[9999h:1ms])", 422, TOO_MANY),
+    ('{__name__=~"(x{1,1000}){1,1000}"}', 400, "regexp"),
+    ("heat * on () group_left heat", 422, "found duplicate series for the match group {}"),
+    ('label_replace(heat, "a", "$1", "room", "(")', 422, "invalid regular expression in label_replace(): ("),
+    ("heat offset 1000000y", 400, "duration out of range"),
+    ("heat[0s]", 400, "duration must be greater than 0"),
+    ("topk(heat, heat)", 400, "expected type scalar in aggregation parameter, got instant vector"),
+])
+def test_too_much_is_refused_clearly(filled, query, status, error):
+    assert error in filled.instant(query, status=status)["error"]
+
+
+def test_regular_expressions_take_linear_time(filled):
+    for regex in ("(a*)*b", "(.*.*.*.*.*.*.*.*)*x", "(a|aa|aaa|aaaa)*$", "(?:(?:x+)+)+y"):
+        text = f'label_replace(heat, "long", "{"a" * 5000}", "room", ".*")'
+        a = filled.instant(f'label_replace({text}, "found", "yes", "long", "{regex}")')
+        assert len(a["data"]["result"]) == 2
+
+
+def test_eleven_thousand_points(filled):
+    a = filled.get("query_range", query="vector(1)", start=0, end=11000, step=1)
+    assert len(a["data"]["result"][0]["values"]) == 11001  # the interval counts, as in Prometheus
+    assert "11,000 points" in filled.get("query_range", 400, query="vector(1)", start=0, end=11001, step=1)["error"]
+
+
+def test_cost_is_that_of_the_samples_read(filled):
+    """Each sample of the range is read once, however many windows look at it; memory does not grow with the windows."""
+    def stats(minutes, window):
+        a = filled.get("query_range", query=f"sum(rate(requests_total[{window}]))", start=filled.now - 60 * minutes, end=filled.now, step=60, stats="all")
+        return a["data"]["stats"]["samples"]
+    assert stats(20, "10m")["samplesRead"] == 3 * (20 + 10) == 3 * 30
+    assert stats(40, "10m")["samplesRead"] == 3 * 50
+    assert stats(40, "20m")["samplesRead"] == 3 * 60
+    assert stats(40, "20m")["peakBytes"] == stats(40, "5m")["peakBytes"] > 0
+
+
+def test_broken_queries_leave_the_server_well(filled):
+    """A few hundred texts cut, joined and doubled at random: each is answered, as an error or not."""
+    rnd = random.Random(5)
+    words = ["sum", "(", ")", "{", "}", "[5m]", "[1h:1m]", "heat", "requests_total", "by", "on", "@", "offset", "-", "1e999", "0x", '"', "'", "`", "\\",
+             "rate(", "topk(3,", "and", "unless", "group_left", "bool", "==", "=~", '"(((a+)+)+)"', "start()", "NaN", "fill", "anchored", "</", "\u00e9", "\x00", "#", ","]
+    for _ in range(400):
+        text = " ".join(rnd.choice(words) for _ in range(rnd.randint(1, 14)))
+        form = {"query": text, "time": filled.now, "timeout": "10s"}
+        r = filled.http.post("/api/v1/query", data=form)
+        assert r.status_code in (200, 400, 422), (text, r.text)
+        assert (r.json()["status"] == "success") == (r.status_code == 200)
+    assert filled.instant("1")["data"]["result"][1] == "1"
 
 
 SLOW = "quantile_over_time(0.5, heat[1h:10ms])"  # at each step 360,000 samples are put in order: minutes
