@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/un.h>
 
 #define THREADS 2
 
@@ -290,7 +291,6 @@ int listener_open(struct http *http, const struct config_listen *config, struct 
     int r;
 
     l->http = http;
-    l->quiesced_fd = -1;
     l->router = make_router(http, config->areas);
     r = open_listener(l, config, why);
     if (r < 0)
@@ -300,15 +300,30 @@ int listener_open(struct http *http, const struct config_listen *config, struct 
     return r;
 }
 
+/* Listens where nobody can find it. */
+static int deaf_socket(void)
+{
+    struct sockaddr_un any = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd >= 0 &&
+        (bind(fd, (struct sockaddr *)&any, sizeof any.sun_family) < 0 || listen(fd, 1) < 0)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* The socket is taken from under libmicrohttpd, which goes on with one that nothing comes from: the
+ * port is closed, and the kernel takes it out of the epoll sets. Its own MHD_quiesce_daemon()
+ * (0.9.75 to 1.0) aborts the process when it and a thread take the socket out of a set at once. */
 void listener_quiesce(struct listener *l)
 {
-    MHD_socket fd = MHD_quiesce_daemon(l->daemon);
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    autoclose int deaf = deaf_socket();
 
-    if (fd == MHD_INVALID_SOCKET)
-        return;
-    shutdown(fd, SHUT_RDWR); /* who comes now is refused */
-    l->quiesced_fd = fd;     /* a thread may yet take it out of its epoll set: 0.9.75 aborts the
-                                process if it is closed by then */
+    if (info != NULL && deaf >= 0)
+        dup3(deaf, info->listen_fd, O_CLOEXEC); /* else it takes connections until the end */
 }
 
 void listener_close(struct listener *l)
@@ -317,8 +332,6 @@ void listener_close(struct listener *l)
         return;
     if (l->daemon != NULL)
         MHD_stop_daemon(l->daemon);
-    if (l->quiesced_fd >= 0)
-        close(l->quiesced_fd);
     if (l->tls != NULL)
         forget_tls(l);
     tls_close(l->tls);

@@ -52,7 +52,6 @@ struct listener {
     struct web_router *router;
     struct tls *tls; /* NULL: plain */
     char *address;   /* as it is reported */
-    int quiesced_fd; /* that was listened on; -1 */
 };
 
 /* listener.c: -errno with a reason in why. */
