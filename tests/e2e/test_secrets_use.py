@@ -264,11 +264,6 @@ for what in ('prod', 'none'):
     assert not any("DONE" in line for line in lines), lines
 
 
-def cpu_seconds(pid):
-    fields_ = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(fields_[11]) + int(fields_[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def resident_kib(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{pid}/status").read())[1])
 
@@ -307,4 +302,5 @@ def test_ten_thousand_wrong_passwords():
         refused = [json.loads(text) for status, text in counts if status == 400]
         assert refused == [{"errors": ["invalid username or password"]}]
         assert all(status in (400, 503) for status, _ in counts), counts
-        assert resident_kib(d.process.pid) - before < 32 * 1024
+        if "san.so" not in open(f"/proc/{d.process.pid}/maps").read():  # a sanitizer keeps what was freed
+            assert resident_kib(d.process.pid) - before < 32 * 1024
