@@ -85,6 +85,7 @@ int kv2_metadata(struct kv_request *q); /* metadata/, detailed-metadata/, config
 int kv2_fate(struct kv_request *q);     /* delete/, undelete/, destroy/ */
 int kv_answer_list(struct kv_request *q, bool detailed);
 int kv_answer_scan(struct kv_request *q);
+int kv_check_write(struct kv_request *q); /* may the caller create or update it? */
 int vault_take_patch(struct kv_request *q);
 int vault_nothing_to_patch(struct kv_request *q);
 int kv_nothing(struct kv_request *q);    /* 404 at the root of data/ and metadata/ */

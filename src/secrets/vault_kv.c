@@ -73,16 +73,17 @@ static int read_data(struct kv_request *q)
     return 0;
 }
 
-/* Create or update, by whether the secret is there. */
-static int check_write(struct kv_request *q)
+/* Create or update, by whether the secret is there. Who may do neither is refused without a look,
+ * so that it takes as long for what is there as for what is not. */
+int kv_check_write(struct kv_request *q)
 {
     unsigned rights = identity_rights(q->op->who, slice_str(q->full));
+    bool may_create = (rights & POLICY_CREATE) != 0, may_update = (rights & POLICY_UPDATE) != 0;
     struct kv_entry e;
     int r;
 
-    if ((rights & POLICY_DENY) == 0 && (rights & POLICY_CREATE) != 0 &&
-        (rights & POLICY_UPDATE) != 0)
-        return 0;
+    if ((rights & POLICY_DENY) != 0 || may_create == may_update)
+        return identity_check(q->op, POLICY_CREATE | POLICY_UPDATE, "%s", q->full);
     r = kv_find(q->op, q->mount->kv, q->path, &e);
     if (r < 0 && r != -ENOENT)
         return r;
@@ -182,7 +183,7 @@ static int write_data(struct kv_request *q)
 {
     struct slice data;
     int64_t cas;
-    int r = check_write(q);
+    int r = kv_check_write(q);
 
     if (r == 0)
         r = read_write(q, &data, &cas);

@@ -51,12 +51,8 @@ static int write_v1(struct kv_request *q)
 {
     struct kv_content content = {0};
     struct object body;
-    struct kv_entry e;
-    bool exists = kv_find(q->op, q->mount->kv, q->path, &e) == 0;
-    int r;
+    int r = kv_check_write(q);
 
-    op_forgive(q->op);
-    r = identity_check(q->op, exists ? POLICY_UPDATE : POLICY_CREATE, "%s", q->full);
     if (r == 0)
         r = vault_body(q->req, &body);
     if (r == 0 && body.n == 0)
