@@ -1,5 +1,6 @@
 #include "packages/packages_web.h"
 
+#include "base/codec.h"
 #include "base/scope.h"
 #include "identity/identity.h"
 #include "packages/mirror.h"
@@ -56,9 +57,17 @@ static void page_headers(struct web_request *req, struct web_response *resp)
     web_set_header(req, resp, "Cache-Control", "private, no-cache");
 }
 
-/* Relative, so that it is right behind a proxy that adds a prefix. */
+/* Relative, so that it is right behind a proxy that adds a prefix. The form that was asked for stays
+ * asked for. */
 static int redirect(struct web_request *req, struct web_response *resp, const char *to)
 {
+    const char *format = web_query(req, "format");
+    autobuf query = {0};
+
+    if (format != NULL && format[0] != 0) {
+        percent_encode(&query, slice_str(format), "/");
+        to = op_printf(req->op, "%s?format=%s", to, query.data);
+    }
     resp->status = 301;
     web_set_header(req, resp, "Location", to);
     web_set_header(req, resp, "Cache-Control", "private, max-age=600");
