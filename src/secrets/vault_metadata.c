@@ -289,6 +289,16 @@ static void hide_unread(struct kv_request *q, struct kv_name *list, size_t *n)
     *n = kept;
 }
 
+/* At once: a buffer that grows leaves names behind in what it grew out of. */
+static void reserve_names(struct buf *out, const struct kv_name *list, size_t n)
+{
+    size_t bytes = 256;
+
+    for (size_t i = 0; i < n; i++)
+        bytes += list[i].name.len + 4; /* quotes, comma, slash */
+    buf_reserve(out, bytes);
+}
+
 int kv_answer_list(struct kv_request *q, bool detailed)
 {
     struct kv_name *list = NULL;
@@ -303,6 +313,7 @@ int kv_answer_list(struct kv_request *q, bool detailed)
     if (r < 0 || n == 0)
         return r < 0 ? r : -ENOENT;
     vault_answer_begin(&a, q->req);
+    reserve_names(&a.out, list, n);
     json_object(&a.json);
     json_names(&a.json, list, n);
     if (detailed)
@@ -312,9 +323,26 @@ int kv_answer_list(struct kv_request *q, bool detailed)
     return r;
 }
 
+struct scanned {
+    struct kv_name *list; /* in the op */
+    size_t n, cap;
+};
+
+static void add_scanned(struct op *op, struct scanned *s, const char *name)
+{
+    if (s->n == s->cap) {
+        struct kv_name *more = op_alloc(op, (s->cap = 2 * s->cap + 64) * sizeof *more);
+
+        if (s->n > 0)
+            memcpy(more, s->list, s->n * sizeof *more);
+        s->list = more;
+    }
+    s->list[s->n++] = (struct kv_name){slice_str(name), KV_SECRET};
+}
+
 /* The secrets below a folder, by their path from where the scan began. */
-static int scan_folder(struct kv_request *q, const char *folder, const char *shown, struct json *j,
-                       size_t *count)
+static int scan_folder(struct kv_request *q, const char *folder, const char *shown,
+                       struct scanned *found)
 {
     struct kv_request at = *q;
     struct kv_name *list = NULL;
@@ -330,36 +358,36 @@ static int scan_folder(struct kv_request *q, const char *folder, const char *sho
                                      (const char *)list[i].name.data);
 
         if (list[i].kind == KV_SECRET) {
-            json_str(j, name);
-            ++*count;
+            add_scanned(q->op, found, name);
             continue;
         }
         r = scan_folder(q,
                         op_printf(q->op, "%s%s%.*s", folder, folder[0] != 0 ? "/" : "",
                                   (int)list[i].name.len, (const char *)list[i].name.data),
-                        op_printf(q->op, "%s/", name), j, count);
+                        op_printf(q->op, "%s/", name), found);
     }
     return r == -ENOENT ? 0 : r; /* it went meanwhile */
 }
 
 int kv_answer_scan(struct kv_request *q)
 {
+    struct scanned found = {0};
     struct vault_answer a;
-    size_t count = 0;
     int r = 0;
 
     if (!identity_may(q->op, POLICY_SCAN, "%s/", q->full))
         r = identity_check(q->op, POLICY_SCAN, "%s", q->full);
-    if (r < 0)
-        return r;
+    if (r == 0)
+        r = scan_folder(q, q->path, "", &found);
+    if (r < 0 || found.n == 0)
+        return r < 0 ? r : -ENOENT;
     vault_answer_begin(&a, q->req);
+    reserve_names(&a.out, found.list, found.n);
     json_object(&a.json);
-    json_key(&a.json, "keys");
-    json_array(&a.json);
-    r = scan_folder(q, q->path, "", &a.json, &count);
-    json_array_end(&a.json);
+    json_names(&a.json, found.list, found.n);
     json_object_end(&a.json);
-    return vault_answer_finish(&a, q->resp, 200, r == 0 && count == 0 ? -ENOENT : r);
+    vault_answer_end(&a, q->resp, 200);
+    return 0;
 }
 
 /* Vault asks for list on the path with or without its last slash. */

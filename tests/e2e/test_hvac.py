@@ -253,8 +253,15 @@ def test_no_copy_in_memory_once_sealed(released):
         (d.mount / "f" / "k").write_text(word)
         assert (d.mount / "f" / "k").read_text() == word
         assert count_in_memory(d.process.pid, b"seal-status") > 0  # the scan does find what is there
+        label = "named-" + "canary"
+        for i in range(80):
+            d.vault("POST", f"secret/data/many/{label}{i}", json={"data": {"k": "v"}}).raise_for_status()
+        for _ in range(2):
+            assert len(d.vault("LIST", "secret/metadata/many").json()["data"]["keys"]) == 80
+            assert len(d.vault("SCAN", "secret/metadata/many").json()["data"]["keys"]) == 80
         d.vault("PUT", "sys/seal").raise_for_status()
         assert count_in_memory(d.process.pid, word.encode()) == 0
+        assert count_in_memory(d.process.pid, label.encode()) == 0  # as little of the lists
 
 
 def test_readers_beside_who_destroys(daemon, name):
