@@ -40,12 +40,12 @@ def sdist(name="demo", version="1.0", metadata=""):
     return f"{top}.tar.gz", gzip.compress(tar({k: v.encode() for k, v in files.items()}), mtime=0)
 
 
-def tar(files):
+def tar(files, mode=0o644):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as t:
         for path, data in files.items():
             entry = tarfile.TarInfo(path)
-            entry.size = len(data)
+            entry.size, entry.mode = len(data), mode
             t.addfile(entry, io.BytesIO(data))
     return out.getvalue()
 

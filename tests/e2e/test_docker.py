@@ -140,6 +140,24 @@ def test_refusals(docker, daemon, image, name):
     assert r.returncode != 0 and "not found" in r.text.lower(), r.text
 
 
+def test_run_with_an_environment(docker, daemon, name, tmp_path):
+    """`docker run --env-file` of a secret, and its folder mounted into the container."""
+    values = {"URL": "postgres://u:p'\"@h/db?a=b&c=$d", "TWO": "two words"}
+    daemon.vault("POST", f"secret/data/{name}/prod", json={"data": values}).raise_for_status()
+    busybox = pathlib.Path(need("busybox")).read_bytes()
+    (tmp_path / "root.tar").write_bytes(make.tar({f"bin/{tool}": busybox for tool in ("env", "cat")}, mode=0o755))
+    docker("import", tmp_path / "root.tar", f"local/{name}")
+    try:
+        docker("create", "--name", name, "--network", "host", "--env-file", daemon.mount / name / "prod" / "@docker-env",
+               "-v", f"{daemon.mount / name / 'prod'}:/run/secrets", f"local/{name}", "/bin/cat", "/run/secrets/URL")
+        got = docker("container", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", name).text.splitlines()
+        assert {f"{k}={v}" for k, v in values.items()} <= set(got)
+        assert docker("start", "-a", name).text == values["URL"]
+    finally:
+        docker("rm", "-f", name, ok=False)
+        docker("rmi", "-f", f"local/{name}", ok=False)
+
+
 @pytest.mark.parametrize("auth", ["auto", "bearer"])
 def test_registry_mirrors(docker, name, auth):
     """docker.io by way of us, as daemon.json says it: requests that do not name the registry, by nobody in particular."""
