@@ -122,6 +122,8 @@ struct engine {
     /* Whole files of a log that nobody will read again: what it leaves is deleted after it.
      * Both bounds are included. */
     int (*log_drop)(struct store *s, struct slice lower, struct slice upper);
+    /* What was deleted there, both bounds included, gives its room on disk back now. */
+    int (*log_tidy)(struct store *s, struct slice lower, struct slice upper);
 
     int (*staging_new)(struct store *s, const uint8_t id[BLOB_ID], uint64_t hint,
                        struct staging **ret);

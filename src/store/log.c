@@ -204,3 +204,13 @@ int store_log_trim(struct store_log *l, uint64_t before)
     batch_add(b, BATCH_DELETE_RANGE, SPACE_HEAD, buf_slice(&lower), buf_slice(&upper));
     return store_commit(b, 0);
 }
+
+int store_log_tidy(struct store_log *l)
+{
+    uint64_t floor = floor_of(l);
+    autobuf lower = {0}, last = {0};
+
+    log_key(&lower, l, 0);
+    log_key(&last, l, floor - 1);
+    return l->store->engine->log_tidy(l->store, buf_slice(&lower), buf_slice(&last));
+}

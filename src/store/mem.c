@@ -245,6 +245,11 @@ static int mem_log_drop(struct store *s, struct slice lower, struct slice upper)
     return 0;
 }
 
+static int mem_log_tidy(struct store *s, struct slice lower, struct slice upper)
+{
+    return mem_log_drop(s, lower, upper);
+}
+
 static void mem_reclaim(struct store *s)
 {
     (void)s;
@@ -279,6 +284,7 @@ const struct engine mem_engine = {
     .run_free = mem_run_free,
     .run_drop = mem_run_drop,
     .log_drop = mem_log_drop,
+    .log_tidy = mem_log_tidy,
     .staging_new = mem_staging_new,
     .staging_write = mem_staging_write,
     .staging_read = mem_staging_read,

@@ -211,6 +211,7 @@ const struct engine rocks_engine = {
     .run_free = rocks_run_free,
     .run_drop = rocks_run_drop,
     .log_drop = rocks_log_drop,
+    .log_tidy = rocks_log_tidy,
     .staging_new = rocks_staging_new,
     .staging_expect = rocks_staging_expect,
     .staging_write = rocks_staging_write,

@@ -108,6 +108,7 @@ int rocks_run_commit(struct run *run);
 void rocks_run_free(struct run *run);
 int rocks_run_drop(struct store *s, struct slice lower, struct slice upper);
 int rocks_log_drop(struct store *s, struct slice lower, struct slice upper);
+int rocks_log_tidy(struct store *s, struct slice lower, struct slice upper);
 
 /* rocks_file.c: the files of parts. */
 struct part {

@@ -76,6 +76,7 @@ static rocksdb_options_t *db_options(const struct rocks *r, uint64_t memory)
     rocksdb_options_set_db_write_buffer_size(o, clamp(buffers, 8u << 20, 256u << 20));
     rocksdb_options_set_max_total_wal_size(o, clamp(memory * 2, 32u << 20, 512u << 20));
     rocksdb_options_set_max_manifest_file_size(o, 16u << 20);
+    rocksdb_options_set_manifest_preallocation_size(o, 64u << 10); /* it holds no more, mostly */
     /* Only what is fatal: its own log is on the disk that may be full, and Debian's build aborts
      * when it cannot be written. What matters comes back as an error, and is logged by us. */
     rocksdb_options_set_info_log_level(o, 4);

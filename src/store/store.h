@@ -108,6 +108,9 @@ int store_log_sync(struct store_log *l);
 int store_log_replay(struct store_log *l, uint64_t from,
                      int (*f)(void *ctx, uint64_t seq, struct slice record), void *ctx);
 int store_log_trim(struct store_log *l, uint64_t before); /* forget records below */
+/* Gives the disk back what was trimmed, which comes by itself only with more writing. It may read
+ * all of that once: for when there is little else to do. Nobody who appends waits. */
+int store_log_tidy(struct store_log *l);
 void store_log_close(struct store_log *l);
 
 /* Drops all rows of a partition. */

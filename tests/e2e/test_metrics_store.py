@@ -226,6 +226,28 @@ def test_what_was_acknowledged_is_there_after_kill_9():
             assert all(stored.get(ts) == v for ts, v in kept)
 
 
+def test_a_load_takes_little_room():
+    """Two hours of samples at once stand on the disk as a run soon, and not in a log beside it."""
+    end = int(time.time() * 1000) // 1000 * 1000 - 60_000
+    times = range(end - 7_140_000, end, 3_000)
+    with running(mount=False) as d:
+        for i in range(100):
+            assert write(d, "loaded", [(t, (t // 3000 * 7919 + i) % 9973 / 100) for t in times], n=str(i)) == 204
+        files = pathlib.Path(d.data) / "store/rocksdb"
+
+        def bytes_on_disk():
+            return sum(f.stat().st_size for f in list(files.glob("*.sst")) + list(files.glob("*.log")))
+
+        assert bytes_on_disk() > 2_000_000
+        wait_for(lambda: bytes_on_disk() < 1_200_000, 30, "the log to go")
+        assert Api(d).get("status/tsdb/blocks")["data"]["blocks"]
+        assert write(d, "loaded", [(end, 1)], n="0") == 204
+        d.kill9()
+        d.start()
+        found = Api(d).query("sum(count_over_time(loaded[3h]))", time=end / 1000 + 1)
+        assert found[0]["value"][1] == str(100 * len(times) + 1)
+
+
 def test_deletes_and_snapshots():
     now = int(time.time() * 1000)
     with running(mount=False) as daemon:

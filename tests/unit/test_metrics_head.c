@@ -197,6 +197,41 @@ static void test_runs(void **state)
     down(&f);
 }
 
+static uint64_t runs_after_look(struct fixture *f)
+{
+    struct db_stats stats;
+
+    db_maintain(f->db, T0);
+    db_stats(f->db, &stats);
+    return stats.runs;
+}
+
+/* More time than went by, and then nothing: that becomes runs. Minutes of a scrape do not. */
+static void test_load_is_over(void **state)
+{
+    const int64_t end = T0 + 7000000;
+    struct fixture f;
+
+    (void)state;
+    up(&f);
+    db_close(f.db);
+    db_up(&f, (struct db_options){.log_bytes_max = 640000});
+    ramp(&f, series(&f, "a", "one"), T0, T0 + 1000000, 1000);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(runs_after_look(&f), 0);
+    assert_true(count_log(&f) > 640000 / 64);
+    ramp(&f, series(&f, "a", "one"), T0 + 1001000, end, 1000);
+    assert_int_equal(runs_after_look(&f), 0);
+    assert_int_equal(runs_after_look(&f), 0);
+    assert_int_equal(runs_after_look(&f), 1);
+    assert_int_equal(count_log(&f), 0);
+    assert_int_equal(put(&f, series(&f, "a", "one"), end + 1000, (double)(end + 1000 - T0), NULL), 0);
+    assert_int_equal(runs_after_look(&f), 1);
+    restart(&f);
+    expect_ramp(&f, "a", T0, end + 1000, 1000, 7002);
+    down(&f);
+}
+
 /* Many series, of several metrics, in groups; all and single ones are found in runs. */
 static void test_many_series(void **state)
 {
@@ -830,7 +865,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_head),         cmocka_unit_test(test_replay),
-        cmocka_unit_test(test_runs),         cmocka_unit_test(test_many_series),
+        cmocka_unit_test(test_runs), cmocka_unit_test(test_load_is_over),
+        cmocka_unit_test(test_many_series),
         cmocka_unit_test(test_order_of_time), cmocka_unit_test(test_retention),
         cmocka_unit_test(test_forgotten_series),
         cmocka_unit_test(test_faults),       cmocka_unit_test(test_large_append),

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 
 #define LOG_BYTES_MAX (128ull << 20) /* a second or so of replay */
+#define LOADED_PART   64             /* of that much is worth a run once a load is over */
+#define QUIET_LOOKS   2
+#define QUIET_SAMPLES 5000 /* between two looks */
 
 static void *maintain_loop(void *arg)
 {
@@ -92,6 +95,7 @@ int db_open(struct store *store, const struct db_options *options, struct db **r
     db->payloads = payloads_new();
     db->oldest_bucket = INT64_MAX;
     db->bucket = -1;
+    db->flushed_ms = clock_monotonic_ms();
     r = db_load(db);
     if (r < 0) {
         buf_printf(why, "metrics: cannot read what is stored: %s", strerror(-r));
@@ -204,6 +208,24 @@ int db_sync(struct db *db)
     return store_log_sync(db->log);
 }
 
+/* Samples of more time than has gone by came in, and no more come: a load of old ones is over. As a
+ * run they take an eighth of the room of their log. What is scraped never looks like this. */
+static bool load_is_over(const struct db *db)
+{
+    int64_t flushed_ms = __atomic_load_n(&db->flushed_ms, __ATOMIC_ACQUIRE);
+
+    return db->quiet >= QUIET_LOOKS && db->log_bytes > db->options.log_bytes_max / LOADED_PART &&
+           db->max_ms - db->min_ms > clock_monotonic_ms() - flushed_ms + SETTLE_MS;
+}
+
+static void look_for_quiet(struct db *db)
+{
+    bool quiet = db->appended - db->appended_seen <= QUIET_SAMPLES;
+
+    db->appended_seen = db->appended;
+    db->quiet = quiet ? db->quiet + 1 : 0;
+}
+
 /* Up to which bucket the head should become runs now; 0: not yet. */
 static int64_t due(struct db *db)
 {
@@ -211,11 +233,14 @@ static int64_t due(struct db *db)
 
     guard(&db->append);
     pthread_rwlock_rdlock(&db->lock);
+    look_for_quiet(db);
     /* A million new series are no reason: they would be read from their rows in the same time. */
     if (db->log_bytes > db->options.log_bytes_max + db->series_bytes)
         bucket = INT64_MAX;
     else if (db->oldest_bucket < db->bucket && db->max_ms >= db->bucket * BUCKET_MS + SETTLE_MS)
         bucket = db->bucket;
+    else if (load_is_over(db))
+        bucket = INT64_MAX;
     pthread_rwlock_unlock(&db->lock);
     return bucket;
 }
@@ -230,6 +255,9 @@ void db_maintain(struct db *db, int64_t now_ms)
         __atomic_store_n(&db->dirty, true, __ATOMIC_RELEASE);
     if (bucket > 0)
         r = flush_until(db, bucket);
+    if (r == 0 && db->quiet >= QUIET_LOOKS &&
+        __atomic_exchange_n(&db->untidy, false, __ATOMIC_ACQ_REL))
+        r = store_log_tidy(db->log);
     if (r < 0) {
         log_line(LOG_ERROR, NULL, "metrics.flush", "error=%s", strerror(-r));
         db->retry_ms = now_ms + 30000;

@@ -71,6 +71,10 @@ struct db {
     bool deleting;            /* a delete was cut short; under flushing */
     bool filtered;            /* rules took something: series may have ended; of the compactor */
     int64_t retry_ms, retention_checked_ms;
+    bool untidy;            /* the log was trimmed, and the disk has not got all of it back; atomic */
+    int64_t flushed_ms;     /* when the head became runs last, or the start; monotonic, atomic */
+    uint64_t appended_seen; /* appended, at the last look of db_maintain */
+    unsigned quiet;         /* so many looks saw next to nothing come in */
 
     pthread_t thread;
     pthread_mutex_t thread_lock;

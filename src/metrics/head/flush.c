@@ -318,6 +318,8 @@ int flush_until(struct db *db, int64_t bucket)
         guard(&db->append);
         db->log_bytes -= log_bytes;
         db->series_bytes = 0; /* what is left of them is little */
+        __atomic_store_n(&db->untidy, true, __ATOMIC_RELEASE);
+        __atomic_store_n(&db->flushed_ms, clock_monotonic_ms(), __ATOMIC_RELEASE);
         db->bucket_bytes = db->bucket_bytes > log_bytes ? db->bucket_bytes - log_bytes : 0;
     }
     log_line(r < 0 ? LOG_ERROR : LOG_INFO, NULL, "metrics.flush",
