@@ -154,6 +154,7 @@ struct config {
     int64_t downsample_ms, downsample_keep_ms;
     int64_t push_age_ms;      /* metrics.push_age, 1 d: what was pushed is stale after it */
     int64_t out_of_order_ms;  /* metrics.out_of_order_window, 1 h */
+    unsigned created_timestamps; /* metrics.created_timestamps, 0; 1: counters begin with a zero */
     struct config_limits limits;
 };
 

@@ -56,6 +56,7 @@ const struct config_key config_keys[] = {
     {"metrics", "downsample_keep", CONFIG_DURATION, AT(downsample_keep_ms), "1y", 0, 0},
     {"metrics", "push_age", CONFIG_DURATION, AT(push_age_ms), "1d", 0, 0},
     {"metrics", "out_of_order_window", CONFIG_DURATION, AT(out_of_order_ms), "1h", 0, 0},
+    {"metrics", "created_timestamps", CONFIG_UNSIGNED, AT(created_timestamps), "0", 0, 1},
     {"metrics", "rules", CONFIG_PATH, AT(rules), "DATA/rules", 0, 0},
     {"metrics", "external_url", CONFIG_URL, AT(external_url), NULL, 0, 0},
     {"metrics", "alert_webhook", CONFIG_TEXT, AT(webhook), NULL, 0, 0},

@@ -123,7 +123,8 @@ static int metrics_open(const struct domain_env *env, void **ret_self, struct bu
     if (r == 0)
         r = exemplars_open(env->store, m->db, EXEMPLARS_MAX, &m->exemplars);
     if (r == 0) {
-        scraper.into = (struct ingest_into){m->db, m->metadata, m->exemplars};
+        scraper.into = (struct ingest_into){m->db, m->metadata, m->exemplars,
+                                             c->created_timestamps > 0};
         scraper.store = env->store;
         r = scraper_start(&scraper, &m->scraper, why);
     }

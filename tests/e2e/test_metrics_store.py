@@ -61,7 +61,7 @@ def write(daemon, name, samples, **labels):
 class Prometheus:
     """A real one, of version 3, with the configuration that follows."""
 
-    def __init__(self, folder, text):
+    def __init__(self, folder, text, *flags, features="exemplar-storage"):
         beside = [pathlib.Path(p) / "prometheus" for p in (os.path.dirname(sys.executable), os.path.expanduser("~/go/bin"))]
         program = next((str(p) for p in beside if p.exists()), None) or need("prometheus of version 3")
         folder.mkdir()
@@ -70,7 +70,7 @@ class Prometheus:
         self.log = open(folder / "log", "w")
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen([program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-                                         f"--web.listen-address=127.0.0.1:{self.port}", "--enable-feature=exemplar-storage"],
+                                         f"--web.listen-address=127.0.0.1:{self.port}", f"--enable-feature={features}", *flags],
                                         stdout=self.log, stderr=self.log)
 
     def __enter__(self):
@@ -141,6 +141,53 @@ def test_a_prometheus_writes_federates_and_reads(target, tmp_path):
                     sent = dict(map(tuple_of, sending.query(q % "")[0]["histograms"]))
                     both = [(t, h) for t, h in map(tuple_of, got) if t in sent]
                     assert both and all(sent[t] == h for t, h in both)
+
+
+def test_counters_begin_with_a_zero(target, tmp_path):
+    """As a real Prometheus with created-timestamp-zero-ingestion, which sees the same target and writes."""
+    now = int(time.time() * 1000)
+    begun = now - 600_000
+    other = Target()
+    target.type = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    at = f"{begun // 1000}.{begun % 1000:03}"
+    target.body = (f'# TYPE c counter\nc_total{{a="1"}} 3\nc_created{{a="1"}} {at}\nc_total{{a="2"}} 4\nc_created{{a="2"}} {at}\n'
+                   f'# TYPE h histogram\nh_bucket{{le="0.5"}} 1\nh_bucket{{le="+Inf"}} 2\nh_count 2\nh_sum 1\nh_created {at}\n'
+                   f'# TYPE s summary\ns{{quantile="0.5"}} 1\ns_count 2\ns_sum 1\ns_created {at}\n'
+                   f'# TYPE g gauge\ng 1\ng_created {at}\n# EOF\n')
+    start = field(1, begun // 1000) + field(2, begun % 1000 * 1000000)
+    families = [field(1, b"pc_total") + field(3, 0) + field(4, field(3, field(1, 5.0) + field(3, start))),
+                field(1, b"ps") + field(3, 2) + field(4, field(4, field(1, 2) + field(2, 3.0) + field(4, start))),
+                field(1, b"ph") + field(3, 4) + field(4, field(7, field(1, 2) + field(2, 3.0) + field(3, field(1, 2) + field(2, 1.5)) + field(15, start)))]
+    other.type = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+    other.body = b"".join(varint(len(f)) + f for f in families)
+    symbols = b"".join(field(4, s) for s in (b"", b"__name__", b"w_total"))
+    points = ((now - 500_000, 7.0, begun), (now - 400_000, 8.0, begun), (now - 300_000, 1.0, now - 350_000))
+    series = field(1, b"\x01\x02") + b"".join(field(2, field(1, v) + field(2, t) + field(3, s)) for t, v, s in points)
+    message = snappy(symbols + field(5, series))
+    headers = {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request", "Content-Encoding": "snappy",
+               "X-Prometheus-Remote-Write-Version": "2.0.0"}
+    jobs = config(job("t", target.address), job("p", other.address), interval="1s")
+    q = '{__name__=~"c_.+|h_.+|s.*|g.*|p[chs].*|w_total",job!="infrafs"}[1h]'
+
+    def first(found):
+        return {json.dumps(s["metric"], sort_keys=True): [v for v in s["values"] if v[1] == "0" or s["metric"]["__name__"] == "w_total"]
+                for s in found if not s["metric"]["__name__"].startswith("scrape_")}
+
+    with running(mount=False, config="metrics: {created_timestamps: 1}\n") as d:
+        with Prometheus(tmp_path / "p", jobs, "--web.enable-remote-write-receiver",
+                        features="created-timestamp-zero-ingestion") as real:
+            d.prometheus.write_text(jobs)
+            api = Api(d)
+            wait_for(lambda: len(real.query("up == 1")) == 2, what="Prometheus to scrape")
+            wait_for(lambda: len(api.query('up{job=~"t|p"} == 1')) == 2, what="the scrapes")
+            for write_to in (lambda **k: requests.post(real.url + "/api/v1/write", **k), lambda **k: d.http().post("/api/v1/write", **k)):
+                r = write_to(data=message, headers=headers)
+                assert r.status_code == 204 and r.headers["X-Prometheus-Remote-Write-Samples-Written"] == "3", r.text
+            mine, theirs = first(api.query(q)), first(real.query(q))
+            assert mine == theirs
+            assert [v for _, v in next(v for k, v in mine.items() if "w_total" in k)] == ["0", "7", "8", "0", "1"]
+            assert sum([[begun / 1000, "0"] in v for v in mine.values()]) == 17
+    other.close()
 
 
 def test_exemplars_features_and_metadata_of_targets(target):

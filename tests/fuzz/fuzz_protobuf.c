@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     autobuf why = {0};
 
     op_init(&op, DOOR_INTERNAL, NULL);
-    if (x != NULL && protobuf_read(slice_of(data, size), PROTOBUF_NATIVE | PROTOBUF_CLASSIC, &t,
+    if (x != NULL && protobuf_read(slice_of(data, size), PROTOBUF_NATIVE | PROTOBUF_CLASSIC | PROTOBUF_STARTS, &t,
                                    &why) == 0) {
         struct labels l;
         int r;

@@ -75,7 +75,8 @@ static const char full[] =
     "    - {url: \"http://127.0.0.1:9/h\",\n"
     "       ignore: {mediatypes: [application/octet-stream, a/b], actions: [pull, mount]}}\n"
     "scrub: {every: 7d, rate: 1MiB}\n"
-    "metrics: {retention: 1d12h, retention_size: 10GiB, out_of_order_window: 100y}\n"
+    "metrics: {retention: 1d12h, retention_size: 10GiB, out_of_order_window: 100y, "
+    "created_timestamps: 1}\n"
     "limits:\n"
     "  connections: 10\n"
     "  json: 1MiB\n"
@@ -84,6 +85,7 @@ static const char full[] =
 static void check_images(const struct config *c)
 {
     assert_int_equal(c->upload_idle_ms, 3 * 3600000);
+    assert_int_equal(c->created_timestamps, 1);
     assert_int_equal(c->images_auth, IMAGES_AUTH_BEARER);
     assert_int_equal(c->n_mirrors, 2);
     assert_string_equal(c->mirrors[0].upstream, "https://registry-1.docker.io");

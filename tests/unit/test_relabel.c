@@ -239,6 +239,8 @@ struct world {
     struct jobs *jobs;
     struct targets targets;
     int64_t ts_ms;
+    bool starts;
+    const char *type; /* NULL: text/plain */
 };
 
 static void world_up(struct world *w, const char *keys)
@@ -270,9 +272,9 @@ static void world_down(struct world *w)
 static void scrape(struct world *w, const char *body)
 {
     struct scrape s = {.ts_ms = w->ts_ms += 10000, .now_ms = w->ts_ms, .duration_s = 0.25};
-    struct ingest_into into = {w->db, w->metadata, NULL};
+    struct ingest_into into = {w->db, w->metadata, NULL, w->starts};
 
-    s.content_type = "text/plain";
+    s.content_type = w->type != NULL ? w->type : "text/plain";
     s.body = slice_str(body != NULL ? body : "");
     s.error = body == NULL ? "the target did not answer" : NULL;
     assert_int_equal(ingest(w->targets.items[0], &into, &s), 0);
@@ -308,6 +310,99 @@ static void expect(struct world *w, const char *metric, const char *expected)
     if (strcmp(got.data != NULL ? got.data : "", expected) != 0)
         fail_msg("%s: '%s', expected '%s'; last error: %s", metric, got.data, expected,
                  w->targets.items[0]->last_error);
+}
+
+#define OPENMETRICS "application/openmetrics-text; version=1.0.0"
+
+/* All samples of a metric: labels but for the target's own, times after the world's beginning in s. */
+static void expect_history(struct world *w, const char *metric, const char *expected)
+{
+    autobuf got = {0};
+    struct query *q;
+    struct query_item item;
+    struct matcher m;
+
+    matcher_init(&m, MATCH_EQ, LABEL_NAME, slice_str(metric), NULL);
+    query_open(w->db, &m, 1, 0, w->ts_ms, 0, &q);
+    while (query_next(q, &item) > 0) {
+        for (size_t i = 0; i < item.labels.n; i++)
+            if (item.labels.items[i].name.len <= 2)
+                buf_add_slice(&got, item.labels.items[i].value);
+        for (size_t i = 0; i < item.n; i++)
+            buf_printf(&got, " %g=%g", (double)(item.ts[i] - 1700000000000) / 1000,
+                       bits_double(item.bits[i]));
+        buf_add_char(&got, ';');
+    }
+    query_close(q);
+    matcher_done(&m);
+    if (strcmp(got.data != NULL ? got.data : "", expected) != 0)
+        fail_msg("%s: '%s', expected '%s'; last error: %s", metric, got.data, expected,
+                 w->targets.items[0]->last_error);
+}
+
+/* What Prometheus 3.16 makes of the same bodies with created-timestamp-zero-ingestion. */
+static const struct {
+    const char *body, *metric, *expected;
+} starts[] = {
+    {"# TYPE c counter\nc_total 5\nc_created 1700000005.5\n", "c_total", " 5.5=0 10=5;"},
+    {"# TYPE c counter\nc_total 5\nc_created 1700000005.5\n", "c_created", ""},
+    {"# TYPE c counter\nc_total 5\n", "c_total", " 10=5;"},
+    {"# TYPE c counter\nc_total{a=\"1\"} 5\nc_created{a=\"1\"} 1700000005\nc_total{a=\"2\"} 6\n"
+     "c_created{a=\"2\"} 1700000006\n",
+     "c_total", "1 5=0 10=5;2 6=0 10=6;"},
+    /* the first such line ends the search */
+    {"# TYPE c counter\nc_total{a=\"1\"} 5\nc_total{a=\"2\"} 6\nc_created{a=\"1\"} 1700000005\n"
+     "c_created{a=\"2\"} 1700000006\n",
+     "c_total", "1 5=0 10=5;2 10=6;"},
+    {"# TYPE c counter\nc_total 5\n# HELP c C\nc_created 1700000005\n", "c_total", " 10=5;"},
+    {"# TYPE c counter\nc_total 5\nc_created 1700000010\n", "c_total", " 10=5;"},
+    {"# TYPE c counter\nc_total 5\nc_created 1699996409\n", "c_total", " 10=5;"},
+    {"# TYPE c counter\nc_total 5\nc_created 1699996410\n", "c_total", " -3590=0 10=5;"},
+    {"# TYPE c counter\nc_total 5\nc_created NaN\n", "c_total", " 10=5;"},
+    {"# TYPE h histogram\nh_bucket{le=\"1.0\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_count 2\nh_sum 3\n"
+     "h_created 1700000005\n",
+     "h_bucket", "1.0 5=0 10=1;+Inf 5=0 10=2;"},
+    {"# TYPE h histogram\nh_bucket{le=\"+Inf\"} 2\nh_count 2\nh_created 1700000005\nh_sum 3\n",
+     "h_sum", " 5=0 10=3;"}, /* that is known by now */
+    {"# TYPE s summary\ns{quantile=\"0.5\"} 1\ns_count 2\ns_sum 3\ns_created 1700000005\n",
+     "s_count", " 5=0 10=2;"},
+    {"# TYPE g gauge\ng 5\ng_created 1700000005\n", "g", " 10=5;"},
+    {"# TYPE g gauge\ng 5\ng_created 1700000005\n", "g_created", " 10=1.7e+09;"},
+};
+
+static void scrape_openmetrics(struct world *w, const char *body)
+{
+    autobuf text = {0};
+
+    buf_printf(&text, "%s# EOF\n", body);
+    scrape(w, text.data);
+}
+
+static void test_starts(void **state)
+{
+    struct world w;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
+        world_up(&w, "");
+        w.starts = true;
+        w.type = OPENMETRICS;
+        scrape_openmetrics(&w, starts[i].body);
+        expect_history(&w, starts[i].metric, starts[i].expected);
+        world_down(&w);
+    }
+    world_up(&w, "");
+    w.type = OPENMETRICS;
+    scrape_openmetrics(&w, starts[0].body);
+    expect_history(&w, "c_created", " 10=1.7e+09;");
+    expect_history(&w, "c_total", " 10=5;");
+    w.starts = true;
+    scrape_openmetrics(&w, starts[0].body); /* it is not behind what is there */
+    expect_history(&w, "c_total", " 10=5 20=5;");
+    scrape_openmetrics(&w, "# TYPE c counter\nc_total 1\nc_created 1700000025\n");
+    scrape_openmetrics(&w, "# TYPE c counter\nc_total 2\nc_created 1700000025\n");
+    expect_history(&w, "c_total", " 10=5 20=5 25=0 30=1 40=2;");
+    world_down(&w);
 }
 
 static void test_scrapes(void **state)
@@ -533,6 +628,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_targets),
         cmocka_unit_test(test_printed_again),
+        cmocka_unit_test(test_starts),
         cmocka_unit_test(test_scrapes),
         cmocka_unit_test(test_a_name_before_braces),
         cmocka_unit_test(test_conflicts),

@@ -317,6 +317,8 @@ int remote_sample_next(struct slice *rest, struct remote_sample *ret)
                 ret->bits = f.value;
             else if (f.number == 2 && f.wire == PROTO_VARINT)
                 ret->ts_ms = (int64_t)f.value;
+            else if (f.number == 3 && f.wire == PROTO_VARINT)
+                ret->start_ms = (int64_t)f.value;
         }
         return e < 0 ? e : 1;
     }

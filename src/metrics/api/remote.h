@@ -13,6 +13,7 @@ enum remote_version { REMOTE_1, REMOTE_2 };
 struct remote_sample {
     int64_t ts_ms;
     uint64_t bits;
+    int64_t start_ms; /* 2.0: when its counter began; 0: not told */
 };
 
 struct remote_exemplar {

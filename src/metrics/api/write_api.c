@@ -23,6 +23,9 @@ struct write {
     struct remote *remote;
     struct taken taken;
     int64_t latest_ms;  /* no sample may be behind it */
+    bool starts;        /* a counter begins with a zero where its start is told */
+    size_t *zeros;      /* which of the samples these are */
+    size_t n_zeros, cap_zeros;
     struct buf reasons; /* why something was refused, a line each */
     unsigned n_reasons;
 };
@@ -86,19 +89,34 @@ static int series_of(struct write *w, uint32_t *ret)
     return 0;
 }
 
+static void take_zero(struct write *w, uint32_t ref, int64_t start_ms)
+{
+    if (w->n_zeros == w->cap_zeros) {
+        w->cap_zeros = w->cap_zeros == 0 ? 64 : 2 * w->cap_zeros;
+        w->zeros = xrealloc(w->zeros, w->cap_zeros * sizeof *w->zeros);
+    }
+    w->zeros[w->n_zeros++] = w->taken.n;
+    taken_float(&w->taken, ref, start_ms, 0);
+}
+
 static int take_samples(struct write *w, uint32_t ref)
 {
     struct slice rest = w->remote->series.rest;
     struct remote_sample s;
+    int64_t last_ms = 0; /* of the request */
     int e;
 
     while ((e = remote_sample_next(&rest, &s)) > 0) {
         if (ref == SERIES_NONE)
             continue;
-        if (s.ts_ms > w->latest_ms)
+        if (s.ts_ms > w->latest_ms) {
             complain(w, "out of bounds", &w->remote->series.labels);
-        else
-            taken_float(&w->taken, ref, s.ts_ms, s.bits);
+            continue;
+        }
+        if (w->starts && s.start_ms > last_ms && db_may_start(w->m->db, ref, s.start_ms, s.ts_ms))
+            take_zero(w, ref, s.start_ms);
+        taken_float(&w->taken, ref, s.ts_ms, s.bits);
+        last_ms = s.ts_ms > last_ms ? s.ts_ms : last_ms;
     }
     return e;
 }
@@ -255,6 +273,18 @@ static void say_written(struct write *w, const char *what, size_t n)
                    op_printf(w->req->op, "%zu", n));
 }
 
+/* The sender does not hear of zeros: what becomes of them is no matter. */
+static void hide_zeros(const struct write *w, uint8_t *verdicts, struct db_result *result)
+{
+    for (size_t i = 0; i < w->n_zeros; i++) {
+        uint8_t *verdict = &verdicts[w->zeros[i]];
+
+        result->duplicate -= *verdict == DB_DUPLICATE;
+        result->out_of_order -= *verdict == DB_TOO_OLD;
+        *verdict = DB_SAME;
+    }
+}
+
 /* 2.0: what is good is kept, and the sender hears how much that was. */
 static int store_parts(struct write *w)
 {
@@ -267,6 +297,7 @@ static int store_parts(struct write *w)
 
     if (r < 0)
         return r;
+    hide_zeros(w, verdicts, &result);
     for (size_t i = 0; i < w->taken.n; i++) {
         bool marked = w->taken.samples[i].bits == HISTOGRAM_BITS;
         bool histogram = marked && w->taken.spans[payload].len > 0;
@@ -274,6 +305,7 @@ static int store_parts(struct write *w)
         payload += marked;
         written[histogram] += verdicts[i] == DB_NEW || verdicts[i] == DB_SAME;
     }
+    written[0] -= w->n_zeros;
     exemplars = store_exemplars(w);
     if (result.out_of_order + result.duplicate > 0)
         db_look(w->m->db, say_refused, &(struct refused){w, verdicts});
@@ -345,10 +377,12 @@ int api_write(struct web_request *req, struct web_response *resp)
                       "the Content-Type must be application/x-protobuf, with or without "
                       "proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request\n");
     w.remote = xmalloc(sizeof *w.remote);
+    w.starts = version == REMOTE_2 && w.m->env.config->created_timestamps > 0;
     r = answer(&w, version, buf_slice(&message));
     remote_done(w.remote);
     free(w.remote);
     taken_done(&w.taken);
+    free(w.zeros);
     buf_done(&w.reasons);
     return r;
 }

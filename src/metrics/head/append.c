@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define TIME_MAX_MS 253402300799999ll /* the year 9999 */
+#define START_AGE_MS (60 * 60 * 1000ll) /* as Prometheus: half a block */
 
 /* The open stream becomes a sealed one; the time of the newest sample stays known. */
 void db_seal(struct series *s)
@@ -297,4 +298,17 @@ int db_append_batch(struct db *db, const struct db_batch *batch, struct db_resul
 int db_append(struct db *db, const struct db_sample *samples, size_t n, struct db_result *ret)
 {
     return db_append_batch(db, &(struct db_batch){.samples = samples, .n = n}, ret);
+}
+
+bool db_may_start(struct db *db, uint32_t ref, int64_t start_ms, int64_t ts_ms)
+{
+    const struct series *s;
+    bool may;
+
+    pthread_rwlock_rdlock(&db->lock);
+    s = index_series(db->index, ref);
+    may = !s->gone && start_ms > s->open.last_ms &&
+          start_ms >= (db->max_ms > 0 ? db->max_ms : ts_ms) - START_AGE_MS;
+    pthread_rwlock_unlock(&db->lock);
+    return may && start_ms > 0 && start_ms < ts_ms;
 }

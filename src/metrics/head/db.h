@@ -77,6 +77,9 @@ struct db_batch {
     uint8_t *verdicts; /* NULL, or room for n: what became of each */
 };
 int db_append_batch(struct db *db, const struct db_batch *batch, struct db_result *ret);
+/* May a zero at start_ms go before a series' sample at ts_ms? It must be behind all that the series
+ * has, and at most an hour before the newest sample of all. */
+bool db_may_start(struct db *db, uint32_t ref, int64_t start_ms, int64_t ts_ms);
 int db_sync(struct db *db);
 bool db_has_histograms(struct db *db); /* in the head or in a run */
 

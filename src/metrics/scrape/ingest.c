@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "metrics/scrape/nhcb.h"
 #include "metrics/scrape/protobuf.h"
+#include "metrics/scrape/starts.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -34,6 +35,8 @@ struct run {
     size_t n_payloads, cap_payloads;
     struct staged_exemplar *exemplars;
     size_t n_exemplars, cap_exemplars;
+    struct starts starts;
+    bool reads_created; /* the body tells starts by lines */
     uint64_t scraped, kept, added;
     bool ok;
     struct slice unit, help, family; /* what was said of the metric at hand */
@@ -179,6 +182,16 @@ static void stage_histogram(struct run *r, uint32_t entry, int64_t ts_ms, const 
     stage(r, entry, ts_ms, HISTOGRAM_BITS);
 }
 
+static void stage_float(struct run *r, uint32_t entry, int64_t ts_ms,
+                        const struct protobuf_mark *mark)
+{
+    stage(r, entry, ts_ms, double_bits(r->x.value));
+    if (r->reads_created)
+        starts_sample(&r->starts, &r->x, entry, ts_ms);
+    else if (mark != NULL && mark->start_ms > 0)
+        starts_add(&r->starts, entry, mark->start_ms, ts_ms);
+}
+
 static int take_sample(struct run *r)
 {
     struct cache *c = &r->t->cache;
@@ -191,6 +204,8 @@ static int take_sample(struct run *r)
     uint32_t entry = r->x.is_known ? c->hit : cache_find(c, r->x.series);
     struct cache_entry *e;
 
+    if (r->reads_created && starts_created(&r->starts, &r->x))
+        return 0;
     r->scraped++;
     if (entry == CACHE_NONE) {
         int f = meet(r, &entry);
@@ -215,7 +230,7 @@ static int take_sample(struct run *r)
     if (mark != NULL && mark->histogram != NULL)
         stage_histogram(r, entry, ts_ms, mark->histogram);
     else
-        stage(r, entry, ts_ms, double_bits(r->x.value));
+        stage_float(r, entry, ts_ms, mark);
     if (r->x.has_exemplar && r->into->exemplars != NULL)
         stage_exemplar(r, entry, ts_ms);
     return 0;
@@ -270,7 +285,8 @@ static int open_body(struct run *r)
     if (protobuf_is(r->scrape->content_type)) {
         e = protobuf_read(r->scrape->body,
                           (j->native_histograms ? PROTOBUF_NATIVE : 0) |
-                              (j->classic_histograms ? PROTOBUF_CLASSIC : 0),
+                              (j->classic_histograms ? PROTOBUF_CLASSIC : 0) |
+                              (r->into->starts ? PROTOBUF_STARTS : 0),
                           &r->decoded, &r->x.why);
         if (e < 0)
             return e;
@@ -285,6 +301,7 @@ static int open_body(struct run *r)
     buf_clear(&r->x.why);
     exposition_done(&r->x);
     format = e < 0 ? j->fallback : format;
+    r->reads_created = r->into->starts && format == EXPOSITION_OPENMETRICS;
     if (j->convert_histograms)
         return convert_histograms(r, format, r->scrape->body);
     exposition_init(&r->x, format, r->scrape->body);
@@ -298,10 +315,12 @@ static int parse(struct run *r)
 
     if (e < 0)
         return e;
-    r->x.known = cache_known;
+    r->x.known = r->reads_created ? NULL : cache_known; /* the labels say whose start a line is */
     r->x.known_ctx = &r->t->cache;
     r->t->note_metadata = false;
     while ((e = exposition_next(&r->x)) > 0) {
+        if (e != EXPOSITION_SAMPLE)
+            starts_end_family(&r->starts);
         if (e == EXPOSITION_SAMPLE)
             e = take_sample(r);
         else if (note)
@@ -329,6 +348,28 @@ static void resolve(struct run *r)
     }
     for (size_t i = 0; i < r->n; i++)
         r->samples[i].ref = c->entries[r->samples[i].ref].ref;
+}
+
+/* A zero at the start of each counter whose start is news, in front of all. */
+static void add_zeros(struct run *r)
+{
+    size_t n = 0;
+
+    starts_end_family(&r->starts);
+    if (r->starts.n == 0)
+        return;
+    r->samples = xrealloc(r->samples, (r->n + r->starts.n) * sizeof *r->samples);
+    memmove(r->samples + r->starts.n, r->samples, r->n * sizeof *r->samples);
+    for (size_t i = 0; i < r->starts.n; i++) {
+        const struct start *s = &r->starts.items[i];
+        uint32_t ref = r->t->cache.entries[s->entry].ref;
+
+        if (db_may_start(r->into->db, ref, s->start_ms, s->ts_ms))
+            r->samples[n++] = (struct db_sample){ref, s->start_ms, 0};
+    }
+    memmove(r->samples + n, r->samples + r->starts.n, r->n * sizeof *r->samples);
+    r->cap = r->n + r->starts.n;
+    r->n += n;
 }
 
 /* What was in the last good scrape and is not in this one. */
@@ -436,6 +477,7 @@ static void run_free(struct run *r)
 {
     exposition_done(&r->x);
     protobuf_done(&r->decoded);
+    starts_done(&r->starts);
     buf_done(&r->payloads);
     op_done(&r->op);
     free(r->payload_slices);
@@ -469,6 +511,7 @@ int ingest(struct target *t, const struct ingest_into *into, const struct scrape
         r->ok = parse(r) == 0;
     if (r->ok) {
         resolve(r);
+        add_zeros(r);
     } else {
         cache_truncate(&t->cache, r->first_fresh);
         r->n = r->n_payloads = 0;

@@ -21,6 +21,7 @@ struct ingest_into {
     struct db *db;
     struct metadata *metadata;
     struct exemplars *exemplars; /* NULL: they are dropped */
+    bool starts;                 /* a counter begins with a zero where its start is told */
 };
 
 /* Parses and appends: the samples, stale markers of what is gone, and the report on the scrape. A

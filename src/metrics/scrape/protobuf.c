@@ -26,6 +26,7 @@ struct metric {
     struct slice value; /* its Gauge, Counter, … */
     bool timed;
     int64_t ts_ms;
+    int64_t start_ms; /* 0: not told, or not asked for */
 };
 
 struct writer {
@@ -126,13 +127,14 @@ static void add_mark(struct writer *w, size_t offset, struct histogram *h)
 {
     struct protobuf_text *t = w->out;
 
-    if (h == NULL && !w->metric->timed)
+    if (h == NULL && !w->metric->timed && w->metric->start_ms == 0)
         return;
     if (t->n == t->cap) {
         t->cap = t->cap == 0 ? 64 : 2 * t->cap;
         t->marks = xrealloc(t->marks, t->cap * sizeof *t->marks);
     }
-    t->marks[t->n++] = (struct protobuf_mark){offset, w->metric->timed, w->metric->ts_ms, h};
+    t->marks[t->n++] = (struct protobuf_mark){offset, w->metric->timed, w->metric->ts_ms, h,
+                                              w->metric->start_ms};
 }
 
 /* Seconds and nanoseconds of a google.protobuf.Timestamp, in ms. */
@@ -348,6 +350,23 @@ static int put_histogram(struct writer *w, struct buf *why)
     return put_line(w, "", NULL, 0, 0, own_exemplar(w->metric->value), h);
 }
 
+/* The start in a Counter, Summary or Histogram; the other types have none. */
+static int read_start(const struct family *family, struct slice in, int64_t *ret_ms)
+{
+    static const uint32_t numbers[] = {[TYPE_COUNTER] = 3,
+                                       [TYPE_SUMMARY] = 4,
+                                       [TYPE_HISTOGRAM] = 15,
+                                       [TYPE_GAUGE_HISTOGRAM] = 15};
+    uint32_t number = family->type <= TYPE_GAUGE_HISTOGRAM ? numbers[family->type] : 0;
+    struct proto_field f;
+    int e = 0;
+
+    while (number > 0 && (e = proto_next(&in, &f)) > 0)
+        if (f.number == number && f.wire == PROTO_BYTES && read_time(f.bytes, ret_ms) < 0)
+            return -EINVAL;
+    return e;
+}
+
 static int put_metric(struct writer *w, struct slice message, struct buf *why)
 {
     struct metric m = {.message = message};
@@ -363,6 +382,8 @@ static int put_metric(struct writer *w, struct slice message, struct buf *why)
             m.value = f.bytes;
         }
     }
+    if (e == 0 && (w->flags & PROTOBUF_STARTS) != 0)
+        e = read_start(w->family, m.value, &m.start_ms);
     if (e < 0)
         return e;
     w->metric = &m;

@@ -13,6 +13,7 @@ struct protobuf_mark {
     bool timed;
     int64_t ts_ms;
     struct histogram *histogram; /* NULL: the line's value counts */
+    int64_t start_ms;            /* when its counter began; 0: not told */
 };
 struct protobuf_text {
     struct buf text;
@@ -23,6 +24,7 @@ struct protobuf_text {
 enum protobuf_flags {
     PROTOBUF_NATIVE = 1,  /* native histograms where there are any; else only classic buckets */
     PROTOBUF_CLASSIC = 2, /* the classic buckets of native ones too */
+    PROTOBUF_STARTS = 4,  /* when counters began */
 };
 /* Is this Content-Type such a body's? */
 bool protobuf_is(const char *content_type);
