@@ -3,6 +3,7 @@
 #include "base/codec.h"
 #include "base/file.h"
 #include "base/proto.h"
+#include "base/quote.h"
 #include "base/scope.h"
 #include "base/shim.h"
 #include "base/yaml.h"
@@ -253,23 +254,6 @@ static bool is_plain_name(struct slice name)
     return name.len > 0;
 }
 
-static void put_quoted(struct buf *out, struct slice text)
-{
-    const char *p = text.data;
-
-    buf_add_char(out, '"');
-    for (size_t i = 0; i < text.len; i++) {
-        if (p[i] == '\n') {
-            buf_add_str(out, "\\n");
-            continue;
-        }
-        if (p[i] == '"' || p[i] == '\\')
-            buf_add_char(out, '\\');
-        buf_add_char(out, p[i]);
-    }
-    buf_add_char(out, '"');
-}
-
 /* The labels of a series as a line begins with them; in braces with the name where the name is none
  * of the classic letters. */
 static int put_series(struct buf *out, struct slice series)
@@ -296,7 +280,7 @@ static int put_series(struct buf *out, struct slice series)
     if (!plain || n > 0)
         buf_add_char(out, '{');
     if (!plain) {
-        put_quoted(out, metric);
+        quote_put(out, metric);
         first = false;
     }
     for (size_t i = 0; i < n; i++, first = false) {
@@ -305,9 +289,9 @@ static int put_series(struct buf *out, struct slice series)
         if (is_plain_name(names[i]))
             buf_add_slice(out, names[i]);
         else
-            put_quoted(out, names[i]);
+            quote_put(out, names[i]);
         buf_add_char(out, '=');
-        put_quoted(out, values[i]);
+        quote_put(out, values[i]);
     }
     if (!plain || n > 0)
         buf_add_char(out, '}');

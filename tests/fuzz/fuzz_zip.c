@@ -7,7 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes bytes = {data, size};
-    struct zip_source source = {read_bytes, &bytes, size};
+    struct zip_source source = {bytes_read, &bytes, size};
     struct package_filename name;
     struct metadata metadata;
     autobuf why = {0}, text = {0};

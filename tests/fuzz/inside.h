@@ -1,29 +1,12 @@
-/* inside.h: bytes in memory as a source, and a walk over what is inside a wheel or an sdist. */
+/* inside.h: a walk over what is inside a wheel or an sdist. */
 #ifndef FUZZ_INSIDE_H
 #define FUZZ_INSIDE_H
 
 #include "base/scope.h"
+#include "bytes.h"
 #include "packages/inside.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-struct bytes {
-    const uint8_t *data;
-    size_t size;
-};
-
-static inline ssize_t read_bytes(void *ctx, uint64_t offset, void *buf, size_t n)
-{
-    const struct bytes *b = ctx;
-
-    if (offset >= b->size)
-        return 0;
-    if (n > b->size - offset)
-        n = b->size - (size_t)offset;
-    memcpy(buf, b->data + offset, n);
-    return (ssize_t)n;
-}
 
 /* Every entry, from the top down; each folder that is listed must be found. */
 static inline int visit(void *ctx, const char *name, const struct inside_entry *e)

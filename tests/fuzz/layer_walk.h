@@ -3,6 +3,7 @@
 #define LAYER_WALK_H
 
 #include "base/scope.h"
+#include "bytes.h"
 #include "images/rootfs/build.h"
 #include "images/rootfs/merge.h"
 #include "images/rootfs/tar.h"
@@ -12,23 +13,6 @@
 
 #define WALK_NODES 300u
 #define WALK_DEPTH 6u
-
-struct bytes {
-    const uint8_t *data;
-    size_t size;
-};
-
-static inline ssize_t bytes_read(void *ctx, uint64_t offset, void *buf, size_t n)
-{
-    const struct bytes *b = ctx;
-
-    if (offset >= b->size)
-        return 0;
-    if (n > b->size - offset)
-        n = b->size - (size_t)offset;
-    memcpy(buf, b->data + offset, n);
-    return (ssize_t)n;
-}
 
 static inline int bytes_read_all(void *ctx, uint64_t offset, void *buf, size_t n)
 {

@@ -1,6 +1,7 @@
 /* /api/v1/series, /labels, /label/<name>/values, /federate: what is in the index. */
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/quote.h"
 #include "metrics/api/api.h"
 #include "metrics/query.h"
 
@@ -193,27 +194,13 @@ int api_series(struct web_request *req, struct web_response *resp)
     return prom_end(&a, n < look.n_series);
 }
 
-static void escape_text(struct buf *out, struct slice s)
-{
-    const char *p = s.data;
-
-    for (size_t i = 0; i < s.len; i++) {
-        if (p[i] == '\\' || p[i] == '"')
-            buf_add_char(out, '\\');
-        if (p[i] == '\n')
-            buf_add_str(out, "\\n");
-        else
-            buf_add_char(out, p[i]);
-    }
-}
-
 static void put_label(struct buf *out, bool *first, struct slice name, struct slice value)
 {
     buf_add_char(out, *first ? '{' : ',');
     *first = false;
     buf_add_slice(out, name);
     buf_add_str(out, "=\"");
-    escape_text(out, value);
+    quote_escape(out, value);
     buf_add_char(out, '"');
 }
 

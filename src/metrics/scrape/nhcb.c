@@ -1,6 +1,7 @@
 #include "metrics/scrape/nhcb.h"
 
 #include "base/alloc.h"
+#include "base/quote.h"
 
 #include <errno.h>
 #include <math.h>
@@ -59,22 +60,6 @@ static void copy_entry(struct conversion *c, const char *body)
     buf_add(&c->ret->text, c->x.start, (size_t)(c->x.p - c->x.start));
     if (c->x.p == c->x.start || c->x.p[-1] != '\n')
         buf_add_char(&c->ret->text, '\n');
-}
-
-static void put_quoted(struct buf *out, struct slice s)
-{
-    const char *p = s.data;
-
-    buf_add_char(out, '"');
-    for (size_t i = 0; i < s.len; i++) {
-        if (p[i] == '\\' || p[i] == '"')
-            buf_add_char(out, '\\');
-        if (p[i] == '\n')
-            buf_add_str(out, "\\n");
-        else
-            buf_add_char(out, p[i]);
-    }
-    buf_add_char(out, '"');
 }
 
 static bool is_whole(double v)
@@ -188,7 +173,7 @@ static int take_part(struct conversion *c, enum part part)
     if (r < 0)
         return r;
     buf_add_char(&key, '{');
-    put_quoted(&key, c->family);
+    quote_put(&key, c->family);
     for (size_t i = 0; i < l.n; i++) {
         if (slice_eq(l.items[i].name, LABEL_NAME))
             continue;
@@ -197,9 +182,9 @@ static int take_part(struct conversion *c, enum part part)
             continue;
         }
         buf_add_char(&key, ',');
-        put_quoted(&key, l.items[i].name);
+        quote_put(&key, l.items[i].name);
         buf_add_char(&key, '=');
-        put_quoted(&key, l.items[i].value);
+        quote_put(&key, l.items[i].value);
     }
     buf_add_char(&key, '}');
     if (!slice_eq(buf_slice(&key), buf_slice(&c->key))) {

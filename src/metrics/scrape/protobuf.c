@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "base/proto.h"
+#include "base/quote.h"
 #include "base/shim.h"
 #include "base/utf8.h"
 #include "metrics/histogram_proto.h"
@@ -61,27 +62,13 @@ static void put_value(struct buf *out, double v)
         buf_add(out, text, double_print(v, text));
 }
 
-static void put_escaped(struct buf *out, struct slice s)
-{
-    const char *p = s.data;
-
-    for (size_t i = 0; i < s.len; i++) {
-        if (p[i] == '\\' || p[i] == '"')
-            buf_add_char(out, '\\');
-        if (p[i] == '\n')
-            buf_add_str(out, "\\n");
-        else
-            buf_add_char(out, p[i]);
-    }
-}
-
 static void put_name(struct buf *out, struct slice name, bool metric)
 {
     bool plain = metric ? metric_name_legacy(name) : label_name_legacy(name);
 
     if (!plain)
         buf_add_char(out, '"');
-    put_escaped(out, name);
+    quote_escape(out, name);
     if (!plain)
         buf_add_char(out, '"');
 }
@@ -93,7 +80,7 @@ static void put_pair(struct buf *out, bool *first, struct slice name, struct sli
     *first = false;
     put_name(out, name, false);
     buf_add_str(out, "=\"");
-    put_escaped(out, value);
+    quote_escape(out, value);
     buf_add_char(out, '"');
 }
 
@@ -409,7 +396,7 @@ static void put_metadata(struct writer *w)
         buf_add_str(out, "# HELP ");
         put_name(out, f->name, true);
         buf_add_char(out, ' ');
-        put_escaped(out, f->help);
+        quote_escape(out, f->help);
         buf_add_char(out, '\n');
     }
     buf_add_str(out, "# TYPE ");
