@@ -76,7 +76,8 @@ static int first_event(struct hook *k, uint8_t key[KEY_BYTES], struct buf *ret)
     return r == 1 ? 0 : r == 0 ? -ENOENT : r;
 }
 
-static void forget_event(struct hook *k, const uint8_t key[KEY_BYTES])
+/* False: it is still kept, and will be sent again. */
+static bool forget_event(struct hook *k, const uint8_t key[KEY_BYTES])
 {
     struct store_batch *batch = store_batch_new(k->home->im->store, PART_EVENTS);
     int r;
@@ -85,7 +86,9 @@ static void forget_event(struct hook *k, const uint8_t key[KEY_BYTES])
     r = store_commit(batch, 0); /* lost in a crash: it is sent again */
     if (r < 0)
         log_line(LOG_WARN, NULL, "webhook.kept", "url=%s error=%s", k->config->url, strerror(-r));
-    __atomic_sub_fetch(&k->waiting, 1, __ATOMIC_RELAXED);
+    else
+        __atomic_sub_fetch(&k->waiting, 1, __ATOMIC_RELAXED);
+    return r == 0;
 }
 
 /* Sending. */
@@ -205,8 +208,7 @@ static void *deliver(void *arg)
 
         if (r == -ENOENT) {
             goes_on = wait_for(k, 0);
-        } else if (r == 0 && send_event(k, curl, buf_slice(&event))) {
-            forget_event(k, key);
+        } else if (r == 0 && send_event(k, curl, buf_slice(&event)) && forget_event(k, key)) {
             __atomic_add_fetch(&k->sent, 1, __ATOMIC_RELAXED);
             retry_ms = RETRY_MS;
             goes_on = !__atomic_load_n(&k->home->stop, __ATOMIC_RELAXED);
