@@ -58,8 +58,9 @@ def free_port():
 
 
 def wait_for(check, seconds=20, what="it"):
-    """Polls until check() is true and returns its value; an exception counts as not yet."""
-    end = time.monotonic() + seconds
+    """Polls until check() is true and returns its value; an exception counts as not yet. `seconds` are those of an idle
+    machine: a busy one gets three times as many."""
+    end = time.monotonic() + 3 * seconds
     last = None
     while time.monotonic() < end:
         try:

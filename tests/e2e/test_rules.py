@@ -8,6 +8,7 @@ import time
 import pytest
 
 from conftest import need, run, running, wait_for
+from test_metrics_store import write as remote_write
 
 
 class Receiver:
@@ -153,7 +154,7 @@ def test_pending_goes_on_after_a_kill(ruled):
     wait_for(since, what="the alert")
     wait_for(lambda: value(http, 'ALERTS_FOR_STATE{alertname="Patient"}'), what="its series")
     started = float(value(http, 'ALERTS_FOR_STATE{alertname="Patient"}'))
-    time.sleep(1.5)  # the log is synced once a second
+    remote_write(ruled, "later", [(round(time.time() * 1000), 1)])  # what is durable on return makes all before it so
     ruled.kill9()
     time.sleep(1)
     ruled.restart()

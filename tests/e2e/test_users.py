@@ -3,7 +3,6 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 
 import pytest
 import requests
@@ -129,16 +128,14 @@ def test_file_bound_into_a_container(tmp_path):
             assert status(d, "carol", "one") == 401
             run("mount", "--bind", other, d.htpasswd)  # another file behind the mount point
             try:
-                time.sleep(0.05)
-                assert status(d, "carol", "two") == 200
+                wait_for(lambda: status(d, "carol", "two") == 200, what="the other file")
                 assert status(d, "carol", "changed") == 401
                 by_tree(d, "dave", "through the tree")
                 assert status(d, "dave", "through the tree") == 200
                 assert "dave:" in other.read_text()
             finally:
                 run("umount", d.htpasswd)
-            time.sleep(0.05)
-            assert status(d, "carol", "changed") == 200
+            wait_for(lambda: status(d, "carol", "changed") == 200, what="the file itself again")
             run(program(), "user", "add", "--password-stdin", "--htpasswd", d.htpasswd, "erin", input=b"in place")
             assert status(d, "erin", "in place") == 200
             assert "erin:" in source.read_text()
@@ -271,9 +268,12 @@ def test_callers_of_the_mount(tmp_path):
 def test_no_users_yet(tmp_path):
     with running() as d:
         d.htpasswd.unlink()
-        time.sleep(0.6)
-        answer = requests.get(d.url + TARGET, timeout=30)
-        assert answer.status_code == 401 and "infrafs user add NAME" in answer.text
+
+        def told():
+            answer = requests.get(d.url + TARGET, timeout=30)
+            return answer.status_code == 401 and "infrafs user add NAME" in answer.text
+
+        wait_for(told, what="the missing file to be noticed")
         d.add_user("first", "password")
         assert status(d, "first", "password") == 200
 
