@@ -484,7 +484,7 @@ static void the_mount_of_a_killed_daemon_is_cleared(void **state)
 
     mount_stop(m);
     assert_int_equal(posix_spawn(&child, "/proc/self/exe", NULL, NULL, argv, environ), 0);
-    for (unsigned i = 0; i < 200 && access(in_mount(m, "plain"), F_OK) < 0; i++)
+    for (unsigned i = 0; i < 1200 && access(in_mount(m, "plain"), F_OK) < 0; i++)
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     assert_int_equal(access(in_mount(m, "plain"), F_OK), 0);
     assert_int_equal(run(m, "sleep 0.3; cat plain/v >/dev/null; sleep 0.3"), 0);

@@ -3,7 +3,7 @@
 #include <microhttpd.h>
 
 /* What the routes did, told by several threads. */
-static _Atomic unsigned begun, ended, handled, committed_twice;
+static _Atomic unsigned begun, ended, handled, slow_begun, committed_twice;
 static _Atomic uint64_t streamed;
 
 static int hello(struct web_request *req, struct web_response *resp)
@@ -38,6 +38,7 @@ static void nap_ms(long ms)
 
 static int slow(struct web_request *req, struct web_response *resp)
 {
+    slow_begun += 1;
     nap_ms(50);
     handled += 1;
     return hello(req, resp);
@@ -913,7 +914,7 @@ static void test_stop(void **state)
 
     (void)state;
     test_server_start(&other, &test_domain, NULL);
-    begun = ended = handled = 0;
+    begun = ended = handled = slow_begun = 0;
     idle = client_open(&other);
     client_send(idle, "G", 1); /* a connection counts from its first byte */
     cut = client_open(&other);
@@ -921,8 +922,8 @@ static void test_stop(void **state)
     soon(&begun, 1);
     fd = client_open(&other);
     client_send(fd, GET("/slow") "\r\n", strlen(GET("/slow") "\r\n"));
-    nap_ms(20);
-    test_server_stop(&other, 300);
+    soon(&slow_begun, 1);
+    test_server_stop(&other, 1000);
     assert_true(client_answer(fd, &in, &out, false));
     assert_int_equal(status_of(&out), 200);
     assert_true(client_read(idle, &late, 1000));

@@ -731,7 +731,7 @@ static void full_disk(struct fixture *f, uint64_t reserve)
         assert_true(n > 100);
     }
     assert_int_equal(unlink(filler), 0);
-    for (r = -1; r < 0 && seconds < 20; seconds++) {
+    for (r = -1; r < 0 && seconds < 60; seconds++) {
         r = put(full.store, "b", "k2", "v");
         if (r < 0)
             sleep(1);
