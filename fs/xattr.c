@@ -69,27 +69,37 @@ void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
     reply_value(&c, r, value, size);
 }
 
+/* Of a change. False: it is answered. */
+static bool change_begin(struct call *c, fuse_req_t req, fuse_ino_t ino, const char *name,
+                         int refusal, const char **path)
+{
+    struct inode *inode;
+
+    if (!is_user(name)) {
+        fuse_reply_err(req, EOPNOTSUPP);
+        return false;
+    }
+    if (call_begin(c, req) < 0)
+        return false;
+    inode = inode_of(c->fs, ino);
+    *path = inode_path(c->fs, &c->op, inode);
+    if (strcmp(name, ERROR_XATTR) == 0 || is_scratch(c->fs, inode)) {
+        call_reply(c, refusal);
+        return false;
+    }
+    return true;
+}
+
 void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
                  int flags)
 {
     struct call c;
-    struct inode *inode;
     const char *path;
     int r;
 
     (void)flags;
-    if (!is_user(name)) {
-        fuse_reply_err(req, EOPNOTSUPP);
+    if (!change_begin(&c, req, ino, name, -EOPNOTSUPP, &path))
         return;
-    }
-    if (call_begin(&c, req) < 0)
-        return;
-    inode = inode_of(c.fs, ino);
-    path = inode_path(c.fs, &c.op, inode);
-    if (strcmp(name, ERROR_XATTR) == 0 || is_scratch(c.fs, inode)) {
-        call_reply(&c, -EOPNOTSUPP);
-        return;
-    }
     r = tree_setxattr(c.fs->options.tree, &c.op, path, name,
                       slice_of(size > 0 ? value : "", size));
     call_reply(&c, r == -ENOTSUP ? r : call_changed(&c, "attributes", path, r));
@@ -126,22 +136,11 @@ void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     struct call c;
-    struct inode *inode;
     const char *path;
     int r;
 
-    if (!is_user(name)) {
-        fuse_reply_err(req, EOPNOTSUPP);
+    if (!change_begin(&c, req, ino, name, -ENODATA, &path))
         return;
-    }
-    if (call_begin(&c, req) < 0)
-        return;
-    inode = inode_of(c.fs, ino);
-    path = inode_path(c.fs, &c.op, inode);
-    if (strcmp(name, ERROR_XATTR) == 0 || is_scratch(c.fs, inode)) {
-        call_reply(&c, -ENODATA);
-        return;
-    }
     r = tree_setxattr(c.fs->options.tree, &c.op, path, name, slice_of(NULL, 0));
     call_reply(&c, r == -ENOTSUP ? -ENODATA : call_changed(&c, "attributes", path, r));
 }

@@ -121,6 +121,9 @@ struct part {
     uint64_t first, stride, last;
 };
 
+/* Each stored file of chunks: its first key (CHUNK_KEY bytes) and RocksDB's name of it. -EIO: the
+ * database could not be opened again. */
+int rocks_each_part(struct rocks *r, void (*f)(struct rocks *r, const char *key, const char *name));
 void chunk_key(uint8_t key[CHUNK_KEY], const uint8_t id[BLOB_ID], uint64_t chunk);
 uint64_t part_value_offset(const struct part *p, uint32_t chunk); /* the chunk-th of the part */
 uint64_t part_chunk_bytes(const struct part *p, uint32_t chunk);

@@ -129,7 +129,7 @@ static void add_file(struct rocks *r, const char *key, const char *name)
     snprintf(f->name, sizeof f->name, "%s", name + FILE_NAME_SKIP);
 }
 
-static int refresh(struct rocks *r)
+int rocks_each_part(struct rocks *r, void (*f)(struct rocks *r, const char *key, const char *name))
 {
     const rocksdb_livefiles_t *files;
     int e = rocks_enter(r);
@@ -142,7 +142,7 @@ static int refresh(struct rocks *r)
         const char *key = rocksdb_livefiles_smallestkey(files, i, &len);
 
         if (len == CHUNK_KEY && strcmp(rocksdb_livefiles_column_family_name(files, i), "blob") == 0)
-            add_file(r, key, rocksdb_livefiles_name(files, i));
+            f(r, key, rocksdb_livefiles_name(files, i));
     }
     rocksdb_livefiles_destroy(files);
     rocks_leave(r);
@@ -173,7 +173,7 @@ int file_of_part(struct rocks *r, const uint8_t id[BLOB_ID], const struct part *
     guard(&r->files_lock);
     fd = open_known(r, key);
     if (fd == -ENOENT) {
-        e = refresh(r);
+        e = rocks_each_part(r, add_file);
         if (e < 0)
             return e;
         fd = open_known(r, key);

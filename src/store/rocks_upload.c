@@ -277,24 +277,10 @@ static void found_add(struct rocks *r, const void *id)
     HASH_ADD(hh, r->found, id, BLOB_ID, f);
 }
 
-static int find_parts(struct rocks *r)
+static void found_part(struct rocks *r, const char *key, const char *name)
 {
-    const rocksdb_livefiles_t *files;
-    int e = rocks_enter(r);
-
-    if (e < 0)
-        return e;
-    files = rocksdb_livefiles(r->db);
-    for (int i = 0, n = rocksdb_livefiles_count(files); i < n; i++) {
-        size_t len = 0;
-        const char *key = rocksdb_livefiles_smallestkey(files, i, &len);
-
-        if (len == CHUNK_KEY && strcmp(rocksdb_livefiles_column_family_name(files, i), "blob") == 0)
-            found_add(r, key);
-    }
-    rocksdb_livefiles_destroy(files);
-    rocks_leave(r);
-    return 0;
+    (void)name;
+    found_add(r, key);
 }
 
 bool rocks_sweep_keep(struct store *s, const uint8_t id[BLOB_ID])
@@ -348,7 +334,7 @@ int rocks_sweep(struct store *s)
     int e = sweep_uploads(s);
 
     if (e == 0)
-        e = find_parts(r);
+        e = rocks_each_part(r, found_part);
     if (e == 0 && r->found != NULL)
         e = sweep_suspended(s);
     return e;
