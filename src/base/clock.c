@@ -17,12 +17,36 @@ int64_t clock_unix_ms(void)
     return clock_unix_ns() / 1000000;
 }
 
-int64_t clock_monotonic_ms(void)
+int64_t clock_monotonic_ns(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t clock_monotonic_ms(void)
+{
+    return clock_monotonic_ns() / 1000000;
+}
+
+#define LEAP_MS  60000ll
+#define SOBER_MS 3600000ll
+
+int64_t clock_sober(struct sober_clock *c, int64_t unix_ms, int64_t monotonic_ms)
+{
+    int64_t offset_ms = unix_ms - monotonic_ms;
+
+    if (offset_ms > c->offset_ms + LEAP_MS) {
+        if (offset_ms > c->leap_ms + LEAP_MS || offset_ms < c->leap_ms - LEAP_MS) {
+            c->leap_ms = offset_ms;
+            c->leaped_at_ms = monotonic_ms;
+        }
+        if (monotonic_ms - c->leaped_at_ms < SOBER_MS)
+            return c->offset_ms + monotonic_ms;
+    }
+    c->leap_ms = c->offset_ms = offset_ms;
+    return unix_ms;
 }
 
 char *clock_print_ns(int64_t unix_ns, unsigned digits, char text[CLOCK_TEXT_MAX])

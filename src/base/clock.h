@@ -7,6 +7,16 @@
 int64_t clock_unix_ms(void);      /* wall clock, milliseconds since 1970 */
 int64_t clock_unix_ns(void);
 int64_t clock_monotonic_ms(void); /* never jumps */
+int64_t clock_monotonic_ns(void);
+
+/* The wall clock for what cannot be undone: where it leaps ahead it is believed only once it has
+ * stood there for an hour. It goes on as it was till then; when it is set back it is followed at
+ * once. Begins at the time offset_ms + monotonic. */
+struct sober_clock {
+    int64_t offset_ms;             /* what is believed: wall - monotonic */
+    int64_t leap_ms, leaped_at_ms; /* the offset that it leaped to, and when, monotonic */
+};
+int64_t clock_sober(struct sober_clock *c, int64_t unix_ms, int64_t monotonic_ms);
 
 #define CLOCK_TEXT_MAX 40
 /* RFC 3339 in UTC with a trailing Z; `digits` decimals of a second, 0, 3, 6 or 9. Returns text. */

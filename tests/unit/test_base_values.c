@@ -213,6 +213,27 @@ static void test_double_parse(void **state)
     }
 }
 
+/* A leap of an hour ahead is believed an hour later, one back at once; a drift always. */
+static void test_sober_clock(void **state)
+{
+    static const struct {
+        int64_t unix_s, monotonic_s, sober_s;
+    } steps[] = {
+        {1000000, 0, 1000000},     {1000010, 10, 1000010},    {1000050, 20, 1000050},
+        {1003700, 30, 1000060},    {1003710, 40, 1000070},    {1000080, 50, 1000080},
+        {1090000, 60, 1000090},    {1093590, 3650, 1003680},  {1093610, 3670, 1093610},
+        {900000, 3680, 900000},    {2000000, 3690, 900010},   {3000000, 7200, 903520},
+        {3003500, 10700, 907020},  {3003700, 10900, 3003700},
+    };
+    struct sober_clock c = {.offset_ms = 999990000};
+
+    (void)state;
+    for (size_t i = 0; i < array_size(steps); i++)
+        if (clock_sober(&c, steps[i].unix_s * 1000, steps[i].monotonic_s * 1000) !=
+            steps[i].sober_s * 1000)
+            fail_msg("step %zu", i);
+}
+
 static void test_regex(void **state)
 {
     static const struct {
@@ -262,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_durations), cmocka_unit_test(test_digests),
         cmocka_unit_test(test_hashes),  cmocka_unit_test(test_doubles),
         cmocka_unit_test(test_double_parse), cmocka_unit_test(test_regex),
+        cmocka_unit_test(test_sober_clock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,7 +170,7 @@ static void test_runs(void **state)
     up(&f);
     ramp(&f, series(&f, "a", "one"), T0, T0 + 3 * BUCKET_MS + 1500000, 10000);
     ramp(&f, series(&f, "b", "one"), T0 + 3 * BUCKET_MS, T0 + 3 * BUCKET_MS + 1500000, 10000);
-    db_maintain(f.db, T0 + 3 * BUCKET_MS + 1500000);
+    db_maintain(f.db, T0 + 3 * BUCKET_MS + 1500000, 0);
     db_stats(f.db, &stats);
     assert_int_equal(stats.runs, 3);
     assert_true(stats.head_samples <= 302);
@@ -201,7 +201,7 @@ static uint64_t runs_after_look(struct fixture *f)
 {
     struct db_stats stats;
 
-    db_maintain(f->db, T0);
+    db_maintain(f->db, T0 + BUCKET_MS, 0);
     db_stats(f->db, &stats);
     return stats.runs;
 }
@@ -230,6 +230,47 @@ static void test_load_is_over(void **state)
     restart(&f);
     expect_ramp(&f, "a", T0, end + 1000, 1000, 7002);
     down(&f);
+}
+
+/* A day ahead, and back: what comes next is taken and kept, and begins new streams; also if the
+ * first attempt fails half way. */
+static void test_clock_set_back(void **state)
+{
+    const int64_t ahead = T0 + 12 * BUCKET_MS;
+    bool done = false;
+
+    (void)state;
+    for (unsigned after = 0; !done; after++) {
+        struct fixture f;
+        struct db_result result;
+        struct db_stats stats;
+        uint32_t a;
+
+        up(&f);
+        a = series(&f, "a", "one");
+        ramp(&f, a, T0, T0 + 60000, 1000);
+        ramp(&f, a, ahead, ahead + 60000, 1000);
+        assert_int_equal(put(&f, a, T0 + 61000, 61000, &result), 0);
+        assert_int_equal(result.out_of_order, 1);
+        store_fault(f.store, after, EIO);
+        db_maintain(f.db, T0 + 61000, 0);
+        store_fault(f.store, 0, 0);
+        db_stats(f.db, &stats);
+        done = stats.runs == 2;
+        db_maintain(f.db, T0 + 61000 + 30000, 0); /* then it is tried again */
+        db_stats(f.db, &stats);
+        assert_int_equal(stats.runs, 2);
+        assert_int_equal(stats.max_ms, 0);
+        ramp(&f, a, T0 + 61000, T0 + 120000, 1000);
+        assert_int_equal(put(&f, a, T0 + 120000, 7, &result), 0);
+        assert_int_equal(result.duplicate, 1);
+        for (int i = 0; i < 3; i++)
+            db_maintain(f.db, T0 + 120000, 0);
+        restart(&f);
+        expect_ramp(&f, "a", T0, T0 + 120000, 1000, 121);
+        down(&f);
+        assert_true(after < 100);
+    }
 }
 
 /* Many series, of several metrics, in groups; all and single ones are found in runs. */
@@ -311,7 +352,7 @@ static void test_retention(void **state)
     assert_int_equal(db_flush(f.db), 0);
     db_close(f.db);
     db_up(&f, (struct db_options){.retention_ms = 2 * BUCKET_MS});
-    db_maintain(f.db, T0 + 5 * BUCKET_MS);
+    db_maintain(f.db, T0 + 5 * BUCKET_MS, T0 + 5 * BUCKET_MS);
     db_stats(f.db, &stats);
     assert_int_equal(stats.runs, 2);
     assert_true(stats.oldest_ms == T0 + 3 * BUCKET_MS);
@@ -347,7 +388,7 @@ static void test_forgotten_series(void **state)
         before = db_forgotten(f.db);
         db_stats(f.db, &stats);
         assert_int_equal(stats.series, round == 0 ? 50 : 26);
-        db_maintain(f.db, T0 + 5 * BUCKET_MS);
+        db_maintain(f.db, T0 + 5 * BUCKET_MS, T0 + 5 * BUCKET_MS);
         db_stats(f.db, &stats);
         if (round == 1)
             break;
@@ -626,7 +667,7 @@ static void test_histograms(void **state)
     expect_mixed(&f, 0, n - 1, "in the head");
     restart(&f);
     expect_mixed(&f, 0, n - 1, "from the log");
-    db_maintain(f.db, T0);
+    db_maintain(f.db, T0 + 2 * BUCKET_MS, 0);
     expect_mixed(&f, 0, n - 1, "half in a run");
     assert_int_equal(db_flush(f.db), 0);
     expect_mixed(&f, 0, n - 1, "in runs");
@@ -716,7 +757,7 @@ static void test_delete(void **state)
     ramp(&f, b, T0 + 1000, T0 + 3 * BUCKET_MS, 60000);
     for (unsigned i = 0; i <= 960; i++)
         put_mixed(&f, h, i);
-    db_maintain(f.db, T0);
+    db_maintain(f.db, T0 + 3 * BUCKET_MS, 0);
     refs_add(&refs, b);
     refs_add(&refs, h);
     assert_int_equal(db_delete(f.db, &refs, T0 + BUCKET_MS, T0 + 2 * BUCKET_MS - 1), 0);
@@ -866,6 +907,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_head),         cmocka_unit_test(test_replay),
         cmocka_unit_test(test_runs), cmocka_unit_test(test_load_is_over),
+        cmocka_unit_test(test_clock_set_back),
         cmocka_unit_test(test_many_series),
         cmocka_unit_test(test_order_of_time), cmocka_unit_test(test_retention),
         cmocka_unit_test(test_forgotten_series),

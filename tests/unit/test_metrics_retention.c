@@ -75,7 +75,7 @@ static void work(struct fixture *f, int64_t now)
     for (int i = 0; i < 2; i++) {
         while (db_compact(f->db, now) > 0)
             ;
-        db_maintain(f->db, now);
+        db_maintain(f->db, now, now);
     }
 }
 

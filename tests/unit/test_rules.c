@@ -255,6 +255,29 @@ static void test_alerts(void **state)
     alerts_free(&alerts);
 }
 
+/* A clock that is set back keeps nothing waiting till it has caught up. */
+static void test_alerts_set_back(void **state)
+{
+    static const char *const one[] = {"a", NULL}, *const none[] = {NULL};
+    const struct rule rule = {.alerting = true, .for_ms = 60000};
+    struct alert *alerts = NULL;
+
+    (void)state;
+    see(&alerts, &rule, 90000, one);
+    see(&alerts, &rule, 1000, one);
+    see(&alerts, &rule, 1060, one);
+    assert_int_equal(only(alerts)->state, ALERT_FIRING);
+    alerts->sent_ms = 1060000;
+    see(&alerts, &rule, 500, one);
+    assert_false(alert_is_due(alerts, 500000));
+    assert_true(alert_is_due(alerts, 561000));
+    see(&alerts, &rule, 600, none);
+    see(&alerts, &rule, 400, none);
+    assert_true(alert_is_due(alerts, 400000));
+    see(&alerts, &rule, 400 + 15 * 60 + 1, none);
+    assert_null(alerts);
+}
+
 static void test_alerts_kept(void **state)
 {
     static const char *const one[] = {"a", NULL}, *const none[] = {NULL};
@@ -314,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_templates),    cmocka_unit_test(test_template_bounds),
         cmocka_unit_test(test_files),        cmocka_unit_test(test_group),
         cmocka_unit_test(test_alerts),       cmocka_unit_test(test_alerts_kept),
+        cmocka_unit_test(test_alerts_set_back),
         cmocka_unit_test(test_alerts_twice), cmocka_unit_test(test_restore),
     };
 

@@ -146,7 +146,7 @@ enum db_verdict db_apply(struct db *db, const struct db_sample *sample, const st
     return DB_NEW;
 }
 
-static int log_write(struct db *db, struct buf *record)
+int log_write(struct db *db, struct buf *record)
 {
     uint64_t seq = 0;
     int r = store_log_append(db->log, buf_slice(record), &seq);

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/wait.h"
 #include "metrics/head/db_internal.h"
 
 #include <errno.h>
@@ -11,6 +12,17 @@
 #define LOADED_PART   64             /* of that much is worth a run once a load is over */
 #define QUIET_LOOKS   2
 #define QUIET_SAMPLES 5000 /* between two looks */
+#define FUTURE_MS     (11 * 60 * 1000ll)
+#define RETRY_MS      30000
+#define RETAIN_MS     60000
+
+/* What is dropped for its age does not come back: a clock that leaps ahead is not believed at once.
+ * After the start it is if it agrees with what is stored. */
+static int64_t sober_ms(struct db *db)
+{
+    guard(&db->sober_lock);
+    return clock_sober(&db->sober, clock_unix_ms(), clock_monotonic_ms());
+}
 
 static void *maintain_loop(void *arg)
 {
@@ -18,21 +30,19 @@ static void *maintain_loop(void *arg)
 
     pthread_mutex_lock(&db->thread_lock);
     while (!db->stopping) {
-        struct timespec at;
+        struct timespec at = wait_until(1000);
 
-        clock_gettime(CLOCK_REALTIME, &at);
-        at.tv_sec++;
         pthread_cond_timedwait(&db->thread_wake, &db->thread_lock, &at);
         pthread_mutex_unlock(&db->thread_lock);
-        db_maintain(db, clock_unix_ms());
+        db_maintain(db, clock_unix_ms(), sober_ms(db));
         pthread_mutex_lock(&db->thread_lock);
     }
     pthread_mutex_unlock(&db->thread_lock);
     return NULL;
 }
 
-#define COMPACT_SECONDS       10
-#define COMPACT_RETRY_SECONDS 600 /* after a failure: it writes much before it fails again */
+#define COMPACT_MS       10000
+#define COMPACT_RETRY_MS 600000 /* after a failure: it writes much before it fails again */
 
 static void *compact_loop(void *arg)
 {
@@ -41,16 +51,14 @@ static void *compact_loop(void *arg)
 
     pthread_mutex_lock(&db->thread_lock);
     while (!db->stopping) {
-        struct timespec at;
+        struct timespec at = wait_until(r < 0 ? COMPACT_RETRY_MS : COMPACT_MS);
 
-        clock_gettime(CLOCK_REALTIME, &at);
-        at.tv_sec += r < 0 ? COMPACT_RETRY_SECONDS : COMPACT_SECONDS;
         pthread_cond_timedwait(&db->thread_wake, &db->thread_lock, &at);
         if (db->stopping)
             break;
         pthread_mutex_unlock(&db->thread_lock);
         do
-            r = db_compact(db, clock_unix_ms());
+            r = db_compact(db, sober_ms(db));
         while (r > 0 && !__atomic_load_n(&db->compact_stop, __ATOMIC_ACQUIRE));
         pthread_mutex_lock(&db->thread_lock);
     }
@@ -73,6 +81,16 @@ static int db_load(struct db *db)
     return r;
 }
 
+static int64_t newest_stored_ms(const struct db *db)
+{
+    int64_t ms = db->head_samples > 0 ? db->max_ms : 0;
+
+    for (size_t i = 0; i < db->n_runs; i++)
+        if (db->runs[i].end_ms > ms)
+            ms = db->runs[i].end_ms;
+    return ms > 0 ? ms : clock_unix_ms(); /* nothing is to be lost yet */
+}
+
 int db_open(struct store *store, const struct db_options *options, struct db **ret, struct buf *why)
 {
     struct db *db = xcalloc(1, sizeof *db);
@@ -86,7 +104,8 @@ int db_open(struct store *store, const struct db_options *options, struct db **r
     pthread_mutex_init(&db->append, NULL);
     pthread_mutex_init(&db->flushing, NULL);
     pthread_mutex_init(&db->thread_lock, NULL);
-    pthread_cond_init(&db->thread_wake, NULL);
+    pthread_mutex_init(&db->sober_lock, NULL);
+    wait_init(&db->thread_wake);
     pthread_rwlockattr_init(&fair);
     pthread_rwlockattr_setkind_np(&fair, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&db->lock, &fair);
@@ -102,6 +121,7 @@ int db_open(struct store *store, const struct db_options *options, struct db **r
         db_close(db);
         return r;
     }
+    db->sober.offset_ms = newest_stored_ms(db) - clock_monotonic_ms();
     if (!options->no_thread) {
         pthread_create(&db->thread, NULL, maintain_loop, db);
         db->running = true;
@@ -137,6 +157,7 @@ void db_close(struct db *db)
     pthread_mutex_destroy(&db->append);
     pthread_mutex_destroy(&db->flushing);
     pthread_mutex_destroy(&db->thread_lock);
+    pthread_mutex_destroy(&db->sober_lock);
     pthread_cond_destroy(&db->thread_wake);
     pthread_rwlock_destroy(&db->lock);
     free(db);
@@ -226,30 +247,43 @@ static void look_for_quiet(struct db *db)
     db->quiet = quiet ? db->quiet + 1 : 0;
 }
 
+/* Nothing comes in from further ahead than FUTURE_MS: the clock was set back, by more than late
+ * samples may be. */
+static bool clock_is_back(const struct db *db, int64_t now_ms)
+{
+    int64_t late_ms = db->options.out_of_order_ms > FUTURE_MS ? db->options.out_of_order_ms
+                                                              : FUTURE_MS;
+
+    return db->head_samples > 0 && db->max_ms > now_ms + late_ms;
+}
+
 /* Up to which bucket the head should become runs now; 0: not yet. */
-static int64_t due(struct db *db)
+static int64_t due(struct db *db, int64_t now_ms)
 {
     int64_t bucket = 0;
 
     guard(&db->append);
     pthread_rwlock_rdlock(&db->lock);
     look_for_quiet(db);
+    if (clock_is_back(db, now_ms))
+        bucket = FLUSH_ANEW;
     /* A million new series are no reason: they would be read from their rows in the same time. */
-    if (db->log_bytes > db->options.log_bytes_max + db->series_bytes)
-        bucket = INT64_MAX;
+    else if (db->log_bytes > db->options.log_bytes_max + db->series_bytes)
+        bucket = FLUSH_ALL;
     else if (db->oldest_bucket < db->bucket && db->max_ms >= db->bucket * BUCKET_MS + SETTLE_MS)
         bucket = db->bucket;
     else if (load_is_over(db))
-        bucket = INT64_MAX;
+        bucket = FLUSH_ALL;
     pthread_rwlock_unlock(&db->lock);
     return bucket;
 }
 
-void db_maintain(struct db *db, int64_t now_ms)
+void db_maintain(struct db *db, int64_t now_ms, int64_t sober_ms)
 {
     bool dirty = __atomic_exchange_n(&db->dirty, false, __ATOMIC_ACQ_REL);
     int r = dirty ? db_sync(db) : 0;
-    int64_t bucket = r == 0 && now_ms >= db->retry_ms ? due(db) : 0;
+    bool waits = now_ms < db->retry_ms && now_ms >= db->retry_ms - RETRY_MS;
+    int64_t bucket = r == 0 && !waits ? due(db, now_ms) : 0;
 
     if (r < 0)
         __atomic_store_n(&db->dirty, true, __ATOMIC_RELEASE);
@@ -260,17 +294,17 @@ void db_maintain(struct db *db, int64_t now_ms)
         r = store_log_tidy(db->log);
     if (r < 0) {
         log_line(LOG_ERROR, NULL, "metrics.flush", "error=%s", strerror(-r));
-        db->retry_ms = now_ms + 30000;
+        db->retry_ms = now_ms + RETRY_MS;
     }
-    if (now_ms - db->retention_checked_ms >= 60000) {
-        db->retention_checked_ms = now_ms;
-        runs_retain(db, now_ms);
+    if (sober_ms - db->retention_checked_ms >= RETAIN_MS || sober_ms < db->retention_checked_ms) {
+        db->retention_checked_ms = sober_ms;
+        runs_retain(db, sober_ms);
     }
 }
 
 int db_flush(struct db *db)
 {
-    return flush_until(db, INT64_MAX);
+    return flush_until(db, FLUSH_ALL);
 }
 
 void db_look(struct db *db, void (*f)(void *ctx, const struct index *ix), void *ctx)

@@ -83,8 +83,9 @@ bool db_may_start(struct db *db, uint32_t ref, int64_t start_ms, int64_t ts_ms);
 int db_sync(struct db *db);
 bool db_has_histograms(struct db *db); /* in the head or in a run */
 
-/* What falls due: sync, runs, retention. */
-void db_maintain(struct db *db, int64_t now_ms);
+/* What falls due: sync, runs, retention. sober_ms: the time for what is dropped because of its age
+ * (clock_sober). */
+void db_maintain(struct db *db, int64_t now_ms, int64_t sober_ms);
 int db_flush(struct db *db); /* all of the head, now */
 /* Makes one run of several, or a coarser one, where that is due: 1; 0: nothing is. */
 int db_compact(struct db *db, int64_t now_ms);

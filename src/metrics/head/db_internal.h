@@ -4,6 +4,7 @@
 
 #include "metrics/head/db.h"
 
+#include "base/clock.h"
 #include "base/scope.h"
 #include "metrics/head/coarse.h"
 #include "metrics/head/payload.h"
@@ -76,6 +77,9 @@ struct db {
     uint64_t appended_seen; /* appended, at the last look of db_maintain */
     unsigned quiet;         /* so many looks saw next to nothing come in */
 
+    pthread_mutex_t sober_lock; /* guards: sober */
+    struct sober_clock sober;
+
     pthread_t thread;
     pthread_mutex_t thread_lock;
     pthread_cond_t thread_wake;
@@ -100,6 +104,8 @@ size_t log_put_samples(struct db *db, const struct db_sample *s, size_t n, struc
 /* Adds a payload; is the record full? */
 bool log_put_payload(struct db *db, const struct db_sample *s, struct slice payload,
                      struct buf *record);
+void log_put_anew(struct buf *record);
+int log_write(struct db *db, struct buf *record); /* append.c; empties it */
 int log_replay(struct db *db);
 /* append.c: under both locks, or alone. payload: for HISTOGRAM_BITS; NULL: it is stored already. */
 void db_seal(struct series *s);
@@ -114,7 +120,12 @@ int payload_run_write(struct db *db, int64_t bucket, const char *run_part, bool 
 int payload_runs_load(struct db *db);
 /* flush.c */
 int series_load(struct db *db);
+/* All before the bucket. FLUSH_ANEW: all, and what comes next is behind nothing: the clock was set
+ * back, and nothing would be taken before it has caught up. */
+#define FLUSH_ALL  (INT64_MAX - 1)
+#define FLUSH_ANEW INT64_MAX
 int flush_until(struct db *db, int64_t bucket);
+void streams_begin_anew(struct db *db); /* under both locks, or alone */
 /* runs.c: the list is changed under the lock */
 int runs_load(struct db *db);
 int run_parse(const char *part, struct run *ret); /* a name */

@@ -99,6 +99,31 @@ static int piece_cmp(const void *a, const void *b)
     return x->sealed->stream.first_ms < y->sealed->stream.first_ms ? -1 : 1;
 }
 
+void streams_begin_anew(struct db *db)
+{
+    for (uint32_t ref = 0; ref < index_count(db->index); ref++) {
+        struct series *s = index_series(db->index, ref);
+
+        if (s->open.count > 0)
+            db_seal(s);
+        s->open.last_ms = 0;
+    }
+}
+
+/* Before the runs there is a record in the log: a replay takes what comes behind it, as the head
+ * does. Under both locks. */
+static int prepare_anew(struct db *db)
+{
+    int r;
+
+    log_put_anew(&db->record);
+    r = log_write(db, &db->record);
+    buf_clear(&db->record);
+    if (r == 0)
+        streams_begin_anew(db);
+    return r;
+}
+
 /* Marks what is to be written. Under both locks. */
 static void collect(struct db *db, int64_t bucket, struct pieces *ret)
 {
@@ -252,6 +277,26 @@ static void recount(struct db *db)
         db->oldest_bucket = bucket_of(db->min_ms);
 }
 
+/* All records before seq are in runs now: what came since is all that there is. */
+static void begin_anew(struct db *db, uint64_t seq)
+{
+    guard(&db->append);
+    pthread_rwlock_wrlock(&db->lock);
+    db->max_ms = 0;
+    for (uint32_t ref = 0; ref < index_count(db->index); ref++) {
+        const struct series *s = index_series(db->index, ref);
+        int64_t last = s->open.count > 0 ? s->open.last_ms : 0;
+
+        for (const struct sealed *p = s->sealed; p != NULL; p = p->next)
+            last = p->stream.last_ms > last ? p->stream.last_ms : last;
+        db->max_ms = last > db->max_ms ? last : db->max_ms;
+    }
+    db->bucket = db->head_samples > 0 ? bucket_of(db->max_ms) : -1;
+    db->bucket_seq = seq;
+    db->bucket_bytes = 0;
+    pthread_rwlock_unlock(&db->lock);
+}
+
 /* Writes one bucket after the other; each is dropped from the head when its run is durable. */
 static int write_runs(struct db *db, struct pieces *pieces)
 {
@@ -291,7 +336,9 @@ int flush_until(struct db *db, int64_t bucket)
     guard(&db->flushing);
     pthread_mutex_lock(&db->append);
     pthread_rwlock_wrlock(&db->lock);
-    collect(db, bucket, &pieces);
+    r = bucket == FLUSH_ANEW ? prepare_anew(db) : 0;
+    if (r == 0)
+        collect(db, bucket, &pieces);
     trim = bucket > db->bucket ? db->next_seq : db->bucket_seq;
     log_bytes = bucket > db->bucket ? db->log_bytes : db->bucket_bytes;
     n_series = (uint32_t)index_count(db->index);
@@ -300,7 +347,8 @@ int flush_until(struct db *db, int64_t bucket)
 
     if (pieces.n > 0)
         qsort(pieces.items, pieces.n, sizeof *pieces.items, piece_cmp);
-    r = series_save(db, db->n_saved, n_series);
+    if (r == 0)
+        r = series_save(db, db->n_saved, n_series);
     if (r == 0) {
         db->n_saved = n_series;
         r = write_runs(db, &pieces);
@@ -312,6 +360,8 @@ int flush_until(struct db *db, int64_t bucket)
     pthread_rwlock_wrlock(&db->lock);
     recount(db);
     pthread_rwlock_unlock(&db->lock);
+    if (r == 0 && bucket == FLUSH_ANEW)
+        begin_anew(db, trim);
     if (r == 0)
         r = store_log_trim(db->log, trim);
     if (r == 0) {

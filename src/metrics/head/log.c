@@ -3,7 +3,8 @@
  *   2, the number of samples, the time of all, then for each: a byte (value bytes << 4 | id delta,
  * 15: the delta follows as a varint), the leading bytes of the value up to its last that is not 0.
  *   3, the same with a varint before each byte: the time as a delta to the one before.
- *   4, payloads of samples in the next records: for each the id, time, length, bytes. */
+ *   4, payloads of samples in the next records: for each the id, time, length, bytes.
+ *   16: the clock was set back; what follows is behind nothing before it. */
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "metrics/head/db_internal.h"
@@ -12,7 +13,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { RECORD_SERIES = 1, RECORD_SAMPLES = 2, RECORD_TIMED = 3, RECORD_PAYLOADS = 4 };
+enum {
+    RECORD_SERIES = 1,
+    RECORD_SAMPLES = 2,
+    RECORD_TIMED = 3,
+    RECORD_PAYLOADS = 4,
+    RECORD_ANEW = 16
+};
 
 #define RECORD_BYTES 900000u /* a record may have 1 MiB */
 #define SAMPLE_BYTES 32u     /* the most that one takes */
@@ -109,6 +116,11 @@ bool log_put_payload(struct db *db, const struct db_sample *s, struct slice payl
     varint_put(record, payload.len);
     buf_add_slice(record, payload);
     return record->len >= RECORD_BYTES;
+}
+
+void log_put_anew(struct buf *record)
+{
+    buf_add_char(record, RECORD_ANEW);
 }
 
 static int replay_payloads(struct db *db, struct slice in)
@@ -242,6 +254,10 @@ static int replay_record(void *ctx, uint64_t seq, struct slice record)
         break;
     case RECORD_PAYLOADS:
         r = replay_payloads(db, slice_skip(record, 1));
+        break;
+    case RECORD_ANEW:
+        streams_begin_anew(db);
+        r = 0;
         break;
     default:
         break;

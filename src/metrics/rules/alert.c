@@ -148,6 +148,18 @@ static void move_on(struct alert **alerts, struct alert *a, const struct rule *r
     }
 }
 
+/* The clock may have been set back: what was to come is now. */
+static void not_ahead(struct alert *a, int64_t ts_ms)
+{
+    int64_t *times[] = {&a->active_ms, &a->fired_ms, &a->resolved_ms, &a->keep_since_ms};
+
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
+        if (*times[i] > ts_ms)
+            *times[i] = ts_ms;
+    if (a->sent_ms > ts_ms)
+        a->sent_ms = ts_ms - 1; /* told once more, lest it was not */
+}
+
 int alerts_update(struct alert **alerts, const struct rule *rule, int64_t ts_ms,
                   struct alert_found *found, size_t n)
 {
@@ -162,8 +174,10 @@ int alerts_update(struct alert **alerts, const struct rule *rule, int64_t ts_ms,
         HASH_DEL(fresh, a);
         take_up(alerts, a);
     }
-    HASH_ITER(hh, *alerts, a, next)
+    HASH_ITER(hh, *alerts, a, next) {
+        not_ahead(a, ts_ms);
         move_on(alerts, a, rule, ts_ms);
+    }
     return 0;
 }
 

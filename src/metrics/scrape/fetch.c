@@ -231,7 +231,6 @@ void fetch_result(struct fetch *f, CURLcode code, struct buf *why, struct scrape
 {
     long status = 0;
     char *type = NULL;
-    int64_t now_ns = clock_unix_ns();
 
     curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(f->curl, CURLINFO_CONTENT_TYPE, &type);
@@ -241,8 +240,8 @@ void fetch_result(struct fetch *f, CURLcode code, struct buf *why, struct scrape
         buf_printf(why, "server returned HTTP status %ld%s", status, status_text(status));
     *ret = (struct scrape){
         .ts_ms = f->ts_ms,
-        .now_ms = now_ns / 1000000,
-        .duration_s = (double)(now_ns - f->start_ns) / 1e9,
+        .now_ms = clock_unix_ms(),
+        .duration_s = (double)(clock_monotonic_ns() - f->start_ns) / 1e9,
         .body = buf_slice(&f->body),
         .body_bytes = f->too_large ? -1 : (int64_t)f->body.len,
         .content_type = type,

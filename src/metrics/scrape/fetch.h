@@ -13,7 +13,8 @@ struct fetch {
     struct buf body;
     uint64_t limit_bytes;
     bool too_large;
-    int64_t ts_ms, start_ns;
+    int64_t ts_ms;    /* by the wall clock */
+    int64_t start_ns; /* monotonic */
     char error[CURL_ERROR_SIZE];
 };
 

@@ -15,6 +15,8 @@
 #define POLL_MS      1000
 #define COMPLAIN_MS  10000
 #define PARSE_BUDGET 50 /* ms of parsing before what is due is looked at again */
+#define JUMP_MS      1000 /* a clock that moved so much was set; less is late or early once */
+#define LOOK_MS      50   /* between two looks at clocks; more says nothing of them */
 
 static void heap_swap(struct scraper *s, size_t a, size_t b)
 {
@@ -101,12 +103,44 @@ static void begin(struct scraper *s, struct target *t)
         fail_target(s, t, why.len > 0 ? why.data : "cannot begin a request");
         return;
     }
-    f->start_ns = clock_unix_ns();
-    f->ts_ms = f->start_ns / 1000000;
+    f->start_ns = clock_monotonic_ns();
+    f->ts_ms = clock_unix_ms();
     late = f->ts_ms - t->due_ms;
     if (late <= ALIGN_MS && late * 100 <= t->interval_ms) /* a regular time takes no room */
         f->ts_ms = t->due_ms;
     t->fetch = f;
+}
+
+/* Ticks are times of the wall clock, so that they are the same at each start. All that wait get new
+ * ones: behind a clock that was set back nothing would be due, ahead of it all would be at once. */
+static void find_ticks(struct scraper *s, int64_t now_ms)
+{
+    size_t n = s->n_heap;
+
+    s->n_heap = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct target *t = s->heap[i]; /* those that were pushed stand before it */
+
+        t->due_ms = next_tick(t, now_ms);
+        heap_push(s, t);
+    }
+    push_clock_was_set(s);
+}
+
+static void follow_clock(struct scraper *s)
+{
+    int64_t before_ms = clock_monotonic_ms();
+    int64_t now_ms = clock_unix_ms();
+    int64_t after_ms = clock_monotonic_ms();
+    int64_t moved_ms = now_ms - after_ms - s->clock_ms;
+
+    if (after_ms - before_ms > LOOK_MS)
+        return;
+    s->clock_ms += moved_ms;
+    if (moved_ms > -JUMP_MS && moved_ms < JUMP_MS)
+        return;
+    log_line(LOG_WARN, NULL, "metrics.clock.set", "moved_ms=%" PRId64, moved_ms);
+    find_ticks(s, now_ms);
 }
 
 static void begin_due(struct scraper *s)
@@ -143,8 +177,8 @@ static void finish(struct scraper *s, struct fetch *f, CURLcode code)
         take_discovery(s, t, &scrape);
     } else if (!t->removed) {
         r = ingest(t, &s->options.into, &scrape);
-        if (r < 0 && scrape.now_ms - s->complained_ms > COMPLAIN_MS) { /* a full disk fails all */
-            s->complained_ms = scrape.now_ms;
+        if (r < 0 && clock_monotonic_ms() - s->complained_ms > COMPLAIN_MS) {
+            s->complained_ms = clock_monotonic_ms(); /* a full disk fails all */
             log_line(LOG_ERROR, NULL, "metrics.scrape.lost", "url=%s error=%s", t->url,
                      strerror(-r));
         }
@@ -290,6 +324,7 @@ static void *scrape_loop(void *arg)
         int wait;
 
         bury(s, false);
+        follow_clock(s);
         begin_due(s);
         curl_multi_perform(s->multi, &running);
         finish_done(s);
@@ -328,6 +363,8 @@ int scraper_start(const struct scraper_options *options, struct scraper **ret, s
 
     curl_global_init(CURL_GLOBAL_DEFAULT);
     s->options = *options;
+    s->clock_ms = clock_unix_ms() - clock_monotonic_ms();
+    s->complained_ms = INT64_MIN / 2;
     s->file = xstrdup(options->file);
     s->folder = folder_of(options->file);
     s->multi = curl_multi_init();

@@ -32,7 +32,8 @@ struct scraper {
     char **included;             /* patterns of scrape_config_files, or NULL; under reload */
     uint64_t file_mark, sd_mark; /* what the files looked like when they were read */
     int64_t checked_ms;
-    int64_t complained_ms;
+    int64_t complained_ms; /* monotonic */
+    int64_t clock_ms;      /* the wall clock less the monotonic one, when it was looked at last */
     bool reload_ok;
     int64_t reloaded_ms;
     char error[512];
@@ -47,5 +48,6 @@ int config_watch(const char *file); /* an inotify descriptor, or -1 */
 
 /* scraper_push.c: counts the pushes that are due; when the next one is. Under the lock. */
 int64_t push_due(struct scraper *s);
+void push_clock_was_set(struct scraper *s); /* under the lock: all count again at once */
 
 #endif

@@ -48,6 +48,12 @@ int64_t push_due(struct scraper *s)
     return next;
 }
 
+void push_clock_was_set(struct scraper *s)
+{
+    for (size_t i = 0; i < s->pushes.n; i++)
+        s->pushes.items[i]->target->due_ms = 0;
+}
+
 int scraper_push(struct scraper *s, const char *name, struct slice text, struct buf *why)
 {
     int64_t now_ms = clock_unix_ms();
