@@ -245,7 +245,10 @@ int policies_delete(struct identities *ids, struct op *op, const char *name)
     struct store_batch *batch;
 
     if (built_in_text(name) != NULL)
-        return op_fail(op, EINVAL, "cannot delete %s policy", name);
+        return op_fail(op, EINVAL,
+                       strcmp(name, "root") == 0 ? "cannot delete \"%s\" policy"
+                                                 : "cannot delete %s policy",
+                       name);
     batch = store_batch_new(ids->store, PARTITION);
     store_batch_delete(batch, slice_str(name));
     return commit(ids, op, name, batch);

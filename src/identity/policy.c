@@ -321,6 +321,9 @@ unsigned policy_set_rights(const struct policy_set *set, struct slice path)
         path.data = "";
     rule = best_rule(set, path, &trimmed);
     rights = rule != NULL ? rule->rights : 0;
+    if (rule == NULL && trimmed == NULL && path.len > 0 &&
+        ((const char *)path.data)[path.len - 1] == '/')
+        trimmed = best_plus(set, slice_of(path.data, path.len - 1), NULL);
     if (trimmed == NULL)
         return rights;
     denied = (rights | trimmed->rights) & POLICY_DENY;

@@ -155,7 +155,7 @@ static int store_token(struct tokens *t, struct op *op, const struct token_info 
     token_rows_put(batch, info, 0);
     r = store_commit(batch, STORE_DURABLE);
     if (r == -EAGAIN)
-        return op_fail(op, EEXIST, "a token of this text exists");
+        return op_fail(op, EEXIST, "cannot create a token with a duplicate ID");
     if (r < 0)
         return op_fail(op, -r, "the token was not stored: %s", strerror(-r));
     pthread_mutex_lock(&t->sleep_lock); /* it may be the next to expire */

@@ -33,6 +33,7 @@ struct kv_listings;
 struct kv_config {
     uint32_t max_versions; /* 0: KV_MAX_VERSIONS */
     bool cas_required;
+    bool metadata_cas_required;
     int64_t delete_after_ns; /* 0: never */
 };
 
@@ -83,7 +84,8 @@ struct kv_entry {
     int64_t updated_ns;
     uint32_t current, oldest; /* 0: no version yet; none dropped yet */
     uint32_t max_versions;    /* 0: the mount's */
-    bool cas_required;
+    uint32_t metadata_version; /* how often its settings were written over HTTP */
+    bool cas_required, metadata_cas_required;
     bool is_protected;       /* content, name and life stay as they are: -EPERM */
     int64_t delete_after_ns; /* 0: the mount's */
     struct slice custom;     /* JSON object; empty: none */
@@ -143,12 +145,17 @@ int kv_doom(struct op *op, struct kv *kv, const char *path, enum kv_fate fate,
 
 struct kv_change {
     bool set_max_versions, set_cas_required, set_delete_after, set_custom, set_protected;
+    bool set_metadata_cas_required;
+    bool counts; /* it makes a new metadata_version, if that fits metadata_cas */
+    bool has_metadata_cas;
+    int64_t metadata_cas; /* the metadata_version that it must follow */
     uint32_t max_versions;
-    bool cas_required, is_protected;
+    bool cas_required, metadata_cas_required, is_protected;
     int64_t delete_after_ns;
     struct slice custom; /* checked by kv_custom_check; empty removes it */
 };
-/* The secret's settings; makes it if it is not there. */
+/* The secret's settings; makes it if it is not there. -EINVAL with OpenBao's text: metadata_cas does
+ * not match, or is missing. */
 int kv_configure(struct op *op, struct kv *kv, const char *path, const struct kv_change *change,
                  struct store_batch **ret);
 /* Vault's rules: up to 64 keys of 128 bytes, values are strings of up to 512. */

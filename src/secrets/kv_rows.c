@@ -2,7 +2,8 @@
  *   folder   1 · id (16) · flags (1) · created (8) · name length (2) · name
  *   secret   2 · id (16) · created (8) · updated (8) · current (4) · oldest (4) ·
  *            max versions (4) · flags (1) · delete after (8) · custom length (4) ·
- *            name length (2) · versions (4) · name · custom · versions
+ *            name length (2) · versions (4) · name · custom · versions ·
+ *            metadata version (4), if it has one (flag 8)
  *   name     kind (1) · name: key as of the entry, but for its first byte
  *   version  number (4) · created (8) · deletion (8) · destroyed (1) · chunks (2) */
 #include "base/codec.h"
@@ -14,6 +15,9 @@
 
 #define FLAG_CAS       1
 #define FLAG_PROTECTED 2
+#define FLAG_METADATA_CAS 4
+#define FLAG_METADATA_VERSION 8
+#define METADATA_VERSION_BYTES 4
 #define FOLDER_HEAD    (1 + KV_ID_BYTES + 1 + 8 + 2)
 #define SECRET_HEAD    (1 + KV_ID_BYTES + 8 + 8 + 4 + 4 + 4 + 1 + 8 + 4 + 2 + 4)
 
@@ -71,7 +75,7 @@ static int parse_folder(const uint8_t *p, size_t len, struct kv_entry *ret)
 
 static int parse_secret(const uint8_t *p, size_t len, struct kv_entry *ret)
 {
-    size_t n_name, n_custom;
+    size_t n_name, n_custom, n_tail;
 
     if (len < SECRET_HEAD)
         return -EIO;
@@ -82,12 +86,18 @@ static int parse_secret(const uint8_t *p, size_t len, struct kv_entry *ret)
     ret->max_versions = be32_get(p + 41);
     ret->cas_required = (p[45] & FLAG_CAS) != 0;
     ret->is_protected = (p[45] & FLAG_PROTECTED) != 0;
+    ret->metadata_cas_required = (p[45] & FLAG_METADATA_CAS) != 0;
+    n_tail = (p[45] & FLAG_METADATA_VERSION) != 0 ? METADATA_VERSION_BYTES : 0;
     ret->delete_after_ns = (int64_t)be64_get(p + 46);
     n_custom = be32_get(p + 54);
     n_name = be16_get(p + 58);
     ret->n_versions = be32_get(p + 60);
+    if (len < SECRET_HEAD + n_tail)
+        return -EIO;
+    if (n_tail > 0)
+        ret->metadata_version = be32_get(p + len - METADATA_VERSION_BYTES);
     p += SECRET_HEAD;
-    len -= SECRET_HEAD;
+    len -= SECRET_HEAD + n_tail;
     if (n_name > len || n_custom > len - n_name ||
         (len - n_name - n_custom) != ret->n_versions * VERSION_BYTES)
         return -EIO;
@@ -162,7 +172,7 @@ static void print_folder(const struct kv_entry *e, struct buf *out)
 
 static void print_secret(const struct kv_entry *e, struct buf *out)
 {
-    uint8_t head[SECRET_HEAD];
+    uint8_t head[SECRET_HEAD], tail[METADATA_VERSION_BYTES];
 
     head[0] = KV_SECRET;
     memcpy(head + 1, e->id, KV_ID_BYTES);
@@ -171,7 +181,9 @@ static void print_secret(const struct kv_entry *e, struct buf *out)
     be32_put(head + 33, e->current);
     be32_put(head + 37, e->oldest);
     be32_put(head + 41, e->max_versions);
-    head[45] = (uint8_t)((e->cas_required ? FLAG_CAS : 0) | (e->is_protected ? FLAG_PROTECTED : 0));
+    head[45] = (uint8_t)((e->cas_required ? FLAG_CAS : 0) | (e->is_protected ? FLAG_PROTECTED : 0) |
+                         (e->metadata_cas_required ? FLAG_METADATA_CAS : 0) |
+                         (e->metadata_version > 0 ? FLAG_METADATA_VERSION : 0));
     be64_put(head + 46, (uint64_t)e->delete_after_ns);
     be32_put(head + 54, (uint32_t)e->custom.len);
     be16_put(head + 58, e->name.len);
@@ -180,6 +192,10 @@ static void print_secret(const struct kv_entry *e, struct buf *out)
     buf_add_slice(out, e->name);
     buf_add_slice(out, e->custom);
     buf_add(out, e->versions, e->n_versions * VERSION_BYTES);
+    if (e->metadata_version > 0) {
+        be32_put(tail, e->metadata_version);
+        buf_add(out, tail, sizeof tail);
+    }
 }
 
 int kv_row_put(struct kv *kv, struct store_batch *batch, const struct kv_entry *e)

@@ -285,6 +285,21 @@ int kv_doom(struct op *op, struct kv *kv, const char *path, enum kv_fate fate,
     return r;
 }
 
+/* OpenBao: metadata_cas. */
+static int check_metadata_cas(struct op *op, struct kv *kv, const struct target *t,
+                              const struct kv_change *change)
+{
+    bool required = kv_get_config(kv).metadata_cas_required || t->entry.metadata_cas_required;
+
+    if (required && !change->has_metadata_cas)
+        return op_fail(op, EINVAL, "metadata check-and-set parameter required for this call");
+    if (!change->has_metadata_cas || change->metadata_cas == (int64_t)t->entry.metadata_version)
+        return 0;
+    return op_fail(op, EINVAL,
+                   !t->exists ? "metadata_cas must be 0 when creating new metadata"
+                             : "metadata check-and-set parameter does not match the current version");
+}
+
 int kv_configure(struct op *op, struct kv *kv, const char *path, const struct kv_change *change,
                  struct store_batch **ret)
 {
@@ -294,6 +309,14 @@ int kv_configure(struct op *op, struct kv *kv, const char *path, const struct kv
 
     if (r < 0)
         return r;
+    if (change->counts) {
+        r = check_metadata_cas(op, kv, &t, change);
+        if (r < 0)
+            return r;
+        t.entry.metadata_version++;
+    }
+    if (change->set_metadata_cas_required)
+        t.entry.metadata_cas_required = change->metadata_cas_required;
     if (change->set_max_versions)
         t.entry.max_versions = change->max_versions;
     if (change->set_cas_required)

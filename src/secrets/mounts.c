@@ -13,6 +13,9 @@
 #define HEAD      (1 + 1 + 8 + 8 + 4 + 1 + 8 + 2 + 2)
 #define PATH_MAX_ 1024
 
+#define FLAG_CAS          1
+#define FLAG_METADATA_CAS 2
+
 struct mounts {
     struct store *store;
     struct keyring *keyring;
@@ -213,8 +216,9 @@ size_t mounts_list(struct mounts *m, struct op *op, struct mount ***ret)
     return n;
 }
 
-/* Row: format 1 · kind (1) · default ttl (8) · max ttl (8) · max versions (4) · cas required (1) ·
- * delete after (8) · path length (2) · description length (2) · path · description. Key: the id. */
+/* Row: format 1 · kind (1) · default ttl (8) · max ttl (8) · max versions (4) · flags (1) ·
+ * delete after (8) · path length (2) · description length (2) · path · description ·
+ * further settings (JSON, or nothing). Key: the id. */
 static int put_row(struct mounts *m, struct store_batch *batch, const struct mount *mount,
                    const char *path, const struct mount_tune *tune, const struct kv_config *config)
 {
@@ -227,7 +231,8 @@ static int put_row(struct mounts *m, struct store_batch *batch, const struct mou
     be64_put(head + 2, (uint64_t)tune->default_ttl_s);
     be64_put(head + 10, (uint64_t)tune->max_ttl_s);
     be32_put(head + 18, config->max_versions);
-    head[22] = config->cas_required;
+    head[22] = (uint8_t)((config->cas_required ? FLAG_CAS : 0) |
+                         (config->metadata_cas_required ? FLAG_METADATA_CAS : 0));
     be64_put(head + 23, (uint64_t)config->delete_after_ns);
     head[31] = (uint8_t)(n_path >> 8);
     head[32] = (uint8_t)n_path;
@@ -236,6 +241,7 @@ static int put_row(struct mounts *m, struct store_batch *batch, const struct mou
     buf_add(&plain, head, sizeof head);
     buf_add_str(&plain, path);
     buf_add_str(&plain, tune->description);
+    buf_add_str(&plain, tune->config);
     r = keyring_encrypt(m->keyring, PART, key, buf_slice(&plain), &record);
     if (r == 0)
         store_batch_put(batch, key, buf_slice(&record));
@@ -264,7 +270,7 @@ static int load_row(struct mounts *m, struct op *op, struct slice key, struct sl
 {
     struct mount_tune tune = {0};
     struct kv_config config;
-    size_t len = raw.len - KEYRING_OVERHEAD_BYTES, n_path, n_description;
+    size_t len = raw.len - KEYRING_OVERHEAD_BYTES, n_path, n_description, n_config;
     uint8_t *p;
     int r;
 
@@ -276,13 +282,22 @@ static int load_row(struct mounts *m, struct op *op, struct slice key, struct sl
         return r;
     n_path = (size_t)p[31] << 8 | p[32];
     n_description = (size_t)p[33] << 8 | p[34];
-    if (p[0] != FORMAT || len != HEAD + n_path + n_description ||
+    if (p[0] != FORMAT || len < HEAD + n_path + n_description ||
         n_description >= sizeof tune.description)
+        return -EIO;
+    n_config = len - HEAD - n_path - n_description;
+    if (n_config >= sizeof tune.config)
         return -EIO;
     tune.default_ttl_s = (int64_t)be64_get(p + 2);
     tune.max_ttl_s = (int64_t)be64_get(p + 10);
     memcpy(tune.description, p + HEAD + n_path, n_description);
-    config = (struct kv_config){be32_get(p + 18), p[22] != 0, (int64_t)be64_get(p + 23)};
+    memcpy(tune.config, p + HEAD + n_path + n_description, n_config);
+    config = (struct kv_config){
+        .max_versions = be32_get(p + 18),
+        .cas_required = (p[22] & FLAG_CAS) != 0,
+        .metadata_cas_required = (p[22] & FLAG_METADATA_CAS) != 0,
+        .delete_after_ns = (int64_t)be64_get(p + 23),
+    };
     insert(m, mount_new(m, p[1], op_strndup(op, p + HEAD, n_path), key.data, &tune, &config));
     return 0;
 }

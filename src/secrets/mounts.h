@@ -19,9 +19,12 @@ enum mount_kind {
     MOUNT_APPROLE = 18,
 }; /* stored on disk: never renumber */
 
+#define MOUNT_CONFIG_BYTES 4096
+
 struct mount_tune {
     char description[512];
     int64_t default_ttl_s, max_ttl_s; /* 0: the server's */
+    char config[MOUNT_CONFIG_BYTES];  /* further settings, a JSON object; "": none */
 };
 
 struct mount {

@@ -72,7 +72,9 @@ static int unsupported(struct kv_request *q)
                                                      : POLICY_READ;
     int r = 0;
 
-    if (right != POLICY_UPDATE || !identity_may(q->op, POLICY_CREATE, "%s", q->full))
+    if (right == POLICY_LIST || right == POLICY_SCAN)
+        r = vault_check_list(q->op, right, q->full);
+    else if (right != POLICY_UPDATE || !identity_may(q->op, POLICY_CREATE, "%s", q->full))
         r = identity_check(q->op, right, "%s", q->full);
     return r < 0 ? r : -ENOTSUP;
 }
@@ -141,6 +143,7 @@ const struct route secrets_routes[] = {
     {"GET", "/v1/sys/init", sys_init, .flags = ROUTE_PUBLIC},
     {"PUT,POST", "/v1/sys/init", sys_init, .flags = ROUTE_PUBLIC | SECRET_FLAGS},
     {"GET", "/v1/sys/leader", sys_leader, .flags = ROUTE_PUBLIC | ROUTE_INLINE},
+    {"PUT,POST", "/v1/sys/step-down", sys_step_down, .flags = SECRET_FLAGS},
     {"PUT,POST", "/v1/sys/unseal", sys_unseal, .flags = ROUTE_PUBLIC | SECRET_FLAGS},
     {"PUT,POST", "/v1/sys/seal", sys_seal, .flags = SECRET_FLAGS},
     {"GET", "/v1/sys/key-status", sys_key_status, .flags = SECRET_FLAGS},

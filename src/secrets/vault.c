@@ -96,10 +96,31 @@ static void finish(struct vault_answer *a, struct web_response *resp, int status
     web_set_header(a->req, resp, "Cache-Control", "no-store");
 }
 
+void json_warnings(struct json *j, struct web_request *req, const char *const *own)
+{
+    const char *ignored[2];
+    size_t n = vault_ignored(req, ignored);
+
+    if (n == 0 && (own == NULL || own[0] == NULL)) {
+        json_knull(j, "warnings");
+        return;
+    }
+    json_key(j, "warnings");
+    json_array(j);
+    for (size_t i = 0; own != NULL && own[i] != NULL; i++)
+        json_str(j, own[i]);
+    for (size_t i = 0; i < n; i++)
+        json_str(j, ignored[i]);
+    json_array_end(j);
+}
+
 void vault_answer_end(struct vault_answer *a, struct web_response *resp, int status)
 {
     json_knull(&a->json, "wrap_info");
-    json_knull(&a->json, "warnings");
+    if (status < 300)
+        json_warnings(&a->json, a->req, NULL);
+    else
+        json_knull(&a->json, "warnings");
     json_knull(&a->json, "auth");
     finish(a, resp, status);
 }
@@ -119,13 +140,10 @@ void vault_answer_end_auth(struct vault_answer *a, struct web_response *resp)
 }
 
 void vault_answer_end_warned(struct vault_answer *a, struct web_response *resp, int status,
-                             const char *warning)
+                             const char *const *warnings)
 {
     json_knull(&a->json, "wrap_info");
-    json_key(&a->json, "warnings");
-    json_array(&a->json);
-    json_str(&a->json, warning);
-    json_array_end(&a->json);
+    json_warnings(&a->json, a->req, warnings);
     json_knull(&a->json, "auth");
     finish(a, resp, status > 0 ? status : 200);
 }
@@ -137,7 +155,7 @@ void vault_answer_warning(struct web_request *req, struct web_response *resp, in
 
     vault_answer_begin(&a, req);
     json_null(&a.json);
-    vault_answer_end_warned(&a, resp, status, text);
+    vault_answer_end_warned(&a, resp, status, (const char *const[]){text, NULL});
 }
 
 int vault_unsupported_path(struct web_request *req, struct web_response *resp)
@@ -372,6 +390,13 @@ static bool asks(struct web_request *req, const char *method, const char *flag)
         return true;
     value = strcmp(req->method, "GET") == 0 ? web_query(req, flag) : NULL;
     return value != NULL && (strcmp(value, "true") == 0 || strcmp(value, "1") == 0);
+}
+
+int vault_check_list(struct op *op, unsigned right, const char *path)
+{
+    size_t len = strlen(path);
+
+    return identity_check(op, right, "%s%s", path, len > 0 && path[len - 1] == '/' ? "" : "/");
 }
 
 bool vault_is_list(struct web_request *req)

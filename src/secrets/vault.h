@@ -33,9 +33,14 @@ void vault_answer_end(struct vault_answer *a, struct web_response *resp, int sta
 int vault_answer_finish(struct vault_answer *a, struct web_response *resp, int status, int r);
 /* Ends an envelope that has "auth" already. */
 void vault_answer_end_auth(struct vault_answer *a, struct web_response *resp);
-/* Ends it with warnings. */
+/* Ends it with warnings, NULL-terminated. */
 void vault_answer_end_warned(struct vault_answer *a, struct web_response *resp, int status,
-                             const char *warning);
+                             const char *const *warnings);
+/* The member "warnings": those (NULL-terminated; NULL: none), and what is said of parameters that
+ * the path does not know; null without any. */
+void json_warnings(struct json *j, struct web_request *req, const char *const *own);
+/* Those of parameters alone: none to two texts, in the op. */
+size_t vault_ignored(struct web_request *req, const char *ret[2]);
 /* An envelope without data, and a warning. */
 void vault_answer_warning(struct web_request *req, struct web_response *resp, int status,
                           const char *text);
@@ -61,6 +66,9 @@ const char *vault_lower(struct op *op, const char *text); /* names of policies a
 /* -EINVAL with the words that Go clients know, for a field that is no "int" or "bool". */
 int vault_refuse_field(struct op *op, const char *field, const char *kind);
 
+/* May the caller list (POLICY_LIST, POLICY_SCAN) what is below this path? The question is asked of
+ * the path with a slash at its end, as Vault does. */
+int vault_check_list(struct op *op, unsigned right, const char *path);
 /* Is a list asked for? (LIST, or GET with list=true.) */
 bool vault_is_list(struct web_request *req);
 /* All below, OpenBao's (SCAN, or GET with scan=true). */
@@ -92,6 +100,14 @@ int kv_nothing(struct kv_request *q);    /* 404 at the root of data/ and metadat
 int kv_wrong_path(struct kv_request *q); /* 404: such paths are of KV v1 */
 void json_version_metadata(struct json *j, const struct kv_version *v, struct slice custom);
 
+/* Settings of a mount beside its ttls: those that are sent over those that are kept. -EINVAL. */
+int mount_config_merge(struct op *op, const struct object *sent, bool auth,
+                       struct mount_tune *tune);
+void mount_config_json(struct op *op, struct json *j, const struct mount_tune *tune,
+                       bool auth); /* as members */
+const char *mount_config_word(struct op *op, const struct mount_tune *tune,
+                              const char *key); /* "" if it is not set */
+
 /* The cluster's id, a UUID. */
 void vault_cluster_id(struct secrets *s, char ret[37]);
 
@@ -100,6 +116,7 @@ int sys_health(struct web_request *req, struct web_response *resp);
 int sys_seal_status(struct web_request *req, struct web_response *resp);
 int sys_init(struct web_request *req, struct web_response *resp);
 int sys_leader(struct web_request *req, struct web_response *resp);
+int sys_step_down(struct web_request *req, struct web_response *resp);
 int sys_seal(struct web_request *req, struct web_response *resp);
 int sys_unseal(struct web_request *req, struct web_response *resp);
 int sys_key_status(struct web_request *req, struct web_response *resp);

@@ -391,9 +391,7 @@ static int handle_role_id(struct kv_request *q, const struct approle *a, struct 
 
 static int list_roles(struct kv_request *q)
 {
-    int r = identity_may(q->op, POLICY_LIST, "%s/", q->full)
-                ? 0
-                : identity_check(q->op, POLICY_LIST, "%s", q->full);
+    int r = vault_check_list(q->op, POLICY_LIST, q->full);
 
     return r < 0 ? r
                  : rows_answer_names(q->req, q->resp, &approle_rows[APPROLE_ROLE], q->mount,

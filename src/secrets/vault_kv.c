@@ -190,6 +190,20 @@ static int write_data(struct kv_request *q)
     return r == 0 ? write_content(q, data, cas, NULL) : r;
 }
 
+/* Of a version that is deleted or destroyed only what is known of it is told, as OpenBao does. */
+static int refuse_dead_patch(struct kv_request *q, const struct kv_entry *e,
+                             const struct kv_version *v)
+{
+    struct vault_answer a;
+
+    vault_answer_begin(&a, q->req);
+    json_object(&a.json);
+    json_version_metadata(&a.json, v, e->custom);
+    json_object_end(&a.json);
+    vault_answer_end(&a, q->resp, 404);
+    return 0;
+}
+
 /* 1: the body is a patch; 0: it was answered that it is none. */
 int vault_take_patch(struct kv_request *q)
 {
@@ -229,10 +243,10 @@ static int patch_data(struct kv_request *q)
         r = read_write(q, &data, &cas);
     if (r == 0)
         r = kv_get(q->op, q->mount->kv, q->path, 0, &e, &v, &content);
-    if (r == 0 && content.text.len == 0)
-        r = -ENOENT;
     if (r == -ENOENT)
         return vault_nothing_to_patch(q);
+    if (r == 0 && content.text.len == 0)
+        return refuse_dead_patch(q, &e, &v);
     if (r == 0)
         r = value_merge(q->op, content.text, data, &merged);
     text = op_slice(q->op, buf_slice(&merged));

@@ -87,8 +87,7 @@ int kv1_handle(struct kv_request *q)
     int r = 0;
 
     if (vault_is_list(q->req)) {
-        if (!identity_may(q->op, POLICY_LIST, "%s/", q->full))
-            r = identity_check(q->op, POLICY_LIST, "%s", q->full);
+        r = vault_check_list(q->op, POLICY_LIST, q->full);
         return r == 0 ? kv_answer_list(q, false) : r;
     }
     if (vault_is_scan(q->req))

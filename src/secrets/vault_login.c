@@ -168,6 +168,20 @@ static int64_t setting(struct op *op, const struct object *o, const char *key)
                                         : object_seconds(op, o, key + 6); /* without "token_" */
 }
 
+/* The kind of token a login gives: what the mount says plainly counts, else what the role says. */
+static bool gives_batch(struct op *op, struct mount *mount, const char *type)
+{
+    struct mount_tune tune = mount_get_tune(mount);
+    const char *word = mount_config_word(op, &tune, "token_type");
+
+    if (strcmp(word, "batch") == 0 || strcmp(word, "service") == 0)
+        return word[0] == 'b';
+    if (strcmp(word, "default-batch") == 0)
+        return type[0] == 0 || strcmp(type, "default") == 0 || strcmp(type, "batch") == 0 ||
+               strcmp(type, "default-batch") == 0;
+    return strcmp(type, "batch") == 0 || strcmp(type, "default-batch") == 0;
+}
+
 int login_wish(struct op *op, const struct object *o, struct mount *mount, struct token_wish *ret)
 {
     const char *const *policies;
@@ -196,9 +210,9 @@ int login_wish(struct op *op, const struct object *o, struct mount *mount, struc
     ret->period_s = setting(op, o, "token_period");
     ret->no_default_policy = object_flag(o, "token_no_default_policy", false);
     ret->num_uses = object_number(op, o, "token_num_uses");
-    ret->batch = type != NULL && (strcmp(type, "batch") == 0 || strcmp(type, "default-batch") == 0);
+    ret->batch = gives_batch(op, mount, type != NULL ? type : "");
     if (ret->batch)
-        ret->explicit_max_ttl_s = 0;
+        ret->explicit_max_ttl_s = ret->num_uses = ret->period_s = 0;
     return 0;
 }
 

@@ -30,6 +30,7 @@ static void json_settings(struct op *op, struct json *j, const struct kv_entry *
 {
     json_kbool(j, "cas_required", e->cas_required);
     json_ktime(j, "created_time", e->created_ns);
+    json_ku64(j, "current_metadata_version", e->metadata_version);
     json_ku64(j, "current_version", e->current);
     json_key(j, "custom_metadata");
     if (e->custom.len > 0)
@@ -38,6 +39,7 @@ static void json_settings(struct op *op, struct json *j, const struct kv_entry *
         json_null(j);
     json_kstr(j, "delete_version_after", vault_duration_text(op, e->delete_after_ns));
     json_ku64(j, "max_versions", e->max_versions);
+    json_kbool(j, "metadata_cas_required", e->metadata_cas_required);
     json_ku64(j, "oldest_version", e->oldest);
     json_ktime(j, "updated_time", e->updated_ns);
 }
@@ -66,14 +68,32 @@ static int refuse_field(struct op *op, const char *field, const char *want)
     return op_fail(op, EINVAL, "error converting input for field \"%s\": expected %s", field, want);
 }
 
+static int read_metadata_cas(struct op *op, const struct object *body, struct kv_change *ret)
+{
+    struct slice required = object_value(body, "metadata_cas_required");
+    struct slice cas = object_value(body, "metadata_cas");
+
+    if (required.len > 0 && value_boolean(required, &ret->metadata_cas_required) < 0)
+        return vault_refuse_field(op, "metadata_cas_required", "bool");
+    if (cas.len > 0 && value_integer(op, cas, &ret->metadata_cas) < 0)
+        return vault_refuse_field(op, "metadata_cas", "int");
+    ret->set_metadata_cas_required = required.len > 0;
+    ret->has_metadata_cas = cas.len > 0;
+    return 0;
+}
+
 static int read_change(struct op *op, const struct object *body, struct kv_change *ret)
 {
     struct slice max = object_value(body, "max_versions");
     struct slice cas = object_value(body, "cas_required");
     struct slice after = object_value(body, "delete_version_after");
     int64_t n = 0;
+    int r;
 
     *ret = (struct kv_change){0};
+    r = read_metadata_cas(op, body, ret);
+    if (r < 0)
+        return r;
     if (max.len > 0) {
         if (value_integer(op, max, &n) < 0)
             return vault_refuse_field(op, "max_versions", "int");
@@ -100,17 +120,48 @@ static int read_change(struct op *op, const struct object *body, struct kv_chang
     return 0;
 }
 
+/* What the mount demands, a secret cannot take back. */
+static void answer_change(struct kv_request *q, const struct kv_change *change)
+{
+    struct kv_config config = kv_get_config(q->mount->kv);
+    const char *mandated[3] = {NULL};
+    struct vault_answer a;
+    size_t n = 0;
+
+    if (change->set_cas_required && !change->cas_required && config.cas_required)
+        mandated[n++] = "\"cas_required\" set to false, but is mandated by backend config. This "
+                        "value will be ignored.";
+    if (change->set_metadata_cas_required && !change->metadata_cas_required &&
+        config.metadata_cas_required)
+        mandated[n++] = "\"metadata_cas_required\" set to false, but is mandated by backend config. "
+                        "This value will be ignored.";
+    if (n == 0) {
+        vault_answer_empty(q->resp);
+        return;
+    }
+    vault_answer_begin(&a, q->req);
+    json_null(&a.json);
+    vault_answer_end_warned(&a, q->resp, 200, mandated);
+}
+
 static int write_change(struct kv_request *q, struct kv_change *change)
 {
     int r = kv_custom_check(q->op, &change->custom);
 
+    change->counts = true;
     if (r == 0)
         r = kv_configure(q->op, q->mount->kv, q->path, change, &q->resp->commit);
     if (r < 0)
         return r;
     secrets_changed(q->op, q->mount, q->path);
-    vault_answer_empty(q->resp);
+    answer_change(q, change);
     return 0;
+}
+
+static bool sets_anything(const struct kv_change *c)
+{
+    return c->set_max_versions || c->set_cas_required || c->set_delete_after || c->set_custom ||
+           c->set_metadata_cas_required;
 }
 
 static int write_metadata(struct kv_request *q)
@@ -127,6 +178,10 @@ static int write_metadata(struct kv_request *q)
         return r;
     change.custom = object_value(&body, "custom_metadata");
     change.set_custom = change.custom.len > 0;
+    if (!sets_anything(&change)) { /* OpenBao makes nothing of it either */
+        vault_answer_empty(q->resp);
+        return 0;
+    }
     return write_change(q, &change);
 }
 
@@ -141,6 +196,8 @@ static void reset_nulls(const struct object *body, struct kv_change *change)
     change->set_max_versions = change->set_max_versions || is_null(body, "max_versions");
     change->set_cas_required = change->set_cas_required || is_null(body, "cas_required");
     change->set_delete_after = change->set_delete_after || is_null(body, "delete_version_after");
+    change->set_metadata_cas_required =
+        change->set_metadata_cas_required || is_null(body, "metadata_cas_required");
 }
 
 static int patch_metadata(struct kv_request *q)
@@ -373,30 +430,30 @@ int kv_answer_scan(struct kv_request *q)
 {
     struct scanned found = {0};
     struct vault_answer a;
-    int r = 0;
+    int r = vault_check_list(q->op, POLICY_SCAN, q->full);
 
-    if (!identity_may(q->op, POLICY_SCAN, "%s/", q->full))
-        r = identity_check(q->op, POLICY_SCAN, "%s", q->full);
     if (r == 0)
         r = scan_folder(q, q->path, "", &found);
-    if (r < 0 || found.n == 0)
-        return r < 0 ? r : -ENOENT;
+    if (r == -ENOENT) {
+        op_forgive(q->op);
+        r = 0;
+    }
+    if (r < 0)
+        return r;
     vault_answer_begin(&a, q->req);
     reserve_names(&a.out, found.list, found.n);
     json_object(&a.json);
-    json_names(&a.json, found.list, found.n);
+    if (found.n > 0)
+        json_names(&a.json, found.list, found.n);
     json_object_end(&a.json);
     vault_answer_end(&a, q->resp, 200);
     return 0;
 }
 
-/* Vault asks for list on the path with or without its last slash. */
 static int list_metadata(struct kv_request *q)
 {
-    int r = 0;
+    int r = vault_check_list(q->op, POLICY_LIST, q->full);
 
-    if (!identity_may(q->op, POLICY_LIST, "%s/", q->full))
-        r = identity_check(q->op, POLICY_LIST, "%s", q->full);
     return r == 0 ? kv_answer_list(q, strcmp(q->noun, "detailed-metadata") == 0) : r;
 }
 
@@ -413,6 +470,7 @@ static int read_config(struct kv_request *q)
     json_kbool(&a.json, "cas_required", config.cas_required);
     json_kstr(&a.json, "delete_version_after", vault_duration_text(q->op, config.delete_after_ns));
     json_ku64(&a.json, "max_versions", config.max_versions);
+    json_kbool(&a.json, "metadata_cas_required", config.metadata_cas_required);
     json_object_end(&a.json);
     vault_answer_end(&a, q->resp, 200);
     return 0;
@@ -440,6 +498,8 @@ static int write_config(struct kv_request *q)
         config.cas_required = change.cas_required;
     if (change.set_delete_after)
         config.delete_after_ns = change.delete_after_ns;
+    if (change.set_metadata_cas_required)
+        config.metadata_cas_required = change.metadata_cas_required;
     r = mount_save(q->s->mounts, q->mount, NULL, &config);
     if (r == 0)
         vault_answer_empty(q->resp);

@@ -14,27 +14,8 @@ static const char *shown_path(const struct mount *mount)
     return mount_is_auth(mount) ? mount->path + 5 : mount->path; /* behind "auth/" */
 }
 
-/* The members of a mount's row, without its braces. */
-static void json_mount(struct json *j, struct mount *mount)
+static void json_mount_options(struct json *j, const struct mount *mount)
 {
-    struct mount_tune tune = mount_get_tune(mount);
-
-    json_kstr(j, "accessor", mount->accessor);
-    json_key(j, "config");
-    json_object(j);
-    json_ki64(j, "default_lease_ttl", tune.default_ttl_s);
-    json_kbool(j, "force_no_cache", false);
-    json_ki64(j, "max_lease_ttl", tune.max_ttl_s);
-    if (mount_is_auth(mount))
-        json_kstr(j, "token_type", "default-service");
-    json_object_end(j);
-    if (mount->kind != MOUNT_SYSTEM && mount->kind != MOUNT_IDENTITY &&
-        mount->kind != MOUNT_CUBBYHOLE && mount->kind != MOUNT_TOKEN)
-        json_kstr(j, "deprecation_status", "supported");
-    json_kstr(j, "description", tune.description);
-    json_kbool(j, "external_entropy_access", false);
-    json_kbool(j, "local", mount->kind == MOUNT_CUBBYHOLE);
-    json_key(j, "options");
     if (mount->kind == MOUNT_KV2 || mount->kind == MOUNT_KV1) {
         json_object(j);
         json_kstr(j, "version", mount->kind == MOUNT_KV2 ? "2" : "1");
@@ -45,12 +26,53 @@ static void json_mount(struct json *j, struct mount *mount)
     } else {
         json_null(j);
     }
+}
+
+/* The members of a mount's row, without its braces. */
+static void json_mount(struct op *op, struct json *j, struct mount *mount)
+{
+    struct mount_tune tune = mount_get_tune(mount);
+
+    json_kstr(j, "accessor", mount->accessor);
+    json_key(j, "config");
+    json_object(j);
+    json_ki64(j, "default_lease_ttl", tune.default_ttl_s);
+    json_kbool(j, "force_no_cache", false);
+    json_ki64(j, "max_lease_ttl", tune.max_ttl_s);
+    mount_config_json(op, j, &tune, mount_is_auth(mount));
+    json_object_end(j);
+    if (mount->kind != MOUNT_SYSTEM && mount->kind != MOUNT_IDENTITY &&
+        mount->kind != MOUNT_CUBBYHOLE && mount->kind != MOUNT_TOKEN)
+        json_kstr(j, "deprecation_status", "supported");
+    json_kstr(j, "description", tune.description);
+    json_kbool(j, "external_entropy_access", false);
+    json_kbool(j, "local", mount->kind == MOUNT_CUBBYHOLE);
+    json_key(j, "options");
+    json_mount_options(j, mount);
     json_kstr(j, "plugin_version", "");
     json_kstr(j, "running_plugin_version", "v" VAULT_VERSION "+builtin");
     json_kstr(j, "running_sha256", "");
     json_kbool(j, "seal_wrap", false);
     json_kstr(j, "type", mount_type(mount->kind));
     json_kstr(j, "uuid", mount->uuid);
+}
+
+/* What who is not known sees of a mount that says so. */
+static void json_public_mount(struct json *j, struct mount *mount)
+{
+    struct mount_tune tune = mount_get_tune(mount);
+
+    json_kstr(j, "description", tune.description);
+    json_key(j, "options");
+    json_mount_options(j, mount);
+    json_kstr(j, "type", mount_type(mount->kind));
+}
+
+static bool is_public(struct op *op, struct mount *mount)
+{
+    struct mount_tune tune = mount_get_tune(mount);
+
+    return strcmp(mount_config_word(op, &tune, "listing_visibility"), "unauth") == 0;
 }
 
 /* filter: 0 secret engines, 1 auth; only those that the caller may see, if `who` is given. */
@@ -61,11 +83,18 @@ static void json_mounts(struct op *op, struct json *j, struct mounts *mounts, bo
     size_t n = mounts_list(mounts, op, &list);
 
     for (size_t i = 0; i < n; i++) {
-        if (mount_is_auth(list[i]) == auth &&
-            (who == NULL || policy_set_touches(who->policies, slice_str(list[i]->path)))) {
+        bool known = who == NULL || who->kind != IDENTITY_ANONYMOUS;
+        bool shown = who == NULL   ? true
+                     : known       ? policy_set_touches(who->policies, slice_str(list[i]->path))
+                                   : is_public(op, list[i]);
+
+        if (mount_is_auth(list[i]) == auth && shown) {
             json_key(j, shown_path(list[i]));
             json_object(j);
-            json_mount(j, list[i]);
+            if (known)
+                json_mount(op, j, list[i]);
+            else
+                json_public_mount(j, list[i]);
             json_object_end(j);
         }
         mount_unref(list[i]);
@@ -139,7 +168,7 @@ int sys_ui_mount(struct web_request *req, struct web_response *resp)
     }
     vault_answer_begin(&a, req);
     json_object(&a.json);
-    json_mount(&a.json, mount);
+    json_mount(req->op, &a.json, mount);
     json_kstr(&a.json, "path", shown_path(mount));
     json_object_end(&a.json);
     vault_answer_end(&a, resp, 200);
@@ -248,6 +277,8 @@ static int enable(struct web_request *req, struct web_response *resp, const char
     if (r == 0)
         r = read_tune(req->op, &body, &config, &tune);
     if (r == 0)
+        r = mount_config_merge(req->op, &config, strncmp(path, "auth/", 5) == 0, &tune);
+    if (r == 0)
         r = mount_add(s->mounts, req->op, kind, path, &tune);
     if (r == 0)
         vault_answer_empty(resp);
@@ -291,9 +322,9 @@ static int show(struct web_request *req, struct web_response *resp, const char *
                    : op_fail(req->op, EINVAL, "No secret engine mount at %s", path);
     vault_answer_begin(&a, req);
     json_object(&a.json);
-    json_mount(&a.json, mount);
+    json_mount(req->op, &a.json, mount);
     json_object_end(&a.json);
-    json_mount(&a.json, mount);
+    json_mount(req->op, &a.json, mount);
     vault_answer_end(&a, resp, 200);
     return 0;
 }
@@ -316,7 +347,7 @@ int sys_mount(struct web_request *req, struct web_response *resp)
     return right == POLICY_READ ? show(req, resp, path) : disable(req, resp, path);
 }
 
-static void json_tune(struct json *j, struct mount *mount)
+static void json_tune(struct op *op, struct json *j, struct mount *mount)
 {
     struct mount_tune tune = mount_get_tune(mount);
 
@@ -330,23 +361,18 @@ static void json_tune(struct json *j, struct mount *mount)
         json_kstr(j, "version", mount->kind == MOUNT_KV2 ? "2" : "1");
         json_object_end(j);
     }
-    if (mount_is_auth(mount))
-        json_kstr(j, "token_type", "default-service");
+    mount_config_json(op, j, &tune, mount_is_auth(mount));
 }
 
 static int check_tune(struct op *op, const struct mount *mount, const struct object *body)
 {
-    const char *visibility = NULL;
-    int r = vault_string(op, body, "listing_visibility", &visibility);
-
-    if (r < 0)
-        return r;
-    if (visibility != NULL && visibility[0] != 0 && strcmp(visibility, "hidden") != 0 &&
-        strcmp(visibility, "unauth") != 0)
-        return op_fail(op, EINVAL, "invalid listing_visibility %s", visibility);
-    if (object_value(body, "token_type").len > 0 && !mount_is_auth(mount))
+    if (object_value(body, "token_type").len == 0)
+        return 0;
+    if (!mount_is_auth(mount))
         return op_fail(op, EINVAL, "'token_type' can only be modified on auth mounts");
-    return 0;
+    return mount->kind == MOUNT_TOKEN
+               ? op_fail(op, EINVAL, "'token_type' cannot be set for 'token' auth mounts")
+               : 0;
 }
 
 static int write_tune(struct web_request *req, struct web_response *resp, struct mount *mount)
@@ -365,6 +391,8 @@ static int write_tune(struct web_request *req, struct web_response *resp, struct
         r = check_tune(req->op, mount, &body);
     if (r == 0)
         r = read_tune(req->op, &body, &body, &tune);
+    if (r == 0)
+        r = mount_config_merge(req->op, &body, mount_is_auth(mount), &tune);
     if (r == 0)
         r = mount_save(s->mounts, mount, &tune, NULL);
     if (r == 0 && version == 2 && mount->kind == MOUNT_KV1)
@@ -397,9 +425,9 @@ int sys_mount_tune(struct web_request *req, struct web_response *resp)
         return write_tune(req, resp, mount);
     vault_answer_begin(&a, req);
     json_object(&a.json);
-    json_tune(&a.json, mount);
+    json_tune(req->op, &a.json, mount);
     json_object_end(&a.json);
-    json_tune(&a.json, mount);
+    json_tune(req->op, &a.json, mount);
     vault_answer_end(&a, resp, 200);
     return 0;
 }

@@ -51,9 +51,10 @@ int sys_policies(struct web_request *req, struct web_response *resp)
 
     if (r == 0 && !is_old(req) && !vault_is_list(req))
         return -ENOTSUP;
-    if (r == 0 && !identity_may(req->op, POLICY_LIST, "%s/", req->path + 4))
-        r = identity_check(req->op, is_old(req) && !vault_is_list(req) ? POLICY_READ : POLICY_LIST,
-                           "%s", req->path + 4);
+    if (r == 0)
+        r = is_old(req) && !vault_is_list(req)
+                ? identity_check(req->op, POLICY_READ, "%s", req->path + 4)
+                : vault_check_list(req->op, POLICY_LIST, req->path + 4);
     if (r == 0)
         r = policies_list(s->identities, collect, &names);
     if (r < 0)

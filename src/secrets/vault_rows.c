@@ -3,6 +3,7 @@
 #include "secrets/vault_auth.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 DEFINE_SCOPE(scan, struct store_scan, store_scan_free)
 
@@ -118,10 +119,27 @@ int rows_drop(struct secrets *s, const struct vault_rows *rows, const struct mou
 
 struct listing {
     struct op *op;
-    struct json *json;
-    const char *is; /* NULL: any */
-    bool any;
+    const char *is;     /* NULL: any */
+    const char **names; /* in the op */
+    size_t n, cap;
 };
+
+static void add_name(struct listing *l, const char *name)
+{
+    if (l->n == l->cap) {
+        const char **more = op_alloc(l->op, (l->cap = 2 * l->cap + 64) * sizeof *more);
+
+        if (l->n > 0)
+            memcpy(more, l->names, l->n * sizeof *more);
+        l->names = more;
+    }
+    l->names[l->n++] = name;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 static int list_one(void *ctx, const struct object *o)
 {
@@ -131,26 +149,29 @@ static int list_one(void *ctx, const struct object *o)
     if (l->is != NULL &&
         (vault_string(l->op, o, "is", &is) < 0 || is == NULL || strcmp(is, l->is) != 0))
         return 0;
-    if (vault_string(l->op, o, "name", &name) == 0 && name != NULL) {
-        json_str(l->json, name);
-        l->any = true;
-    }
+    if (vault_string(l->op, o, "name", &name) == 0 && name != NULL)
+        add_name(l, name);
     return 0;
 }
 
 int rows_answer_names(struct web_request *req, struct web_response *resp,
                       const struct vault_rows *rows, const struct mount *mount, const char *is)
 {
+    struct listing l = {.op = req->op, .is = is};
     struct vault_answer a;
-    struct listing l = {.op = req->op, .json = &a.json, .is = is};
-    int r;
+    int r = rows_each(req->self, req->op, rows, mount, list_one, &l);
 
+    if (r < 0 || l.n == 0)
+        return r < 0 ? r : -ENOENT;
+    qsort(l.names, l.n, sizeof *l.names, compare_names); /* rows stand by their blinded names */
     vault_answer_begin(&a, req);
     json_object(&a.json);
     json_key(&a.json, "keys");
     json_array(&a.json);
-    r = rows_each(req->self, req->op, rows, mount, list_one, &l);
+    for (size_t i = 0; i < l.n; i++)
+        json_str(&a.json, l.names[i]);
     json_array_end(&a.json);
     json_object_end(&a.json);
-    return vault_answer_finish(&a, resp, 200, r == 0 && !l.any ? -ENOENT : r);
+    vault_answer_end(&a, resp, 200);
+    return 0;
 }

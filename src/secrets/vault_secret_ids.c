@@ -144,6 +144,7 @@ static int make(struct kv_request *q, const struct approle *a, const struct role
     json_object(&answer.json);
     json_kstr(&answer.json, "secret_id", secret);
     json_kstr(&answer.json, "secret_id_accessor", accessor);
+    answer.accessor = op_strdup(q->op, accessor);
     json_ki64(&answer.json, "secret_id_num_uses", id.uses);
     json_ki64(&answer.json, "secret_id_ttl", id.ttl_s);
     json_object_end(&answer.json);

@@ -79,6 +79,18 @@ int sys_leader(struct web_request *req, struct web_response *resp)
     return 0;
 }
 
+/* There is no other node that could lead: it goes on, as a single OpenBao does. */
+int sys_step_down(struct web_request *req, struct web_response *resp)
+{
+    int r = vault_begin(req);
+
+    if (r == 0)
+        r = identity_check(req->op, POLICY_UPDATE | POLICY_SUDO, "sys/step-down");
+    if (r == 0)
+        vault_answer_empty(resp);
+    return r;
+}
+
 static void json_rights(struct json *j, unsigned rights, bool is_root)
 {
     static const struct {

@@ -39,8 +39,10 @@ static void json_info(struct op *op, struct json *j, const struct token_info *t,
     json_ki64(j, "explicit_max_ttl", t->explicit_max_ttl_s);
     json_kstr(j, "id", id);
     json_ktime(j, "issue_time", t->created_unix_s * INT64_C(1000000000));
-    if (t->renewed_unix_s > 0)
+    if (t->renewed_unix_s > 0) {
+        json_ktime(j, "last_renewal", t->renewed_unix_s * INT64_C(1000000000));
         json_ki64(j, "last_renewal_time", t->renewed_unix_s);
+    }
     if (t->meta.len > 0)
         json_kraw(j, "meta", t->meta);
     else
@@ -95,10 +97,7 @@ void vault_answer_auth_warned(struct web_request *req, struct web_response *resp
     vault_answer_begin(&a, req);
     json_null(&a.json);
     json_knull(&a.json, "wrap_info");
-    if (warnings != NULL && warnings[0] != NULL)
-        json_policies(&a.json, "warnings", warnings);
-    else
-        json_knull(&a.json, "warnings");
+    json_warnings(&a.json, req, warnings);
     json_key(&a.json, "auth");
     json_auth(&a.json, t, token);
     a.accessor = t->accessor;

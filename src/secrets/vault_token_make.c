@@ -164,8 +164,8 @@ static int apply_role(struct op *op, const struct object *role, const char *name
         w->batch = true;
     else if (type != NULL && strcmp(type, "service") == 0)
         w->batch = false;
-    if (w->batch)
-        w->explicit_max_ttl_s = 0;
+    if (w->batch) /* what a role says of service tokens alone */
+        w->explicit_max_ttl_s = w->period_s = w->num_uses = 0;
     return 0;
 }
 
@@ -529,8 +529,8 @@ int vault_token_roles(struct web_request *req, struct web_response *resp)
     scope_cleanup(scope_mount) struct mount *mount = NULL;
     int r = vault_begin(req);
 
-    if (r == 0 && !identity_may(req->op, POLICY_LIST, "auth/token/roles/"))
-        r = identity_check(req->op, POLICY_LIST, "auth/token/roles");
+    if (r == 0)
+        r = vault_check_list(req->op, POLICY_LIST, "auth/token/roles");
     if (r < 0)
         return r;
     if (!vault_is_list(req))

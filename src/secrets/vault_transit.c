@@ -334,9 +334,7 @@ static int list_keys(struct kv_request *q)
     const char **names;
     struct vault_answer a;
     size_t n;
-    int r = identity_may(q->op, POLICY_LIST, "%s/", q->full)
-                ? 0
-                : identity_check(q->op, POLICY_LIST, "%s", q->full);
+    int r = vault_check_list(q->op, POLICY_LIST, q->full);
 
     if (r == 0)
         r = transit_names(q, &names, &n);

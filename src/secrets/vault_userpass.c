@@ -84,6 +84,20 @@ static struct slice username_meta(struct op *op, const char *name)
     return ret;
 }
 
+/* Names of users that are made here are in lower case, as with Vault, but for those that an older
+ * infrafs kept as they were sent. Users of the file have their names as they stand there. */
+static const char *row_name(struct web_request *req, const struct mount *mount)
+{
+    const char *sent = web_param(req, "user");
+    const char *lower = vault_lower(req->op, sent);
+    struct object user;
+
+    if (strcmp(sent, lower) != 0 &&
+        rows_load(req->self, req->op, &rows, mount, sent, &user, NULL) == 0)
+        return sent;
+    return lower;
+}
+
 int userpass_login(struct web_request *req, struct web_response *resp)
 {
     const char *name = web_param(req, "user");
@@ -106,8 +120,10 @@ int userpass_login(struct web_request *req, struct web_response *resp)
         r = op_fail(req->op, EINVAL, "missing password");
     if (r < 0)
         return r;
-    if (rows_load(s, req->op, &rows, mount, name, &user, NULL) == 0)
+    if (rows_load(s, req->op, &rows, mount, row_name(req, mount), &user, NULL) == 0) {
         own = &user;
+        name = row_name(req, mount);
+    }
     r = verify(s, req->op, own, name, password);
     if (r == 0 && own != NULL)
         r = login_check_address(req->op, own);
@@ -124,18 +140,37 @@ int userpass_login(struct web_request *req, struct web_response *resp)
     return r;
 }
 
+/* A hash that was made elsewhere: bcrypt's alone, as with OpenBao. */
+static int take_hash(struct op *op, const char *hash, const char **ret)
+{
+    autobuf why = {0};
+
+    if (password_kind_of(hash) != PASSWORD_BCRYPT || password_check(hash, &why) < 0)
+        return op_fail(op, EINVAL, "password_hash is not a valid bcrypt hash");
+    *ret = hash;
+    return 0;
+}
+
 static int hash_password(struct op *op, const struct object *body, const char **ret)
 {
-    const char *password = NULL;
+    const char *password = NULL, *given = NULL;
     char *hash = NULL;
     int r = vault_string(op, body, "password", &password);
 
     *ret = NULL;
+    if (r == 0)
+        r = vault_string(op, body, "password_hash", &given);
+    if (password != NULL && password[0] == 0)
+        password = NULL;
+    if (r == 0 && password != NULL && given != NULL)
+        r = op_fail(op, EINVAL, "only one of password or password_hash may be provided");
+    if (r == 0 && given != NULL)
+        return take_hash(op, given, ret);
     if (r < 0 || password == NULL)
         return r;
     r = users_hash(slice_str(password), &hash);
     if (r == -EINVAL)
-        return op_fail(op, EINVAL, "a password has 1 to 72 bytes");
+        return op_fail(op, EINVAL, "a password has up to 72 bytes");
     if (r == 0)
         *ret = op_strdup(op, hash);
     free(hash);
@@ -210,12 +245,12 @@ static int change_file(struct secrets *s, struct op *op, const char *name, const
     return 0;
 }
 
-static int write_password(struct web_request *req, struct mount *mount, const char *name)
+static int write_password(struct web_request *req, struct mount *mount, const char *row)
 {
     struct object body, old, none = {.text = SLICE("{}")};
     struct secrets *s = req->self;
     const char *hash = NULL;
-    int known = rows_load(s, req->op, &rows, mount, name, &old, NULL);
+    int known = rows_load(s, req->op, &rows, mount, row, &old, NULL);
     int r = known < 0 && known != -ENOENT ? known : vault_body(req, &body);
 
     if (r == 0)
@@ -225,8 +260,8 @@ static int write_password(struct web_request *req, struct mount *mount, const ch
     if (r < 0)
         return r;
     if (known == -ENOENT)
-        return change_file(s, req->op, name, hash);
-    return store_user(s, req->op, mount, name, &old, &none, hash);
+        return change_file(s, req->op, web_param(req, "user"), hash);
+    return store_user(s, req->op, mount, row, &old, &none, hash);
 }
 
 static int write_policies(struct web_request *req, struct mount *mount, const char *name)
@@ -277,12 +312,13 @@ static int begin(struct web_request *req, struct mount **ret)
 
 int userpass_user(struct web_request *req, struct web_response *resp)
 {
-    const char *name = web_param(req, "user");
     scope_cleanup(scope_mount) struct mount *mount = NULL;
     int r = begin(req, &mount);
+    const char *name;
 
     if (r < 0)
         return r;
+    name = row_name(req, mount);
     if (strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0)
         return read_user(req, resp, mount, name);
     if (strcmp(req->method, "DELETE") != 0)
@@ -295,13 +331,14 @@ int userpass_user(struct web_request *req, struct web_response *resp)
 
 int userpass_part(struct web_request *req, struct web_response *resp)
 {
-    const char *name = web_param(req, "user");
     const char *part = strrchr(req->path, '/') + 1;
     scope_cleanup(scope_mount) struct mount *mount = NULL;
     int r = begin(req, &mount);
+    const char *name;
 
     if (r < 0)
         return r;
+    name = row_name(req, mount);
     r = strcmp(part, "password") == 0 ? write_password(req, mount, name)
                                       : write_policies(req, mount, name);
     if (r == 0)
@@ -314,8 +351,8 @@ int userpass_users(struct web_request *req, struct web_response *resp)
     scope_cleanup(scope_mount) struct mount *mount = NULL;
     int r = vault_begin(req);
 
-    if (r == 0 && !identity_may(req->op, POLICY_LIST, "%s/", req->path + 4))
-        r = identity_check(req->op, POLICY_LIST, "%s", req->path + 4);
+    if (r == 0)
+        r = vault_check_list(req->op, POLICY_LIST, req->path + 4);
     if (r == 0)
         r = find_mount(req, &mount);
     if (r < 0)

@@ -54,7 +54,7 @@ def normalize(response):
         (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "T"),
         (r'"(public_key|random_bytes|plaintext|backup|accessor|client_token|token|migration_id|secret_id|secret_id_accessor'
          r'|wrapped_accessor|role_id|entity_id|uuid|cluster_id|response|id)": "[^"]{6,}"', r'"\1": "X"'),
-        (r'"(creation_time|server_time_utc|encryptions)": \d+', r'"\1": N'),
+        (r'"(creation_time|last_renewal_time|server_time_utc|encryptions)": \d+', r'"\1": N'),
         (r'"(\d+)": 1\d{9}', r'"\1": N'),
         (r'"(\d+)": "[A-Za-z0-9+/=]{40,}"', r'"\1": "K"'),
         (r"1 error occurred:\\n\\t\* (.*?)\\n\\n", r"\1"),

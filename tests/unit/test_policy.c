@@ -84,6 +84,11 @@ static void test_rights(void **state)
          "m/meta/", R | L},
         {{"path \"m/meta\" { capabilities = [\"deny\"] }\npath \"m/*\" { capabilities = [\"list\"] }"},
          "m/meta/", D},
+        {{"path \"m/+\" { capabilities = [\"list\", \"read\"] }"}, "m/meta/", L},
+        {{"path \"m/+\" { capabilities = [\"list\"] }\npath \"m/meta/*\" { capabilities = [\"read\"] }"},
+         "m/meta/", R},
+        {{"path \"m/meta\" { capabilities = [\"list\"] }\npath \"m/meta/\" { capabilities = [\"deny\"] }"},
+         "m/meta/", D},
         /* forms */
         {{"path \"a\" { policy = \"write\" }"}, "a", 1 | R | 4 | 16 | L},
         {{"path \"a\" { policy = \"sudo\" }"}, "a", 1 | R | 4 | 16 | L | POLICY_SUDO},
