@@ -93,9 +93,18 @@ bool answer_part(struct request *r, uint64_t size, struct range *ret)
     return true;
 }
 
-static void respond_not_modified(struct request *r, const char *etag)
+static ssize_t read_nothing(void *cls, uint64_t position, char *buf, size_t max)
+{
+    (void)cls, (void)position, (void)buf, (void)max;
+    return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+/* The length is that of the 200 (RFC 9110 section 8.6: caches take it over); no byte of it is sent.
+ */
+static void respond_not_modified(struct request *r, const char *etag, uint64_t size)
 {
     struct web_response_header **h = &r->resp.headers;
+    struct MHD_Response *m = NULL;
 
     r->resp.status = 304;
     while (*h != NULL)
@@ -103,14 +112,16 @@ static void respond_not_modified(struct request *r, const char *etag)
             *h = (*h)->next;
         else
             h = &(*h)->next;
-    answer_respond(r, NULL, etag);
+    if (size != MHD_SIZE_UNKNOWN)
+        m = MHD_create_response_from_callback(size, 1, read_nothing, NULL, NULL);
+    answer_respond(r, m, etag);
 }
 
-bool answer_not_modified(struct request *r, const char *etag, const char *sent_etag)
+bool answer_not_modified(struct request *r, const char *etag, const char *sent_etag, uint64_t size)
 {
     if (!not_modified(r, etag))
         return false;
-    respond_not_modified(r, sent_etag);
+    respond_not_modified(r, sent_etag, size);
     return true;
 }
 
@@ -131,7 +142,7 @@ static void respond_bytes(struct request *r)
             web_set_header(&r->web, resp, "Content-Encoding", "gzip");
         }
     }
-    if (answer_not_modified(r, etag, etag))
+    if (answer_not_modified(r, etag, etag, bytes.len))
         return;
     if (resp->etag != NULL && coded.data == NULL) {
         if (!answer_part(r, bytes.len, &part))

@@ -10,8 +10,9 @@ const char *answer_header(const struct web_response *resp, const char *name);
 bool answer_takes_gzip(const struct request *r);
 /* The tag of the coded form: "x-gzip" for "x". In the op; NULL for none. */
 const char *answer_coded_tag(struct request *r, const char *etag);
-/* Has the client what would be sent? Then 304 is the answer, made with `sent_etag`. */
-bool answer_not_modified(struct request *r, const char *etag, const char *sent_etag);
+/* Has the client what would be sent? Then 304 is the answer, made with `sent_etag`. `size`: the bytes
+ * that a 200 would have; MHD_SIZE_UNKNOWN: nobody knows. */
+bool answer_not_modified(struct request *r, const char *etag, const char *sent_etag, uint64_t size);
 /* Which part is asked for; sets status and headers. False: none of it is there, 416 is the answer. */
 bool answer_part(struct request *r, uint64_t size, struct range *ret);
 void answer_add_headers(struct MHD_Response *m, const struct web_response_header *h);

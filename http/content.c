@@ -161,9 +161,12 @@ void answer_content(struct request *r)
     struct MHD_Response *m;
     struct range part;
 
-    if (answer_not_modified(r, r->resp.etag, r->resp.etag))
+    bool computed = r->resp.body == WEB_FILE && r->resp.file->flags & NODE_COMPUTED;
+
+    if (answer_not_modified(r, r->resp.etag, r->resp.etag,
+                            computed ? MHD_SIZE_UNKNOWN : size_of(r)))
         return;
-    if (r->resp.body == WEB_FILE && r->resp.file->flags & NODE_COMPUTED) {
+    if (computed) {
         answer_respond(r, read_later(r, 0, MHD_SIZE_UNKNOWN, 64u << 10), r->resp.etag);
         return;
     }

@@ -54,6 +54,7 @@ static struct MHD_Response *new_page_response(struct request *r, bool gzip)
     const struct web_page *page = r->resp.page;
     struct MHD_Response *m = mhd_response_lent(gzip ? page->gzip : page->bytes);
     const char *etag = gzip ? answer_coded_tag(r, page->etag) : page->etag;
+    const char *vary = answer_header(&r->resp, "Vary");
 
     answer_add_headers(m, r->resp.headers);
     if (answer_header(&r->resp, "Content-Type") == NULL)
@@ -62,7 +63,7 @@ static struct MHD_Response *new_page_response(struct request *r, bool gzip)
         MHD_add_response_header(m, MHD_HTTP_HEADER_ETAG, etag);
     if (gzip)
         MHD_add_response_header(m, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
-    if (page->gzip.len > 0)
+    if (page->gzip.len > 0 && (vary == NULL || strcasestr(vary, "Accept-Encoding") == NULL))
         MHD_add_response_header(m, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
     return m;
 }
@@ -91,7 +92,8 @@ void answer_page(struct request *r)
         !r->close && !r->resp.close && !__atomic_load_n(&r->http->stopping, __ATOMIC_RELAXED);
     struct prepared *p;
 
-    if (answer_not_modified(r, page->etag, gzip ? answer_coded_tag(r, page->etag) : page->etag))
+    if (answer_not_modified(r, page->etag, gzip ? answer_coded_tag(r, page->etag) : page->etag,
+                            gzip ? page->gzip.len : page->bytes.len))
         return;
     p = ordinary ? __atomic_load_n(&page->prepared[gzip], __ATOMIC_ACQUIRE) : NULL;
     if (p == NULL && ordinary)

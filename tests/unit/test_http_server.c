@@ -525,6 +525,15 @@ static const struct {
     {"page, head", "HEAD /page HTTP/1.1\r\n" H "\r\n", 200, "Content-Length: 5000", "aaaa", false},
     {"page, not modified", GET("/page") "If-None-Match: \"page\"\r\n\r\n", 304, "ETag: \"page\"",
      "aaaa", false},
+    /* the length is that of the 200, and the next answer comes right behind */
+    {"not modified, its length", GET("/entity") "If-None-Match: \"e\"\r\n\r\n", 304,
+     "Content-Length: 10\r\n", "0123", false},
+    {"page, not modified, its length",
+     GET("/page") "If-None-Match: \"page\"\r\n\r\n" GET("/entity") "\r\n", 304,
+     "Content-Length: 5000\r\n", "aaaa", false},
+    {"behind what is not modified",
+     GET("/large") "If-None-Match: \"large\"\r\n\r\n" GET("/entity") "\r\n", 304, "0123456789",
+     "aaaa", false},
     {"generated", GET("/stream") "\r\n", 200, "ggg", NULL, false},
     {"generated, http/1.0", "GET /stream HTTP/1.0\r\n" H "\r\n", 200, "ggg", "chunked", true},
 };
