@@ -132,6 +132,8 @@ struct config {
     char *packages_mirror;        /* packages.mirror: the simple index behind ours; NULL: none */
     char **packages_mirror_allow; /* names and patterns of what may come from it, NULL-terminated */
     int64_t packages_mirror_refresh_ms; /* 10 m: after that it is asked again */
+    int64_t packages_mirror_keep_ms;    /* 0: for good; else as long as somebody asks for it */
+    uint64_t packages_mirror_size_bytes; /* 0: any; else what was not asked for longest goes */
     char *packages_mirror_credentials;  /* a file, "user:password"; "": none */
     char *packages_mirror_ca;           /* a file of certificates; "": the system's */
     int64_t gc_grace_ms;    /* images.gc_grace, 1 h */

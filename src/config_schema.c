@@ -39,6 +39,8 @@ const struct config_key config_keys[] = {
     {"packages", "mirror", CONFIG_URL, AT(packages_mirror), NULL, 0, 0},
     {"packages", "mirror_allow", CONFIG_NAMES, AT(packages_mirror_allow), NULL, 0, 0},
     {"packages", "mirror_refresh", CONFIG_DURATION, AT(packages_mirror_refresh_ms), "10m", 0, 0},
+    {"packages", "mirror_keep", CONFIG_DURATION, AT(packages_mirror_keep_ms), "0", 0, 0},
+    {"packages", "mirror_size", CONFIG_SIZE, AT(packages_mirror_size_bytes), "0", 0, 0},
     {"packages", "mirror_credentials", CONFIG_PATH, AT(packages_mirror_credentials), "", 0, 0},
     {"packages", "mirror_ca", CONFIG_PATH, AT(packages_mirror_ca), "", 0, 0},
     {"images", "gc_grace", CONFIG_DURATION, AT(gc_grace_ms), "1h", 0, 0},

@@ -69,6 +69,7 @@ int mirror_new(struct packages *pk, struct mirror **ret, struct buf *why)
     m->base = buf_take(&base, NULL);
     m->origin = buf_take(&origin, NULL);
     m->allow = normal_patterns(config->packages_mirror_allow);
+    m->kept = kept_new(pk);
     make_id(m->id);
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->moved, NULL);
@@ -88,6 +89,7 @@ void mirror_free(struct mirror *m)
     for (size_t i = 0; i < m->n_idle; i++)
         curl_easy_cleanup(m->idle[i]);
     mirror_forget_absent(m);
+    kept_free(m->kept);
     for (char **pattern = m->allow; *pattern != NULL; pattern++)
         free(*pattern);
     free(m->allow);
@@ -239,6 +241,21 @@ int mirror_find(struct op *op, struct packages *pk, const char *file, const char
         op_forgive(op);
     } while (package_filename_next(&parsed));
     return op_fail(op, ENOENT, "there is no file '%s'", file);
+}
+
+void mirror_asked(struct packages *pk, const struct package_file *f, bool metadata)
+{
+    struct blob_stat st;
+    const struct digest *d = metadata ? &f->metadata.digest : &f->digest;
+
+    if (pk->mirror != NULL && blob_stat(pk->store, d, &st) == 0)
+        kept_note(pk->mirror->kept, f->project, f->name, metadata ? KEPT_METADATA : KEPT_CONTENT, d,
+                  st.size_bytes);
+}
+
+int mirror_tidy(struct op *op, struct packages *pk, bool dry_run, struct buf *out)
+{
+    return pk->mirror != NULL ? kept_tidy(pk->mirror->kept, op, dry_run, out) : 0;
 }
 
 void mirror_metrics(const struct mirror *m, struct buf *out)

@@ -42,6 +42,12 @@ ssize_t download_read(void *ctx, char *buf, size_t max);
 void download_wait(void *ctx);
 void download_close(void *ctx);
 
+/* A file, or its core metadata, is answered from what is kept: it stays for longer. */
+void mirror_asked(struct packages *pk, const struct package_file *f, bool metadata);
+/* Lets go of what packages.mirror_keep and mirror_size say, as a domain's tidy; `out` may be NULL.
+ */
+int mirror_tidy(struct op *op, struct packages *pk, bool dry_run, struct buf *out);
+
 void mirror_metrics(const struct mirror *m, struct buf *out); /* NULL is fine */
 
 #endif

@@ -18,7 +18,6 @@
 
 #define METADATA_LIMIT (16u << 20)
 #define PASS_ON_BYTES  (1u << 20) /* a smaller file is answered when it is whole */
-#define OWNER_MAX      (MIRROR_PARTITION_MAX + PACKAGE_FILENAME_MAX + 2)
 
 /* A file that is arriving, in a thread of its own. */
 struct transfer {
@@ -44,13 +43,6 @@ struct download {
     struct transfer *t;
     uint64_t at;
 };
-
-static struct slice owner_of(const char *project, const char *file, char text[OWNER_MAX])
-{
-    int n = snprintf(text, OWNER_MAX, "packages/" MIRROR_PREFIX "%s/%s", project, file);
-
-    return slice_of(text, (size_t)n);
-}
 
 static void free_transfer(struct transfer *t)
 {
@@ -116,8 +108,7 @@ static int fetch_content(struct transfer *t, struct buf *why)
 static int keep_content(struct transfer *t, struct blob_stage *stage, struct blob **ret,
                         struct buf *why)
 {
-    struct store *store = t->mirror->pk->store;
-    char text[OWNER_MAX];
+    struct mirror *m = t->mirror;
     struct digest got;
     int r = blob_seal(stage, &t->digest, &got);
 
@@ -128,9 +119,11 @@ static int keep_content(struct transfer *t, struct blob_stage *stage, struct blo
         return -EHOSTUNREACH;
     }
     if (r == 0)
-        r = blob_hold(store, &t->digest, owner_of(t->project, t->name, text));
+        r = kept_hold(m->kept, t->project, t->name, KEPT_CONTENT, &t->digest, t->bytes);
     if (r == 0)
-        r = blob_open(store, &t->digest, ret);
+        r = blob_open(m->pk->store, &t->digest, ret);
+    if (r == -ENOENT)
+        r = -EBUSY; /* it was reaped before it was held: with a grace of nothing, or by a rule */
     if (r < 0)
         buf_printf(why, "keeping '%s' failed: %s", t->name, strerror(-r));
     return r;
@@ -338,7 +331,6 @@ static int take_text(void *ctx, const void *bytes, size_t n)
 static int keep_metadata(struct op *op, struct packages *pk, const struct package_file *f,
                          struct slice text)
 {
-    char owner[OWNER_MAX];
     struct digest got;
     int r;
 
@@ -349,7 +341,7 @@ static int keep_metadata(struct op *op, struct packages *pk, const struct packag
                        f->name);
     r = blob_put(pk->store, DIGEST_SHA256, text.data, text.len, &got);
     if (r == 0)
-        r = blob_hold(pk->store, &got, owner_of(f->project, f->name, owner));
+        r = kept_hold(pk->mirror->kept, f->project, f->name, KEPT_METADATA, &got, text.len);
     return r < 0 ? op_fail(op, -r, "keeping the metadata of '%s' failed: %s", f->name, strerror(-r))
                  : 0;
 }

@@ -19,6 +19,7 @@
 #define MIRROR_WITHDRAWN "withdrawn"
 
 struct flight;
+struct kept;
 struct absent;
 struct transfer;
 
@@ -28,6 +29,7 @@ struct mirror {
     char *origin;         /* "https://host:443" */
     char **allow;         /* patterns of normalised names; ends with NULL */
     char id[17];          /* in Via, so that a loop of mirrors is seen */
+    struct kept *kept;
     bool closing;         /* atomic */
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t moved;
@@ -77,6 +79,20 @@ void mirror_leave(struct mirror *m);
 /* Was the request here before? -ENOENT. */
 int mirror_check_via(struct op *op, const struct mirror *m, const char *via);
 void mirror_forget_absent(struct mirror *m);
+
+/* What is kept, since when nobody asked for it, and what goes by rule (mirror_kept.c). */
+enum kept_part { KEPT_CONTENT, KEPT_METADATA, KEPT_PARTS }; /* the order is that on disk */
+struct kept *kept_new(struct packages *pk); /* borrows; returns new */
+void kept_free(struct kept *k);             /* writes what is noted; NULL is fine */
+/* Holds a blob that is here now. */
+int kept_hold(struct kept *k, const char *project, const char *file, enum kept_part part,
+              const struct digest *digest, uint64_t bytes);
+/* It was asked for. Does not wait for a disk. */
+void kept_note(struct kept *k, const char *project, const char *file, enum kept_part part,
+               const struct digest *digest, uint64_t bytes);
+/* Lets go of what rules say may go; with dry_run only says what. `out` may be NULL. */
+int kept_tidy(struct kept *k, struct op *op, bool dry_run, struct buf *out);
+
 /* Tells why a fetch failed, and that the index is down if it is. */
 int mirror_fail(struct op *op, struct mirror *m, int r, const struct fetch *f, const char *why);
 

@@ -255,6 +255,11 @@ static void status(void *self, struct buf *out)
     buf_printf(out, "packages: %" PRIu64 " projects\n", count_projects(self));
 }
 
+static int tidy(void *self, struct op *op, bool dry_run, struct buf *out)
+{
+    return mirror_tidy(op, self, dry_run, out);
+}
+
 static const char *const roots[] = {"packages", TRASH_ROOT, NULL};
 
 const struct domain packages_domain = {
@@ -266,5 +271,6 @@ const struct domain packages_domain = {
     .routes = packages_routes,
     .render = packages_render,
     .metrics = metrics,
+    .tidy = tidy,
     .status = status,
 };

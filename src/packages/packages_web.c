@@ -198,12 +198,15 @@ static int find_file(struct web_request *req, const char *file, struct package_f
     return r < 0 ? r : project_offers_files(req->op, pk, ret->project);
 }
 
-static int reply_blob(struct web_request *req, struct web_response *resp,
-                      const struct digest *digest, const char *type)
+static int open_blob(struct web_request *req, const struct digest *digest, struct blob **ret)
 {
-    struct blob *blob;
-    int r = blob_open(((struct packages *)req->self)->store, digest, &blob);
+    return blob_open(((struct packages *)req->self)->store, digest, ret);
+}
 
+/* `r` is what came of opening the blob. */
+static int reply_opened(struct web_request *req, struct web_response *resp, int r,
+                        struct blob *blob, const char *type)
+{
     if (r < 0)
         return op_fail(req->op, r == -ENOENT ? EIO : -r, "the content cannot be read");
     web_reply_blob(resp, blob, type, req);
@@ -211,11 +214,13 @@ static int reply_blob(struct web_request *req, struct web_response *resp,
     return 0;
 }
 
-static bool is_stored(struct web_request *req, const struct digest *digest)
+static int reply_blob(struct web_request *req, struct web_response *resp,
+                      const struct digest *digest, const char *type)
 {
-    struct blob_stat st;
+    struct blob *blob = NULL;
+    int r = open_blob(req, digest, &blob);
 
-    return blob_stat(((struct packages *)req->self)->store, digest, &st) == 0;
+    return reply_opened(req, resp, r, blob, type);
 }
 
 /* A file of the mirror: what is kept, or what is arriving. A part of it waits for the whole. */
@@ -223,17 +228,22 @@ static int reply_mirrored(struct web_request *req, struct web_response *resp,
                           const struct package_file *f)
 {
     struct download *d = NULL;
+    struct blob *blob = NULL;
     char etag[DIGEST_TEXT_MAX];
-    int r;
+    int r = open_blob(req, &f->digest, &blob);
 
-    if (!is_stored(req, &f->digest)) {
+    if (r == 0) {
+        mirror_asked(req->self, f, false);
+    } else if (r == -ENOENT) {
         r = mirror_content(req->op, req->self, f, web_header_all(req, "Via"),
                            web_header(req, "Range") != NULL, &d);
         if (r < 0)
             return r;
+        if (d == NULL)
+            r = open_blob(req, &f->digest, &blob);
     }
     if (d == NULL)
-        return reply_blob(req, resp, &f->digest, media_type(f->kind));
+        return reply_opened(req, resp, r, blob, media_type(f->kind));
     resp->body = WEB_STREAM;
     resp->generate = download_read;
     resp->wait = download_wait;
@@ -244,6 +254,23 @@ static int reply_mirrored(struct web_request *req, struct web_response *resp,
     web_set_header(req, resp, "Content-Type", media_type(f->kind));
     web_set_header(req, resp, "Cache-Control", "private, max-age=31536000, immutable");
     return 0;
+}
+
+static int reply_mirrored_metadata(struct web_request *req, struct web_response *resp,
+                                   const struct package_file *f, const char *type)
+{
+    struct blob *blob = NULL;
+    int r = open_blob(req, &f->metadata.digest, &blob);
+
+    if (r == 0) {
+        mirror_asked(req->self, f, true);
+    } else if (r == -ENOENT) {
+        r = mirror_metadata(req->op, req->self, f, web_header_all(req, "Via"));
+        if (r < 0)
+            return r;
+        r = open_blob(req, &f->metadata.digest, &blob);
+    }
+    return reply_opened(req, resp, r, blob, type);
 }
 
 /* What is served beside a file, under its name and a suffix. */
@@ -289,11 +316,8 @@ static int get_file(struct web_request *req, struct web_response *resp)
     part = beside == BESIDE_METADATA ? &f.metadata : &f.signature;
     if (part->size_bytes == 0)
         return op_fail(req->op, ENOENT, "there is no %s of '%s'", besides[beside].what, file);
-    if (f.url != NULL && !is_stored(req, &part->digest)) {
-        r = mirror_metadata(req->op, req->self, &f, web_header_all(req, "Via"));
-        if (r < 0)
-            return r;
-    }
+    if (f.url != NULL) /* which has no signature */
+        return reply_mirrored_metadata(req, resp, &f, besides[beside].type);
     return reply_blob(req, resp, &part->digest, besides[beside].type);
 }
 

@@ -9,6 +9,7 @@
 #include "base/scope.h"
 #include "base/wait.h"
 #include "identity/identity.h"
+#include "packages/mirror.h"
 #include "packages/state.h"
 
 #include <errno.h>
@@ -234,6 +235,17 @@ static bool wait_or_close(struct packages *pk)
     return pk->closing;
 }
 
+static int tidy_mirror(struct packages *pk)
+{
+    struct op op;
+    int r;
+
+    op_init(&op, DOOR_INTERNAL, identity_internal(pk->env.identities));
+    r = mirror_tidy(&op, pk, false, NULL);
+    op_done(&op);
+    return r;
+}
+
 static void *reclaimer(void *arg)
 {
     struct packages *pk = arg;
@@ -241,6 +253,8 @@ static void *reclaimer(void *arg)
     while (!wait_or_close(pk)) {
         int r = packages_reclaim(pk, clock_unix_ms(), NULL);
 
+        if (r == 0)
+            r = tidy_mirror(pk);
         if (r == 0 && __atomic_exchange_n(&pk->index_behind, false, __ATOMIC_ACQ_REL))
             r = index_mend(pk);
         if (r < 0)

@@ -3,11 +3,12 @@ import base64
 import hashlib
 import http.server
 import json
+import os
 import threading
 
 import pytest
 import make
-from conftest import PASSWORD, USER, free_port, need, run, running
+from conftest import PASSWORD, USER, free_port, need, program, run, running
 from test_pip import index, installed, pip, upload
 from test_twine import JSON
 
@@ -367,3 +368,89 @@ def test_a_page_that_is_none(upstream, name):
     with mirroring(upstream.url) as d:
         r = page(d, name)
         assert r.status_code == 502 and "a page that is none" in r.text
+
+
+def kept_bytes(d):
+    return float(next(line for line in d.http().get("/metrics").text.splitlines() if line.startswith("infrafs_blob_bytes ")).split()[1])
+
+
+def gc(d, *arguments):
+    return run(program(), "gc", *arguments, env={**os.environ, "VAULT_ADDR": d.url, "VAULT_TOKEN": d.root_token}).text
+
+
+def test_what_was_not_asked_for_longest_goes(upstream, name):
+    files = [make.wheel(name, f"{i}.0", size=300_000) for i in range(4)]
+    upstream.add(name, *files)
+    for n, _ in files:
+        upstream.metadata[n] = b"Metadata-Version: 2.1\n"
+    with mirroring(upstream.url, more="mirror_size: 1MiB}\nimages: {gc_grace: 0") as d:
+        s = d.http()
+
+        def get(i):
+            assert s.get(f"/packages/{files[i][0]}").content == files[i][1]
+            assert s.get(f"/packages/{files[i][0]}.metadata").content == b"Metadata-Version: 2.1\n"
+        for i in range(3):
+            get(i)
+        get(0)  # so 1 is the oldest, behind a restart too
+        d.restart()
+        s = d.http()
+        assert "removed 0 mirrored files" in gc(d)
+        get(3)
+        before = kept_bytes(d)
+        said = gc(d, "--dry-run")
+        assert f"would remove mirrored file {files[1][0]} of " in said and "would remove 1 mirrored files of 3" in said, said
+        said = gc(d)
+        assert f"removed mirrored file {files[1][0]} of " in said and "removed 1 mirrored files of 3" in said and "; 3 of 9" in said, said
+        assert 300_000 < before - kept_bytes(d) < 310_000
+        assert "removed 0 mirrored files" in gc(d)
+        seen = len(upstream.paths())
+        for i in (0, 2, 3):
+            get(i)
+        assert len(upstream.paths()) == seen and names(d, name) == [n for n, _ in files]
+        get(1)  # it is listed, and comes again
+        assert f"/files/{files[1][0]}" in upstream.paths()[seen:] and "removed mirrored file " + files[0][0] in gc(d)
+
+
+def test_what_nobody_asks_for_goes(upstream, name):
+    kept, own = make.wheel(name), make.wheel(name + "-own")
+    upstream.add(name, kept)
+    with mirroring(upstream.url) as d:
+        upload(d, own)
+        s = d.http()
+        assert s.get(f"/packages/{kept[0]}").content == kept[1]
+        assert "mirrored" not in gc(d)  # there is no rule
+        config = d.base / "infrafs.yml"
+        d.config = config.read_text().replace(', }', ', mirror_keep: 1ms}\nimages: {gc_grace: 0}')
+        config.write_text(d.config)
+        d.restart()
+        s = d.http()
+        assert f"removed mirrored file {kept[0]}" in gc(d)
+        upstream.broken = True
+        assert s.get(f"/packages/{kept[0]}").status_code == 502 and s.get(f"/packages/{own[0]}").content == own[1]
+        assert names(d, name) == [kept[0]]
+        upstream.broken = False
+        d.restart()  # a moment ago it did not answer
+        assert d.http().get(f"/packages/{kept[0]}").content == kept[1]
+
+
+def test_read_while_it_goes(upstream, name):
+    """No reader hears that a file is gone: it is there, or it comes again."""
+    files = [make.wheel(name, f"{i}.0", size=50_000) for i in range(4)]
+    upstream.add(name, *files)
+    with mirroring(upstream.url, more="mirror_keep: 1ms}\nimages: {gc_grace: 1s") as d:
+        stop, wrong = threading.Event(), []
+
+        def read(i):
+            s = d.http()
+            while not stop.is_set():
+                r = s.get(f"/packages/{files[i][0]}")
+                if r.status_code != 503 and r.content != files[i][1]:
+                    wrong.append((r.status_code, r.text[:200]))
+        threads = [threading.Thread(target=read, args=(i,)) for i in range(4)]
+        for t in threads:
+            t.start()
+        said = "".join(gc(d) for _ in range(20))
+        stop.set()
+        for t in threads:
+            t.join()
+        assert not wrong and "removed mirrored file" in said, (wrong[:3], said)
