@@ -24,6 +24,7 @@ const struct histogram_fields histogram_remote = {
     .reset = 14,
     .timestamp = 15,
     .custom = 16,
+    .start = 17,
 };
 
 const struct histogram_fields histogram_client = {
@@ -62,7 +63,7 @@ struct reading {
     struct side_numbers positive, negative;
     struct custom_numbers custom;
     bool is_float;
-    int64_t ts_ms;
+    struct histogram_times times;
 };
 
 /* 1: the field belongs to this side. */
@@ -106,7 +107,9 @@ static void read_number(struct reading *r, const struct proto_field *f)
     else if (f->number == n->reset && f->value <= HISTOGRAM_GAUGE)
         h->reset = (enum histogram_reset)f->value;
     else if (f->number == n->timestamp)
-        r->ts_ms = (int64_t)f->value;
+        r->times.ts_ms = (int64_t)f->value;
+    else if (f->number == n->start)
+        r->times.start_ms = (int64_t)f->value;
     if (f->number == n->count_float)
         r->is_float = true;
 }
@@ -209,7 +212,7 @@ static int fill(struct reading *r, struct slice in)
 }
 
 int histogram_from_proto(struct slice message, const struct histogram_fields *fields,
-                         struct histogram **ret, int64_t *ret_ts_ms)
+                         struct histogram **ret, struct histogram_times *ret_times)
 {
     struct reading r = {.fields = fields};
     struct histogram *h;
@@ -238,8 +241,8 @@ int histogram_from_proto(struct slice message, const struct histogram_fields *fi
         histogram_free(h);
         return e;
     }
-    if (ret_ts_ms != NULL)
-        *ret_ts_ms = r.ts_ms;
+    if (ret_times != NULL)
+        *ret_times = r.times;
     *ret = h;
     return 0;
 }

@@ -11,6 +11,7 @@
 struct cursor {
     struct store_scan *scan;
     struct store_scan *payloads; /* NULL: the run has none */
+    struct since_reader *since;  /* NULL: it has none, or none is asked for */
     struct group *group;         /* NULL: none loaded */
     bool tier;
     enum coarse plane;
@@ -40,6 +41,11 @@ struct query {
     struct samples head; /* of the series at hand: what the head has; read first, but the newest */
     struct samples samples, coarse, counts;
     struct payload_list payloads; /* of the series at hand, encoded */
+    struct since_list since;      /* of the series at hand, of one source */
+    struct since_list told;       /* start of each sample of the sources that tell any */
+    bool has_starts;              /* the series at hand has */
+    int64_t *starts;
+    size_t cap_starts;
     struct histogram **histograms;
     size_t n_histograms, cap_histograms;
     struct labels labels; /* of the series at hand, in room */
@@ -80,6 +86,7 @@ static void cursors_close(struct query *q)
         group_free(q->cursors[i].group);
         store_scan_free(q->cursors[i].scan);
         store_scan_free(q->cursors[i].payloads);
+        since_reader_free(q->cursors[i].since);
     }
     free(q->cursors);
     q->cursors = NULL;
@@ -101,6 +108,9 @@ void query_close(struct query *q)
     histograms_drop(q);
     free(q->histograms);
     payload_list_done(&q->payloads);
+    since_list_done(&q->since);
+    since_list_done(&q->told);
+    free(q->starts);
     samples_done(&q->head);
     samples_done(&q->samples);
     samples_done(&q->coarse);
@@ -122,18 +132,25 @@ size_t query_series(const struct query *q)
 static int cursor_open(struct query *q, const struct run *run)
 {
     struct cursor *c = &q->cursors[q->n_cursors];
-    char payloads[RUN_NAME_MAX];
+    char beside[RUN_NAME_MAX];
     int r = store_bulk_scan(q->db->store, STORE_SAMPLES, slice_str(run->part), SLICE(""),
                             SLICE(""), 0, &c->scan);
 
     c->tier = run->tier_ms > 0;
     c->plane = run->plane;
-    if (r == 0 && run->payloads) {
-        payload_run_name(payloads, run->part);
-        r = store_bulk_scan(q->db->store, STORE_SAMPLES, slice_str(payloads), SLICE(""), SLICE(""),
+    if (r == 0 && (run->beside & BESIDE_PAYLOADS) != 0) {
+        beside_name(beside, BESIDE_PAYLOADS, run->part);
+        r = store_bulk_scan(q->db->store, STORE_SAMPLES, slice_str(beside), SLICE(""), SLICE(""),
                             0, &c->payloads);
-        if (r < 0)
-            store_scan_free(c->scan);
+    }
+    if (r == 0 && (run->beside & BESIDE_STARTS) != 0 && (q->flags & QUERY_STARTS) != 0) {
+        beside_name(beside, BESIDE_STARTS, run->part);
+        r = since_reader_new(q->db->store, beside, &c->since);
+    }
+    if (r < 0) {
+        store_scan_free(c->scan);
+        store_scan_free(c->payloads);
+        *c = (struct cursor){0};
     }
     if (r == -ENOENT)
         return 0; /* dropped by retention meanwhile */
@@ -280,8 +297,35 @@ static int cursor_find(struct cursor *c, uint64_t id)
     return cursor_load(c);
 }
 
-static int cursor_read(const struct query *q, struct cursor *c, uint64_t id, struct samples *out)
+/* The starts in `since` are those of the samples from `first` on. */
+static void tell_starts(struct query *q, const struct samples *s, size_t first)
 {
+    struct since_list *t = &q->told;
+
+    if (q->since.n == 0 || first == s->n)
+        return;
+    q->has_starts = true;
+    if (t->cap - t->n < s->n - first) {
+        t->cap = (uint32_t)(t->n + 2 * (s->n - first));
+        t->items = xrealloc(t->items, t->cap * sizeof *t->items);
+    }
+    for (size_t i = first; i < s->n; i++)
+        t->items[t->n++] = (struct since){s->ts[i], since_at(&q->since, s->ts[i])};
+}
+
+static int cursor_starts(struct query *q, struct cursor *c, uint64_t id, const struct samples *s,
+                         size_t first)
+{
+    int r = s->n > first ? since_reader_get(c->since, id, &q->since) : 0;
+
+    if (r == 0 && s->n > first)
+        tell_starts(q, s, first);
+    return r;
+}
+
+static int cursor_read(struct query *q, struct cursor *c, uint64_t id, struct samples *out)
+{
+    size_t first = out->n;
     int64_t from_ms = q->from_ms - (c->tier && q->grain.instant ? q->window_ms : 0);
     int r = cursor_find(c, id);
 
@@ -291,7 +335,7 @@ static int cursor_read(const struct query *q, struct cursor *c, uint64_t id, str
             break;
         r = cursor_load(c); /* a long series goes on in the next group */
     }
-    return r;
+    return r == 0 && c->since != NULL ? cursor_starts(q, c, id, out, first) : r;
 }
 
 static void read_stream(struct query *q, const struct stream *s)
@@ -303,6 +347,18 @@ static void read_stream(struct query *q, const struct stream *s)
         return;
     }
     stream_take(s, q->from_ms, q->to_ms, &q->head);
+}
+
+static void head_starts(struct query *q, uint32_t ref)
+{
+    const struct since_list *l = sinces_of(q->db->sinces, ref);
+    struct since_list own = q->since;
+
+    if (l == NULL)
+        return;
+    q->since = *l;
+    tell_starts(q, &q->head, 0);
+    q->since = own;
 }
 
 /* The head first and then the runs: a flush in between shows a sample twice, never not at all. */
@@ -317,6 +373,8 @@ static bool read_head(struct query *q, uint32_t ref)
         read_stream(q, &p->stream);
     read_stream(q, &s->open);
     payloads_read(q->db->payloads, ref, q->from_ms, q->to_ms, &q->payloads);
+    if (s->since && (q->flags & QUERY_STARTS) != 0)
+        head_starts(q, ref);
     enough = (q->flags & QUERY_LAST) != 0 && s->open.count > 0 && s->open.last_ms <= q->to_ms &&
              s->open.last_ms >= q->from_ms;
     q->labels = index_labels(q->db->index, s, q->room);
@@ -377,6 +435,8 @@ static int read_series(struct query *q, const struct wanted *w)
 
     q->samples.n = q->head.n = 0;
     payload_list_clear(&q->payloads);
+    q->told.n = 0;
+    q->has_starts = false;
     enough = read_head(q, w->ref);
     if (!enough && (!q->opened || q->head_flushes != q->flushes))
         r = cursors_open(q);
@@ -455,6 +515,41 @@ static int histograms_load(struct query *q, uint64_t id, size_t skip)
     return r;
 }
 
+static int told_cmp(const void *a, const void *b)
+{
+    const struct since *x = a;
+    const struct since *y = b;
+
+    return x->ts_ms < y->ts_ms ? -1 : x->ts_ms > y->ts_ms;
+}
+
+/* The starts of the samples from `skip` on. */
+static const int64_t *starts_load(struct query *q, size_t skip)
+{
+    struct since_list *t = &q->told;
+    bool sorted = true;
+    uint32_t at = 0;
+
+    if (!q->has_starts)
+        return NULL;
+    for (uint32_t i = 1; i < t->n; i++)
+        sorted = sorted && t->items[i - 1].ts_ms <= t->items[i].ts_ms;
+    if (!sorted)
+        qsort(t->items, t->n, sizeof *t->items, told_cmp);
+    if (q->cap_starts < q->samples.n) {
+        q->cap_starts = q->samples.n + q->samples.n / 4;
+        free(q->starts);
+        q->starts = xmalloc(q->cap_starts * sizeof *q->starts);
+    }
+    for (size_t i = skip; i < q->samples.n; i++) {
+        while (at < t->n && t->items[at].ts_ms < q->samples.ts[i])
+            at++;
+        q->starts[i] =
+            at < t->n && t->items[at].ts_ms == q->samples.ts[i] ? t->items[at].start_ms : 0;
+    }
+    return q->starts + skip;
+}
+
 int query_next(struct query *q, struct query_item *ret)
 {
     while (q->at < q->n_series) {
@@ -481,6 +576,7 @@ int query_next(struct query *q, struct query_item *ret)
                               ? (const struct histogram *const *)q->histograms
                               : NULL,
             .n = q->samples.n - skip,
+            .starts = starts_load(q, skip),
             .window_ms = q->window_ms,
             .number = q->at - 1,
         };

@@ -13,6 +13,7 @@ enum query_flags {
     QUERY_LAST = 1,    /* of each series only the last sample in the range */
     QUERY_RAW = 2,     /* nothing of the tier */
     QUERY_WINDOWS = 4, /* what is raw as the tier would have it */
+    QUERY_STARTS = 8,  /* start times too */
 };
 
 /* What the samples are for. It decides whether the coarse tier will do where there are both, and
@@ -42,6 +43,9 @@ struct query_item {
      * HISTOGRAM_BITS, or VALUE_STALE_BITS if it is a stale marker. Valid until the next. */
     const struct histogram *const *histograms;
     size_t n;      /* at least 1 */
+    /* With QUERY_STARTS: n times since when the samples count, 0 where none was told; NULL: there is
+     * none. Valid until the next. */
+    const int64_t *starts;
     /* A window of the tier that is among the samples; 0: all are raw. With COARSE_COUNT each value is
      * then a number of samples. */
     int64_t window_ms;

@@ -15,7 +15,7 @@ static void read_series(struct remote *r)
     struct remote_sample s;
     struct remote_exemplar e;
     struct histogram *h;
-    int64_t ts;
+    struct histogram_times times;
 
     sink += hash_bytes(r->series.raw.data, r->series.raw.len, 0);
     if (remote_labels(r) > 0)
@@ -26,12 +26,12 @@ static void read_series(struct remote *r)
     while (remote_exemplar_next(r, &rest, &e) > 0)
         sink += labels_hash(&e.labels);
     rest = r->series.rest;
-    while (remote_histogram_next(r, &rest, &h, &ts) > 0) {
+    while (remote_histogram_next(r, &rest, &h, &times) > 0) {
         autobuf why = {0};
         autobuf bytes = {0};
 
         if (histogram_admit(h, &why) == 0)
-            histogram_to_proto(&bytes, h, ts);
+            histogram_to_proto(&bytes, h, times.ts_ms);
         histogram_free(h);
     }
 }

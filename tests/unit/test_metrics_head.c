@@ -596,7 +596,7 @@ static struct db_result put_histogram(struct fixture *f, uint32_t ref, int64_t t
 
     histogram_encode(&bytes, h);
     payload = buf_slice(&bytes);
-    assert_int_equal(db_append_batch(f->db, &(struct db_batch){&s, 1, &payload, whole, NULL}, &result), 0);
+    assert_int_equal(db_append_batch(f->db, &(struct db_batch){&s, 1, &payload, whole, NULL, NULL, 0}, &result), 0);
     histogram_free(h);
     return result;
 }
@@ -703,7 +703,7 @@ static void test_histograms_refused(void **state)
     assert_int_equal(r.duplicate, 1);
     two[0] = (struct db_sample){series(&f, "x", "one"), T0, double_bits(1)};
     two[1] = (struct db_sample){ref, T0 + 1000, double_bits(2)};
-    assert_int_equal(db_append_batch(f.db, &(struct db_batch){two, 2, NULL, true, verdicts}, &r), 0);
+    assert_int_equal(db_append_batch(f.db, &(struct db_batch){two, 2, NULL, true, verdicts, NULL, 0}, &r), 0);
     assert_int_equal(r.duplicate, 1);
     assert_int_equal(r.added, 0);
     assert_int_equal(verdicts[0], DB_NEW);
@@ -712,7 +712,7 @@ static void test_histograms_refused(void **state)
     histogram_encode(&bytes, h);
     payload = buf_slice(&bytes);
     two[0] = (struct db_sample){ref, T0 + 2000, HISTOGRAM_BITS};
-    assert_int_equal(db_append_batch(f.db, &(struct db_batch){two, 1, &payload, true, NULL}, &r), 0);
+    assert_int_equal(db_append_batch(f.db, &(struct db_batch){two, 1, &payload, true, NULL, NULL, 0}, &r), 0);
     assert_int_equal(r.added, 1);
     for (int round = 0; round < 3; round++) {
         assert_int_equal(query_open(f.db, NULL, 0, T0, T0 + 5000, 0, &q), 0);

@@ -326,7 +326,7 @@ int remote_sample_next(struct slice *rest, struct remote_sample *ret)
 }
 
 int remote_histogram_next(const struct remote *r, struct slice *rest, struct histogram **ret,
-                          int64_t *ret_ts_ms)
+                          struct histogram_times *ret_times)
 {
     uint64_t number = r->version == REMOTE_2 ? 3 : 4;
     struct proto_field f;
@@ -335,7 +335,7 @@ int remote_histogram_next(const struct remote *r, struct slice *rest, struct his
     while ((e = proto_next(rest, &f)) > 0) {
         if (f.number != number || f.wire != PROTO_BYTES)
             continue;
-        e = histogram_from_proto(f.bytes, &histogram_remote, ret, ret_ts_ms);
+        e = histogram_from_proto(f.bytes, &histogram_remote, ret, ret_times);
         return e < 0 ? e : 1;
     }
     return e;

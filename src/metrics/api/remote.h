@@ -3,7 +3,7 @@
 #ifndef METRICS_API_REMOTE_H
 #define METRICS_API_REMOTE_H
 
-#include "metrics/histogram.h"
+#include "metrics/histogram_proto.h"
 #include "metrics/labels.h"
 
 #define REMOTE_SYMBOLS_MAX (1u << 20) /* of a request 2.0 */
@@ -60,7 +60,7 @@ int remote_labels(struct remote *r);
 int remote_sample_next(struct slice *rest, struct remote_sample *ret);
 /* *ret is new. Valid or not: histogram_check says. */
 int remote_histogram_next(const struct remote *r, struct slice *rest, struct histogram **ret,
-                          int64_t *ret_ts_ms);
+                          struct histogram_times *ret_times);
 /* Labels that are not valid: they are left out. */
 int remote_exemplar_next(struct remote *r, struct slice *rest, struct remote_exemplar *ret);
 

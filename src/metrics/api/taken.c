@@ -9,6 +9,7 @@ void taken_done(struct taken *t)
     free(t->samples);
     free(t->spans);
     free(t->exemplars);
+    free(t->starts);
     buf_done(&t->bytes);
 }
 
@@ -44,6 +45,17 @@ void taken_histogram(struct taken *t, uint32_t ref, int64_t ts_ms, const struct 
     histogram_encode(&t->bytes, h);
     add_payload(t, offset);
     add_sample(t, (struct db_sample){ref, ts_ms, HISTOGRAM_BITS});
+}
+
+void taken_start(struct taken *t, int64_t start_ms)
+{
+    if (start_ms == 0)
+        return;
+    if (t->n_starts == t->cap_starts) {
+        t->cap_starts = t->cap_starts == 0 ? 256 : 2 * t->cap_starts;
+        t->starts = xrealloc(t->starts, t->cap_starts * sizeof *t->starts);
+    }
+    t->starts[t->n_starts++] = (struct db_start){t->n - 1, start_ms};
 }
 
 void taken_exemplar(struct taken *t, struct op *op, uint32_t ref, const struct exemplar *e)

@@ -116,27 +116,37 @@ static int take_samples(struct write *w, uint32_t ref)
         if (w->starts && s.start_ms > last_ms && db_may_start(w->m->db, ref, s.start_ms, s.ts_ms))
             take_zero(w, ref, s.start_ms);
         taken_float(&w->taken, ref, s.ts_ms, s.bits);
+        if (w->remote->version == REMOTE_2)
+            taken_start(&w->taken, s.start_ms);
         last_ms = s.ts_ms > last_ms ? s.ts_ms : last_ms;
     }
     return e;
+}
+
+static void take_histogram(struct write *w, uint32_t ref, const struct histogram *h,
+                           const struct histogram_times *times)
+{
+    taken_histogram(&w->taken, ref, times->ts_ms, h);
+    if (w->remote->version == REMOTE_2)
+        taken_start(&w->taken, times->start_ms);
 }
 
 static int take_histograms(struct write *w, uint32_t ref)
 {
     struct slice rest = w->remote->series.rest;
     struct histogram *h;
-    int64_t ts_ms;
+    struct histogram_times times;
     int e;
 
-    while ((e = remote_histogram_next(w->remote, &rest, &h, &ts_ms)) > 0) {
+    while ((e = remote_histogram_next(w->remote, &rest, &h, &times)) > 0) {
         autobuf why = {0};
 
-        if (ref != SERIES_NONE && ts_ms > w->latest_ms)
+        if (ref != SERIES_NONE && times.ts_ms > w->latest_ms)
             complain(w, "out of bounds", &w->remote->series.labels);
         else if (ref != SERIES_NONE && histogram_admit(h, &why) < 0)
             complain(w, why.data, &w->remote->series.labels);
         else if (ref != SERIES_NONE)
-            taken_histogram(&w->taken, ref, ts_ms, h);
+            take_histogram(w, ref, h, &times);
         histogram_free(h);
     }
     return e;
@@ -213,8 +223,13 @@ static size_t store_exemplars(struct write *w)
 
 static int append(struct write *w, bool whole, uint8_t *verdicts, struct db_result *result)
 {
-    struct db_batch batch = {w->taken.samples, w->taken.n, taken_payloads(&w->taken, w->req->op),
-                             whole, verdicts};
+    struct db_batch batch = {.samples = w->taken.samples,
+                             .n = w->taken.n,
+                             .payloads = taken_payloads(&w->taken, w->req->op),
+                             .whole = whole,
+                             .verdicts = verdicts,
+                             .starts = w->taken.starts,
+                             .n_starts = w->taken.n_starts};
     int r = db_append_batch(w->m->db, &batch, result);
 
     if (r == 0 && result->added > 0)

@@ -128,7 +128,8 @@ static void count(struct db_result *result, enum db_verdict verdict)
     result->out_of_order += verdict == DB_TOO_OLD;
 }
 
-enum db_verdict db_apply(struct db *db, const struct db_sample *sample, const struct slice *payload)
+enum db_verdict db_apply(struct db *db, const struct db_sample *sample, const struct slice *payload,
+                         int64_t start_ms)
 {
     struct series *s = index_series(db->index, sample->ref);
     bool same = sample->bits == s->open.last_bits &&
@@ -143,6 +144,10 @@ enum db_verdict db_apply(struct db *db, const struct db_sample *sample, const st
     apply_new(db, s, sample);
     if (payload != NULL && sample->bits == HISTOGRAM_BITS)
         payloads_put(db->payloads, sample->ref, sample->ts_ms, *payload);
+    if (s->since || start_ms != 0) {
+        sinces_put(db->sinces, sample->ref, sample->ts_ms, start_ms, s->open.last_ms);
+        s->since = true;
+    }
     return DB_NEW;
 }
 
@@ -220,7 +225,8 @@ static void check_all(const struct db *db, const struct db_batch *batch,
 
 /* One record's worth of samples, behind their payloads. */
 static int append_part(struct db *db, const struct db_batch *batch, size_t done, size_t n,
-                       struct payload_cursor *payloads, struct db_result *ret)
+                       struct payload_cursor *payloads, struct start_cursor *starts,
+                       struct db_result *ret)
 {
     const struct db_sample *s = batch->samples + done;
     uint64_t seq = db->next_seq;
@@ -248,8 +254,7 @@ static int append_part(struct db *db, const struct db_batch *batch, size_t done,
         enum db_verdict verdict;
 
         db_apply_ahead(db, s, n, i);
-        verdict = db_apply(db, &s[i], payload_next(payloads, &s[i]));
-
+        verdict = db_apply(db, &s[i], payload_next(payloads, &s[i]), start_of(starts, done + i));
         if (batch->verdicts != NULL)
             batch->verdicts[done + i] = (uint8_t)verdict;
         count(ret, verdict);
@@ -265,6 +270,7 @@ static int append_part(struct db *db, const struct db_batch *batch, size_t done,
 int db_append_batch(struct db *db, const struct db_batch *batch, struct db_result *ret)
 {
     struct payload_cursor cursor = {.next = batch->payloads, .none = SLICE("")};
+    struct start_cursor starts = {batch->starts, batch->n_starts};
     int r;
 
     *ret = (struct db_result){0};
@@ -287,9 +293,9 @@ int db_append_batch(struct db *db, const struct db_batch *batch, struct db_resul
     }
     r = log_new_series(db); /* only appenders change the index: it may be read without lock */
     for (size_t done = 0; done < batch->n && r == 0;) {
-        size_t part = log_put_samples(db, batch->samples + done, batch->n - done, &db->record);
+        size_t part = log_put_samples(db, batch, done, &starts, &db->record);
 
-        r = append_part(db, batch, done, part, &cursor, ret);
+        r = append_part(db, batch, done, part, &cursor, &starts, ret);
         done += part;
     }
     return r;

@@ -26,6 +26,7 @@ struct compaction {
     size_t n_rules;
     /* Of the run at hand: */
     struct store_bulk *bulk, *payload_bulk;
+    struct since_writer *since;
     struct group_writer *groups;
     uint32_t n_groups;
     size_t n_payloads;
@@ -87,7 +88,7 @@ static bool choose_raw(struct compaction *c)
         if (db->options.downsample_ms == 0)
             like.source = 0;
         c->like = like;
-        c->flags = QUERY_RAW;
+        c->flags = QUERY_RAW | QUERY_STARTS;
         take_sources(c, i, n);
         return true;
     }
@@ -118,7 +119,7 @@ static bool choose_tier(struct compaction *c)
         if (!stale || !is_over(db, like.end_ms, c->now_ms))
             continue;
         c->like = like;
-        c->flags = QUERY_WINDOWS | (due || day.n_raw == 0 ? 0 : QUERY_RAW);
+        c->flags = QUERY_WINDOWS | QUERY_STARTS | (due || day.n_raw == 0 ? 0 : QUERY_RAW);
         take_sources(c, i, day.n);
         return true;
     }
@@ -172,6 +173,8 @@ static void keep_sample(struct compaction *c, const struct query_item *item, siz
 static int write_series(struct compaction *c, const struct query_item *item)
 {
     uint8_t rule = item->ref < c->n_rules ? c->rules[item->ref] : 0;
+    uint64_t id = db_series_id(c->db, item->ref);
+    int r;
 
     if (c->like.rules != 0 && keep_expired(c->db, rule, &c->like, c->now_ms))
         return 0;
@@ -181,7 +184,10 @@ static int write_series(struct compaction *c, const struct query_item *item)
     payload_list_clear(&c->payloads);
     for (size_t i = 0; i < item->n; i++)
         keep_sample(c, item, i);
-    return write_samples(c, db_series_id(c->db, item->ref));
+    r = write_samples(c, id);
+    if (r == 0 && item->starts != NULL && (c->like.tier_ms == 0 || c->like.plane == COARSE_LAST))
+        r = since_writer_samples(c->since, id, item->ts, item->starts, item->n);
+    return r;
 }
 
 /* A tier of which all series are taken by rules is there all the same: id 0 is of no series. */
@@ -214,11 +220,24 @@ static int write_all(struct compaction *c)
     return r == 0 && group_writer_count(c->groups) > 0 ? write_group(c) : r;
 }
 
-/* Payloads, then samples. */
+/* What stands beside, then the samples. */
+static int commit_run(struct compaction *c, struct run *made)
+{
+    bool starts = false;
+    int r = store_bulk_commit(take(c->payload_bulk));
+
+    if (r == 0)
+        r = since_writer_commit(take(c->since), &starts);
+    if (r == 0)
+        r = store_bulk_commit(take(c->bulk));
+    made->beside = (c->n_payloads > 0 ? BESIDE_PAYLOADS : 0) | (starts ? BESIDE_STARTS : 0);
+    return r;
+}
+
 static int write_run(struct compaction *c)
 {
     struct run *made = &c->made[c->n_made];
-    char payloads[RUN_NAME_MAX];
+    char beside[RUN_NAME_MAX];
     int r;
 
     *made = c->like;
@@ -227,8 +246,10 @@ static int write_run(struct compaction *c)
     pthread_rwlock_unlock(&c->db->lock);
     c->n_groups = 0;
     c->n_payloads = 0;
-    payload_run_name(payloads, made->part);
-    r = store_bulk_begin(c->db->store, STORE_SAMPLES, slice_str(payloads), &c->payload_bulk);
+    beside_name(beside, BESIDE_PAYLOADS, made->part);
+    r = store_bulk_begin(c->db->store, STORE_SAMPLES, slice_str(beside), &c->payload_bulk);
+    beside_name(beside, BESIDE_STARTS, made->part);
+    c->since = since_writer_new(c->db->store, beside);
     if (r == 0)
         r = store_bulk_begin(c->db->store, STORE_SAMPLES, slice_str(made->part), &c->bulk);
     c->groups = group_writer_new();
@@ -236,12 +257,10 @@ static int write_run(struct compaction *c)
         r = write_all(c);
     group_writer_free(c->groups);
     if (r == 0)
-        r = store_bulk_commit(take(c->payload_bulk));
-    if (r == 0)
-        r = store_bulk_commit(take(c->bulk));
+        r = commit_run(c, made);
+    since_writer_free(take(c->since));
     store_bulk_free(take(c->payload_bulk));
     store_bulk_free(take(c->bulk));
-    made->payloads = c->n_payloads > 0;
     if (r == 0 && c->n_groups > 0)
         c->n_made++;
     return r;
@@ -270,7 +289,7 @@ static int erase_made(struct compaction *c)
         struct run mine = c->made[i];
         int e;
 
-        mine.payloads = true;
+        mine.beside = BESIDE_PAYLOADS | BESIDE_STARTS;
         e = run_erase(c->db, &mine);
         r = r < 0 ? r : e;
     }
@@ -300,7 +319,7 @@ static int put_in_force(struct compaction *c)
         if (goes(c, &c->sources[i]))
             run_take(db, run_place(db, &c->sources[i]));
     for (size_t i = 0; i < c->n_made; i++)
-        run_add(db, c->made[i].part, c->made[i].payloads);
+        run_add(db, c->made[i].part, c->made[i].beside);
     pthread_rwlock_unlock(&db->lock);
     for (size_t i = 0; i < c->n_sources && r == 0; i++)
         if (goes(c, &c->sources[i]))

@@ -112,6 +112,7 @@ int db_open(struct store *store, const struct db_options *options, struct db **r
     pthread_rwlockattr_destroy(&fair);
     db->index = index_new();
     db->payloads = payloads_new();
+    db->sinces = sinces_new();
     db->oldest_bucket = INT64_MAX;
     db->bucket = -1;
     db->flushed_ms = clock_monotonic_ms();
@@ -151,6 +152,7 @@ void db_close(struct db *db)
     }
     index_free(db->index);
     payloads_free(db->payloads);
+    sinces_free(db->sinces);
     free(db->runs);
     buf_done(&db->record);
     buf_done(&db->payload_record);
@@ -219,7 +221,19 @@ bool db_has_histograms(struct db *db)
     pthread_rwlock_rdlock(&db->lock);
     any = payloads_count(db->payloads) > 0;
     for (size_t i = 0; i < db->n_runs; i++)
-        any = any || db->runs[i].payloads;
+        any = any || (db->runs[i].beside & BESIDE_PAYLOADS) != 0;
+    pthread_rwlock_unlock(&db->lock);
+    return any;
+}
+
+bool db_has_starts(struct db *db)
+{
+    bool any;
+
+    pthread_rwlock_rdlock(&db->lock);
+    any = sinces_bytes(db->sinces) > 0;
+    for (size_t i = 0; i < db->n_runs; i++)
+        any = any || (db->runs[i].beside & BESIDE_STARTS) != 0;
     pthread_rwlock_unlock(&db->lock);
     return any;
 }
@@ -320,7 +334,8 @@ void db_stats(struct db *db, struct db_stats *ret)
     *ret = (struct db_stats){
         .series = index_live(db->index),
         .symbol_bytes = index_bytes(db->index),
-        .head_bytes = db->head_bytes + payloads_bytes(db->payloads),
+        .head_bytes = db->head_bytes + payloads_bytes(db->payloads) +
+                      sinces_bytes(db->sinces),
         .head_samples = db->head_samples,
         .log_bytes = db->log_bytes,
         .runs = db->n_runs,

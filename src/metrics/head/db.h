@@ -66,6 +66,12 @@ uint64_t db_forgotten(struct db *db);
 /* All that fit; the rest is counted in ret. -ENOSPC, -EIO: nothing was added. */
 int db_append(struct db *db, const struct db_sample *samples, size_t n, struct db_result *ret);
 
+/* Since when the counter of a sample counts; see since.h. */
+struct db_start {
+    size_t sample; /* which of a batch */
+    int64_t start_ms;
+};
+
 enum db_verdict { DB_NEW, DB_SAME, DB_DUPLICATE, DB_TOO_OLD };
 struct db_batch {
     const struct db_sample *samples;
@@ -75,6 +81,8 @@ struct db_batch {
     const struct slice *payloads;
     bool whole;        /* if one is refused, nothing is added */
     uint8_t *verdicts; /* NULL, or room for n: what became of each */
+    const struct db_start *starts; /* ascending; of the samples of which it is known */
+    size_t n_starts;
 };
 int db_append_batch(struct db *db, const struct db_batch *batch, struct db_result *ret);
 /* May a zero at start_ms go before a series' sample at ts_ms? It must be behind all that the series
@@ -82,6 +90,7 @@ int db_append_batch(struct db *db, const struct db_batch *batch, struct db_resul
 bool db_may_start(struct db *db, uint32_t ref, int64_t start_ms, int64_t ts_ms);
 int db_sync(struct db *db);
 bool db_has_histograms(struct db *db); /* in the head or in a run */
+bool db_has_starts(struct db *db);     /* the same */
 
 /* What falls due: sync, runs, retention. sober_ms: the time for what is dropped because of its age
  * (clock_sober). */

@@ -8,6 +8,7 @@
 #include "base/scope.h"
 #include "metrics/head/coarse.h"
 #include "metrics/head/payload.h"
+#include "metrics/head/since.h"
 #include "store/store.h"
 
 #define RUN_NAME_MAX   72
@@ -16,6 +17,10 @@
 #define SETTLE_MS      (20 * 60 * 1000ll) /* a bucket is over so long after its end */
 #define SERIES_PART    "metrics/series"
 #define PAYLOAD_PREFIX "histograms/"
+#define SINCE_PREFIX   "starts/"
+
+/* What stands in runs of its own beside one of samples. */
+enum run_beside { BESIDE_PAYLOADS = 1, BESIDE_STARTS = 2 };
 
 /* A sorted run on disk: of a bucket, or, of the coarse tier, one plane of a day. runs.c */
 struct run {
@@ -25,7 +30,7 @@ struct run {
     enum coarse plane;
     uint32_t source; /* of a tier: what the raw runs of its day hashed to */
     uint32_t rules;  /* of retention that were applied, as a hash; 0: none */
-    bool payloads;   /* there is a run of its payloads */
+    unsigned beside; /* enum run_beside: what there is */
 };
 
 /* The runs of one day, which stand together. */
@@ -54,9 +59,10 @@ struct db {
     uint64_t log_bytes, series_bytes; /* of it, records of new series */
     struct buf record, payload_record;
 
-    pthread_rwlock_t lock; /* guards: index with its streams, payloads, runs, counters below */
+    pthread_rwlock_t lock; /* guards: index with its streams, payloads, sinces, runs, counters below */
     struct index *index;
     struct payloads *payloads;
+    struct sinces *sinces;
     struct run *runs; /* by start */
     size_t n_runs;
     uint64_t flushes;      /* runs changed so many times */
@@ -98,9 +104,24 @@ static inline int64_t day_of(int64_t ts_ms)
     return ts_ms / DAY_MS;
 }
 
+/* The start times of a batch that were not come to yet. */
+struct start_cursor {
+    const struct db_start *next;
+    size_t left;
+};
+static inline int64_t start_of(struct start_cursor *c, size_t sample)
+{
+    if (c->left == 0 || c->next->sample != sample)
+        return 0;
+    c->left--;
+    return (c->next++)->start_ms;
+}
+
 /* log.c */
 void log_put_series(struct db *db, struct buf *record);
-size_t log_put_samples(struct db *db, const struct db_sample *s, size_t n, struct buf *record);
+/* Puts as many of the samples from `done` on as a record holds; how many. */
+size_t log_put_samples(struct db *db, const struct db_batch *batch, size_t done,
+                       const struct start_cursor *starts, struct buf *record);
 /* Adds a payload; is the record full? */
 bool log_put_payload(struct db *db, const struct db_sample *s, struct slice payload,
                      struct buf *record);
@@ -109,15 +130,17 @@ int log_write(struct db *db, struct buf *record); /* append.c; empties it */
 int log_replay(struct db *db);
 /* append.c: under both locks, or alone. payload: for HISTOGRAM_BITS; NULL: it is stored already. */
 void db_seal(struct series *s);
-enum db_verdict db_apply(struct db *db, const struct db_sample *s, const struct slice *payload);
+enum db_verdict db_apply(struct db *db, const struct db_sample *s, const struct slice *payload,
+                         int64_t start_ms);
 /* Samples go to series all over the memory: fetches what those behind sample i will need. */
 void db_apply_ahead(const struct db *db, const struct db_sample *s, size_t n, size_t i);
-/* payload_run.c: the payloads of a run. The name is built from the run's. */
-void payload_run_name(char name[RUN_NAME_MAX], const char *run_part);
+/* payload_run.c: the payloads of a run, and its start times. */
+/* The name of a run beside it. */
+void beside_name(char name[RUN_NAME_MAX], enum run_beside what, const char *run_part);
 /* Those of a bucket, as a run, if there are any; they are marked. */
 int payload_run_write(struct db *db, int64_t bucket, const char *run_part, bool *ret_any);
-/* Drops runs of payloads whose run was never finished, and says which runs have one. */
-int payload_runs_load(struct db *db);
+/* Drops those whose run was never finished, and says which runs have one. */
+int beside_load(struct db *db, enum run_beside what);
 /* flush.c */
 int series_load(struct db *db);
 /* All before the bucket. FLUSH_ANEW: all, and what comes next is behind nothing: the clock was set
@@ -132,7 +155,7 @@ int run_parse(const char *part, struct run *ret); /* a name */
 /* A name that no run has: of what `like` is, and by whom it is made: 0 flushes, 'c', 'd'. */
 void run_name_new(const struct db *db, const struct run *like, char maker,
                   char part[RUN_NAME_MAX]);
-void run_add(struct db *db, const char *part, bool payloads);
+void run_add(struct db *db, const char *part, unsigned beside);
 uint32_t run_identity(const struct run *run); /* the same while it holds the same, of a raw run */
 size_t run_place(const struct db *db, const struct run *run); /* n_runs: it is not there */
 void run_take(struct db *db, size_t i);                      /* only off the list */

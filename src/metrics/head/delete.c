@@ -217,10 +217,10 @@ static int copy_payloads(struct db *db, const struct run *run, const struct dele
     int r;
 
     *ret_any = false;
-    if (!run->payloads)
+    if ((run->beside & BESIDE_PAYLOADS) == 0)
         return 0;
-    payload_run_name(from, run->part);
-    payload_run_name(to, part);
+    beside_name(from, BESIDE_PAYLOADS, run->part);
+    beside_name(to, BESIDE_PAYLOADS, part);
     r = store_bulk_scan(db->store, STORE_SAMPLES, slice_str(from), SLICE(""), SLICE(""), 0, &scan);
     if (r == 0)
         r = store_bulk_begin(db->store, STORE_SAMPLES, slice_str(to), &bulk);
@@ -235,13 +235,47 @@ static int copy_payloads(struct db *db, const struct run *run, const struct dele
     return store_bulk_commit(bulk);
 }
 
-/* Payloads, samples, then the list of runs: as when a run is first written. */
+/* The start times of what stays. */
+static int copy_starts(struct db *db, const struct run *run, const struct deletion *d,
+                       const char *part, bool *ret_any)
+{
+    struct since_reader *reader = NULL;
+    struct since_writer *w;
+    struct since_list list = {0};
+    char name[RUN_NAME_MAX];
+    uint64_t id = 0;
+    int r;
+
+    *ret_any = false;
+    if ((run->beside & BESIDE_STARTS) == 0)
+        return 0;
+    beside_name(name, BESIDE_STARTS, run->part);
+    r = since_reader_new(db->store, name, &reader);
+    if (r < 0)
+        return r;
+    beside_name(name, BESIDE_STARTS, part);
+    w = since_writer_new(db->store, name);
+    while (r == 0 && (r = since_reader_next(reader, &id, &list)) > 0) {
+        if (has_id(d, id))
+            since_cut(&list, d->from_ms, d->to_ms < run->end_ms - 1 ? d->to_ms : INT64_MAX);
+        r = since_writer_add(w, id, &list);
+    }
+    if (r == 0)
+        r = since_writer_commit(take(w), ret_any);
+    since_writer_free(w);
+    since_list_done(&list);
+    since_reader_free(reader);
+    return r;
+}
+
+/* What stands beside, samples, then the list of runs: as when a run is first written. */
 static int rewrite(struct db *db, size_t i, const struct deletion *d)
 {
     struct run old = db->runs[i];
     struct run like = old;
     char part[RUN_NAME_MAX];
     bool payloads;
+    bool starts = false;
     size_t written = 0;
     int r;
 
@@ -250,13 +284,15 @@ static int rewrite(struct db *db, size_t i, const struct deletion *d)
     run_name_new(db, &like, old.tier_ms > 0 ? 'd' : 0, part);
     r = copy_payloads(db, &old, d, part, &payloads);
     if (r == 0)
+        r = copy_starts(db, &old, d, part, &starts);
+    if (r == 0)
         r = copy_run(db, &old, d, part, &written);
     if (r < 0)
         return r;
     pthread_rwlock_wrlock(&db->lock);
     run_take(db, i);
     if (written > 0)
-        run_add(db, part, payloads);
+        run_add(db, part, (payloads ? BESIDE_PAYLOADS : 0) | (starts ? BESIDE_STARTS : 0));
     pthread_rwlock_unlock(&db->lock);
     return run_erase(db, &old);
 }

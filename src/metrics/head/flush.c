@@ -77,6 +77,7 @@ static int series_save(struct db *db, uint32_t from, uint32_t to)
 struct piece {
     uint64_t id;
     uint32_t ref;
+    bool since; /* starts are told of its series */
     struct sealed *sealed;
 };
 
@@ -140,13 +141,17 @@ static void collect(struct db *db, int64_t bucket, struct pieces *ret)
                 ret->cap = ret->cap == 0 ? 1024 : 2 * ret->cap;
                 ret->items = xrealloc(ret->items, ret->cap * sizeof *ret->items);
             }
-            ret->items[ret->n++] = (struct piece){s->id, ref, p};
+            ret->items[ret->n++] = (struct piece){s->id, ref, s->since, p};
         }
     }
 }
 
 struct run_writer {
+    struct db *db;
     struct store_bulk *bulk;
+    struct since_writer *since;
+    int64_t *starts; /* of the samples of one series */
+    size_t cap_starts;
     struct group_writer *groups;
     uint32_t n_groups;
     struct buf value;
@@ -180,13 +185,31 @@ static int write_series(struct run_writer *w, uint64_t id, const struct samples 
     return r;
 }
 
+/* The starts of the series' samples, if any is known. */
+static int write_starts(struct run_writer *w, const struct piece *piece, const struct samples *s)
+{
+    const struct since_list *l;
+
+    pthread_rwlock_rdlock(&w->db->lock);
+    l = sinces_of(w->db->sinces, piece->ref);
+    if (l != NULL && w->cap_starts < s->n) {
+        w->cap_starts = s->n + s->n / 2;
+        w->starts = xrealloc(w->starts, w->cap_starts * sizeof *w->starts);
+    }
+    for (size_t i = 0; l != NULL && i < s->n; i++)
+        w->starts[i] = since_at(l, s->ts[i]);
+    pthread_rwlock_unlock(&w->db->lock);
+    return l != NULL ? since_writer_samples(w->since, piece->id, s->ts, w->starts, s->n) : 0;
+}
+
 static int write_pieces(struct run_writer *w, const struct piece *pieces, size_t n)
 {
     struct samples s = {0};
     int r = 0;
 
     for (size_t i = 0; i < n && r == 0;) {
-        uint64_t id = pieces[i].id;
+        const struct piece *first = &pieces[i];
+        uint64_t id = first->id;
 
         s.n = 0;
         for (; i < n && pieces[i].id == id; i++) {
@@ -200,6 +223,8 @@ static int write_pieces(struct run_writer *w, const struct piece *pieces, size_t
         }
         samples_order(&s);
         r = write_series(w, id, &s);
+        if (r == 0 && first->since)
+            r = write_starts(w, first, &s);
     }
     if (r == 0 && group_writer_count(w->groups) > 0)
         r = write_group(w);
@@ -207,29 +232,45 @@ static int write_pieces(struct run_writer *w, const struct piece *pieces, size_t
     return r;
 }
 
-static int write_run(struct db *db, const struct piece *pieces, size_t n, char part[RUN_NAME_MAX],
-                     bool *ret_payloads)
+/* What stands beside it, then the run itself. */
+static int commit_run(struct run_writer *w, unsigned *beside)
 {
-    struct run_writer w = {0};
+    bool any = false;
+    int r = since_writer_commit(take(w->since), &any);
+
+    *beside |= any ? BESIDE_STARTS : 0;
+    return r < 0 ? r : store_bulk_commit(take(w->bulk));
+}
+
+static int write_run(struct db *db, const struct piece *pieces, size_t n, char part[RUN_NAME_MAX],
+                     unsigned *ret_beside)
+{
+    struct run_writer w = {.db = db};
+    char starts[RUN_NAME_MAX];
+    bool payloads = false;
     int64_t bucket = bucket_of(pieces[0].sealed->stream.first_ms);
     int r;
 
     run_name_new(db, &(struct run){.start_ms = bucket * BUCKET_MS}, 0, part);
-    r = payload_run_write(db, bucket, part, ret_payloads);
+    beside_name(starts, BESIDE_STARTS, part);
+    r = payload_run_write(db, bucket, part, &payloads);
     if (r < 0)
         return r;
+    *ret_beside = payloads ? BESIDE_PAYLOADS : 0;
     r = store_bulk_begin(db->store, STORE_SAMPLES, slice_str(part), &w.bulk);
     if (r < 0)
         return r;
     w.groups = group_writer_new();
+    w.since = since_writer_new(db->store, starts);
     r = write_pieces(&w, pieces, n);
     group_writer_free(w.groups);
     buf_done(&w.value);
-    if (r < 0) {
-        store_bulk_free(w.bulk);
-        return r;
-    }
-    return store_bulk_commit(w.bulk);
+    free(w.starts);
+    if (r == 0)
+        r = commit_run(&w, ret_beside);
+    since_writer_free(w.since);
+    store_bulk_free(w.bulk);
+    return r;
 }
 
 static void unlink_pieces(struct db *db, const struct piece *pieces, size_t n, bool written)
@@ -261,7 +302,7 @@ static void recount(struct db *db)
     db->head_bytes = 0;
     db->min_ms = INT64_MAX;
     for (uint32_t ref = 0; ref < index_count(db->index); ref++) {
-        const struct series *s = index_series(db->index, ref);
+        struct series *s = index_series(db->index, ref);
         int64_t first = s->open.count > 0 ? s->open.first_ms : INT64_MAX;
 
         db->head_bytes += s->open.cap;
@@ -270,6 +311,7 @@ static void recount(struct db *db)
             first = p->stream.first_ms < first ? p->stream.first_ms : first;
         }
         db->min_ms = first < db->min_ms ? first : db->min_ms;
+        s->since = s->since && sinces_trim(db->sinces, ref, first);
     }
     if (db->min_ms == INT64_MAX)
         db->min_ms = 0;
@@ -305,17 +347,17 @@ static int write_runs(struct db *db, struct pieces *pieces)
     for (size_t i = 0; i < pieces->n;) {
         int64_t bucket = bucket_of(pieces->items[i].sealed->stream.first_ms);
         char part[RUN_NAME_MAX];
-        bool payloads = false;
+        unsigned beside = 0;
         size_t n = 1;
 
         while (i + n < pieces->n &&
                bucket_of(pieces->items[i + n].sealed->stream.first_ms) == bucket)
             n++;
         if (r == 0)
-            r = write_run(db, pieces->items + i, n, part, &payloads);
+            r = write_run(db, pieces->items + i, n, part, &beside);
         pthread_rwlock_wrlock(&db->lock);
         if (r == 0)
-            run_add(db, part, payloads);
+            run_add(db, part, beside);
         payloads_settle(db->payloads, r == 0);
         unlink_pieces(db, pieces->items + i, n, r == 0);
         pthread_rwlock_unlock(&db->lock);

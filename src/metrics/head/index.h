@@ -28,6 +28,7 @@ struct series {
     struct stream open;
     uint8_t n_labels;
     bool gone;       /* removed: its ref is not used again */
+    bool since;      /* a start time was told of what is in the head */
     uint32_t bucket; /* newest bucket of which a run holds samples, as far as is known */
 };
 

@@ -4,6 +4,8 @@
  * 15: the delta follows as a varint), the leading bytes of the value up to its last that is not 0.
  *   3, the same with a varint before each byte: the time as a delta to the one before.
  *   4, payloads of samples in the next records: for each the id, time, length, bytes.
+ *   5, start times, behind their length, and then as 3: for each that is known which sample it is
+ * of, behind the one before, and the start as a delta to the one before.
  *   16: the clock was set back; what follows is behind nothing before it. */
 #include "base/alloc.h"
 #include "base/codec.h"
@@ -18,11 +20,13 @@ enum {
     RECORD_SAMPLES = 2,
     RECORD_TIMED = 3,
     RECORD_PAYLOADS = 4,
+    RECORD_STARTED = 5,
     RECORD_ANEW = 16
 };
 
 #define RECORD_BYTES 900000u /* a record may have 1 MiB */
 #define SAMPLE_BYTES 32u     /* the most that one takes */
+#define START_BYTES  16u     /* and its start */
 
 /* The series that are not logged, as many as a record holds; moves db->n_logged on. */
 void log_put_series(struct db *db, struct buf *record)
@@ -70,19 +74,40 @@ static bool same_time(const struct db_sample *s, size_t n)
     return true;
 }
 
-/* Puts as many of the samples as a record holds; how many. */
-size_t log_put_samples(struct db *db, const struct db_sample *s, size_t n, struct buf *record)
+/* The starts of the samples before `end`. */
+static void put_starts(const struct start_cursor *starts, size_t done, size_t end,
+                       struct buf *record)
 {
-    bool timed;
+    autobuf list = {0};
+    int64_t before = 0;
+
+    for (size_t i = 0; i < starts->left && starts->next[i].sample < end; i++) {
+        const struct db_start *s = &starts->next[i];
+
+        varint_put(&list, s->sample - done);
+        varint_put(&list, zigzag((int64_t)((uint64_t)s->start_ms - (uint64_t)before)));
+        done = s->sample;
+        before = s->start_ms;
+    }
+    varint_put(record, list.len);
+    buf_add_slice(record, buf_slice(&list));
+}
+
+size_t log_put_samples(struct db *db, const struct db_batch *batch, size_t done,
+                       const struct start_cursor *starts, struct buf *record)
+{
+    const struct db_sample *s = batch->samples + done;
+    bool started = starts->left > 0;
+    size_t room = RECORD_BYTES / (SAMPLE_BYTES + (started ? START_BYTES : 0));
+    size_t n = batch->n - done < room ? batch->n - done : room;
+    bool timed = started || !same_time(s, n);
     uint64_t id = 0;
-    int64_t ts;
+    int64_t ts = s[0].ts_ms;
     uint8_t *p;
 
-    if (n > RECORD_BYTES / SAMPLE_BYTES)
-        n = RECORD_BYTES / SAMPLE_BYTES;
-    timed = !same_time(s, n);
-    ts = s[0].ts_ms;
-    buf_add_char(record, timed ? RECORD_TIMED : RECORD_SAMPLES);
+    buf_add_char(record, started ? RECORD_STARTED : timed ? RECORD_TIMED : RECORD_SAMPLES);
+    if (started)
+        put_starts(starts, done, done + n, record);
     varint_put(record, n);
     varint_put(record, zigzag(ts));
     buf_reserve(record, n * SAMPLE_BYTES);
@@ -193,17 +218,50 @@ static int get_value(struct slice *in, uint64_t *id, uint64_t *ret_bits)
 
 #define REPLAY_BATCH 256
 
-static void replay_batch(struct db *db, struct db_sample *s, size_t n)
+/* The starts of a record. */
+struct replay_starts {
+    struct slice rest;
+    uint64_t at;   /* samples that were passed */
+    uint64_t next; /* that has one; UINT64_MAX: none has */
+    int64_t start_ms;
+};
+
+static void starts_step(struct replay_starts *s)
+{
+    uint64_t step = 0;
+    uint64_t delta = 0;
+    bool any = s->rest.len > 0 && varint_get(&s->rest, &step) == 0 &&
+               varint_get(&s->rest, &delta) == 0;
+
+    s->next = any ? s->next + step : UINT64_MAX;
+    s->start_ms = (int64_t)((uint64_t)s->start_ms + (uint64_t)unzigzag(delta));
+}
+
+static int64_t starts_take(struct replay_starts *s)
+{
+    int64_t start_ms = s->start_ms;
+
+    if (s->at++ != s->next)
+        return 0;
+    starts_step(s);
+    return start_ms;
+}
+
+static void replay_batch(struct db *db, struct db_sample *s, size_t n,
+                         struct replay_starts *starts)
 {
     for (size_t i = 0; i < n; i++) {
+        int64_t start_ms = starts_take(starts);
+
         db_apply_ahead(db, s, n, i);
         if (s[i].ref != SERIES_NONE)
-            db_apply(db, &s[i], NULL);
+            db_apply(db, &s[i], NULL, start_ms);
     }
 }
 
-static int replay_samples(struct db *db, struct slice in, bool timed)
+static int replay_samples(struct db *db, struct slice in, bool timed, struct slice started)
 {
+    struct replay_starts starts = {.rest = started};
     struct db_sample batch[REPLAY_BATCH];
     size_t at = 0;
     uint64_t n = 0;
@@ -215,6 +273,7 @@ static int replay_samples(struct db *db, struct slice in, bool timed)
     if (varint_get(&in, &n) < 0 || varint_get(&in, &v) < 0)
         return -EIO;
     ts_ms = unzigzag(v);
+    starts_step(&starts);
     for (; n > 0 && r == 0; n--) {
         if (timed && (r = varint_get(&in, &v)) == 0)
             ts_ms += unzigzag(v);
@@ -225,12 +284,21 @@ static int replay_samples(struct db *db, struct slice in, bool timed)
         batch[at].ts_ms = ts_ms;
         batch[at++].ref = index_find_id(db->index, id);
         if (at == REPLAY_BATCH) {
-            replay_batch(db, batch, at);
+            replay_batch(db, batch, at, &starts);
             at = 0;
         }
     }
-    replay_batch(db, batch, at);
+    replay_batch(db, batch, at, &starts);
     return r < 0 ? -EIO : 0;
+}
+
+static int replay_started(struct db *db, struct slice in)
+{
+    uint64_t n = 0;
+
+    if (varint_get(&in, &n) < 0 || n > in.len)
+        return -EIO;
+    return replay_samples(db, slice_skip(in, (size_t)n), true, slice_of(in.data, (size_t)n));
 }
 
 static int replay_record(void *ctx, uint64_t seq, struct slice record)
@@ -247,17 +315,21 @@ static int replay_record(void *ctx, uint64_t seq, struct slice record)
         r = replay_series(db, slice_skip(record, 1));
         break;
     case RECORD_SAMPLES:
-        r = replay_samples(db, slice_skip(record, 1), false);
+        r = replay_samples(db, slice_skip(record, 1), false, SLICE(""));
         break;
     case RECORD_TIMED:
-        r = replay_samples(db, slice_skip(record, 1), true);
+        r = replay_samples(db, slice_skip(record, 1), true, SLICE(""));
         break;
     case RECORD_PAYLOADS:
         r = replay_payloads(db, slice_skip(record, 1));
         break;
+    case RECORD_STARTED:
+        r = replay_started(db, slice_skip(record, 1));
+        break;
     case RECORD_ANEW:
         streams_begin_anew(db);
         r = 0;
+        break;
         break;
     default:
         break;

@@ -1,5 +1,6 @@
-/* The payloads of a bucket as a run beside the run of its samples. It is written before that one
- * and dropped after it: cut in between, it is found at the next start and goes. */
+/* What stands beside a run of samples, in a run of its own: it is written before that one and
+ * dropped after it; cut in between, it is found at the next start and goes. And the payloads of a
+ * bucket as such a run. */
 #include "base/alloc.h"
 #include "metrics/head/db_internal.h"
 
@@ -7,9 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void payload_run_name(char name[RUN_NAME_MAX], const char *run_part)
+static const char *prefix_of(enum run_beside what)
 {
-    snprintf(name, RUN_NAME_MAX, PAYLOAD_PREFIX "%s", run_part + sizeof RUN_PREFIX - 1);
+    return what == BESIDE_PAYLOADS ? PAYLOAD_PREFIX : SINCE_PREFIX;
+}
+
+void beside_name(char name[RUN_NAME_MAX], enum run_beside what, const char *run_part)
+{
+    snprintf(name, RUN_NAME_MAX, "%s%s", prefix_of(what), run_part + sizeof RUN_PREFIX - 1);
 }
 
 struct marked {
@@ -73,7 +79,7 @@ int payload_run_write(struct db *db, int64_t bucket, const char *run_part, bool 
     char name[RUN_NAME_MAX];
     int r = 0;
 
-    payload_run_name(name, run_part);
+    beside_name(name, BESIDE_PAYLOADS, run_part);
     pthread_rwlock_wrlock(&db->lock);
     payloads_mark(db->payloads, bucket * BUCKET_MS, (bucket + 1) * BUCKET_MS, mark, &m);
     pthread_rwlock_unlock(&db->lock);
@@ -88,18 +94,19 @@ int payload_run_write(struct db *db, int64_t bucket, const char *run_part, bool 
 
 struct orphans {
     struct db *db;
+    enum run_beside what;
     struct buf names; /* each with its NUL */
 };
 
-static int load_payload_run(void *ctx, struct slice part)
+static int load_beside(void *ctx, struct slice part)
 {
     struct orphans *o = ctx;
     char name[RUN_NAME_MAX];
 
     for (size_t i = 0; i < o->db->n_runs; i++) {
-        payload_run_name(name, o->db->runs[i].part);
+        beside_name(name, o->what, o->db->runs[i].part);
         if (slice_eq(slice_str(name), part)) {
-            o->db->runs[i].payloads = true;
+            o->db->runs[i].beside |= o->what;
             return 0;
         }
     }
@@ -108,11 +115,11 @@ static int load_payload_run(void *ctx, struct slice part)
     return 0;
 }
 
-int payload_runs_load(struct db *db)
+int beside_load(struct db *db, enum run_beside what)
 {
-    struct orphans o = {.db = db};
-    int r = store_bulk_partitions(db->store, STORE_SAMPLES, SLICE(PAYLOAD_PREFIX),
-                                  load_payload_run, &o);
+    struct orphans o = {.db = db, .what = what};
+    int r = store_bulk_partitions(db->store, STORE_SAMPLES, slice_str(prefix_of(what)),
+                                  load_beside, &o);
 
     for (size_t at = 0; r == 0 && at < o.names.len; at += strlen(o.names.data + at) + 1)
         r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(o.names.data + at));

@@ -101,14 +101,14 @@ static bool stands_before(const struct run *a, const struct run *b)
     return a->tier_ms > 0 && b->tier_ms == 0;
 }
 
-void run_add(struct db *db, const char *part, bool payloads)
+void run_add(struct db *db, const char *part, unsigned beside)
 {
     size_t at = db->n_runs;
     struct run run;
 
     if (run_parse(part, &run) < 0)
         return;
-    run.payloads = payloads;
+    run.beside = beside;
     db->runs = xrealloc(db->runs, (db->n_runs + 1) * sizeof *db->runs);
     while (at > 0 && stands_before(&run, &db->runs[at - 1])) {
         db->runs[at] = db->runs[at - 1];
@@ -137,12 +137,14 @@ void run_take(struct db *db, size_t i)
 
 int run_erase(struct db *db, const struct run *run)
 {
-    char payloads[RUN_NAME_MAX];
+    char name[RUN_NAME_MAX];
     int r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(run->part));
 
-    if (r == 0 && run->payloads) {
-        payload_run_name(payloads, run->part);
-        r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(payloads));
+    for (unsigned what = BESIDE_PAYLOADS; what <= BESIDE_STARTS && r == 0; what <<= 1) {
+        if ((run->beside & what) == 0)
+            continue;
+        beside_name(name, what, run->part);
+        r = store_bulk_drop(db->store, STORE_SAMPLES, slice_str(name));
     }
     return r;
 }
@@ -165,7 +167,7 @@ static int load_run(void *ctx, struct slice part)
     if (part.len >= sizeof name)
         return 0;
     memcpy(name, part.data, part.len);
-    run_add(ctx, name, false);
+    run_add(ctx, name, 0);
     return 0;
 }
 
@@ -173,7 +175,9 @@ int runs_load(struct db *db)
 {
     int r = store_bulk_partitions(db->store, STORE_SAMPLES, SLICE(RUN_PREFIX), load_run, db);
 
-    return r < 0 ? r : payload_runs_load(db);
+    if (r == 0)
+        r = beside_load(db, BESIDE_PAYLOADS);
+    return r < 0 ? r : beside_load(db, BESIDE_STARTS);
 }
 
 static uint32_t name_hash(const char *s)

@@ -36,6 +36,7 @@ struct run {
     struct staged_exemplar *exemplars;
     size_t n_exemplars, cap_exemplars;
     struct starts starts;
+    struct db_start *told; /* of the samples, as the database wants them */
     bool reads_created; /* the body tells starts by lines */
     uint64_t scraped, kept, added;
     bool ok;
@@ -182,14 +183,21 @@ static void stage_histogram(struct run *r, uint32_t entry, int64_t ts_ms, const 
     stage(r, entry, ts_ms, HISTOGRAM_BITS);
 }
 
+/* The sample staged last, with its start. */
+static void stage_start(struct run *r, uint32_t entry, int64_t ts_ms, int64_t start_ms)
+{
+    if (start_ms > 0)
+        starts_add(&r->starts, &(struct start){entry, r->n - 1, start_ms, ts_ms, 0});
+}
+
 static void stage_float(struct run *r, uint32_t entry, int64_t ts_ms,
                         const struct protobuf_mark *mark)
 {
     stage(r, entry, ts_ms, double_bits(r->x.value));
     if (r->reads_created)
-        starts_sample(&r->starts, &r->x, entry, ts_ms);
-    else if (mark != NULL && mark->start_ms > 0)
-        starts_add(&r->starts, entry, mark->start_ms, ts_ms);
+        starts_sample(&r->starts, &r->x, entry, ts_ms, r->n - 1);
+    else if (mark != NULL)
+        stage_start(r, entry, ts_ms, mark->start_ms);
 }
 
 static int take_sample(struct run *r)
@@ -227,10 +235,12 @@ static int take_sample(struct run *r)
     if (ts_ms > r->scrape->now_ms + FUTURE_MS ||
         (j->sample_limit > 0 && r->kept > j->sample_limit))
         return 0;
-    if (mark != NULL && mark->histogram != NULL)
+    if (mark != NULL && mark->histogram != NULL) {
         stage_histogram(r, entry, ts_ms, mark->histogram);
-    else
+        stage_start(r, entry, ts_ms, mark->start_ms);
+    } else {
         stage_float(r, entry, ts_ms, mark);
+    }
     if (r->x.has_exemplar && r->into->exemplars != NULL)
         stage_exemplar(r, entry, ts_ms);
     return 0;
@@ -350,8 +360,9 @@ static void resolve(struct run *r)
         r->samples[i].ref = c->entries[r->samples[i].ref].ref;
 }
 
-/* A zero at the start of each counter whose start is news, in front of all. */
-static void add_zeros(struct run *r)
+/* A zero at the start of each counter whose start is news, in front of all. The samples keep their
+ * starts. */
+static void add_starts(struct run *r)
 {
     size_t n = 0;
 
@@ -364,12 +375,17 @@ static void add_zeros(struct run *r)
         const struct start *s = &r->starts.items[i];
         uint32_t ref = r->t->cache.entries[s->entry].ref;
 
-        if (db_may_start(r->into->db, ref, s->start_ms, s->ts_ms))
+        if (r->samples[r->starts.n + s->sample].bits != HISTOGRAM_BITS &&
+            db_may_start(r->into->db, ref, s->start_ms, s->ts_ms))
             r->samples[n++] = (struct db_sample){ref, s->start_ms, 0};
     }
     memmove(r->samples + n, r->samples + r->starts.n, r->n * sizeof *r->samples);
     r->cap = r->n + r->starts.n;
     r->n += n;
+    r->told = xmalloc(r->starts.n * sizeof *r->told);
+    for (size_t i = 0; i < r->starts.n; i++)
+        r->told[i] =
+            (struct db_start){n + r->starts.items[i].sample, r->starts.items[i].start_ms};
 }
 
 /* What was in the last good scrape and is not in this one. */
@@ -469,7 +485,9 @@ static int append(struct run *r, struct db_result *result)
                            &(struct db_batch){.samples = r->samples,
                                               .n = r->n,
                                               .payloads = r->n_payloads > 0 ? r->payload_slices
-                                                                            : NULL},
+                                                                            : NULL,
+                                              .starts = r->told,
+                                              .n_starts = r->told != NULL ? r->starts.n : 0},
                            result);
 }
 
@@ -483,6 +501,7 @@ static void run_free(struct run *r)
     free(r->payload_slices);
     free(r->payload_ends);
     free(r->samples);
+    free(r->told);
     free(r->exemplars);
     free(r->fresh);
     free(r);
@@ -511,7 +530,7 @@ int ingest(struct target *t, const struct ingest_into *into, const struct scrape
         r->ok = parse(r) == 0;
     if (r->ok) {
         resolve(r);
-        add_zeros(r);
+        add_starts(r);
     } else {
         cache_truncate(&t->cache, r->first_fresh);
         r->n = r->n_payloads = 0;

@@ -23,9 +23,9 @@ static void push(struct starts *s, const struct start *start)
     s->items[s->n++] = *start;
 }
 
-void starts_add(struct starts *s, uint32_t entry, int64_t start_ms, int64_t ts_ms)
+void starts_add(struct starts *s, const struct start *start)
 {
-    push(s, &(struct start){entry, start_ms, ts_ms, 0});
+    push(s, start);
     s->known = s->n;
 }
 
@@ -56,9 +56,10 @@ static uint64_t key_of(const struct exposition *x, struct slice name)
     return key;
 }
 
-void starts_sample(struct starts *s, const struct exposition *x, uint32_t entry, int64_t ts_ms)
+void starts_sample(struct starts *s, const struct exposition *x, uint32_t entry, int64_t ts_ms,
+                   size_t sample)
 {
-    struct start start = {.entry = entry, .ts_ms = ts_ms};
+    struct start start = {.entry = entry, .ts_ms = ts_ms, .sample = sample};
 
     if (!has_starts(x->type) || x->metric.len < x->name.len) {
         s->found_ms = 0;
@@ -66,7 +67,8 @@ void starts_sample(struct starts *s, const struct exposition *x, uint32_t entry,
     }
     start.key = key_of(x, slice_of(x->metric.data, x->name.len));
     if (s->found_ms > 0 && start.key == s->found_key) {
-        starts_add(s, entry, s->found_ms, ts_ms);
+        start.start_ms = s->found_ms;
+        starts_add(s, &start);
         return;
     }
     s->found_ms = 0;

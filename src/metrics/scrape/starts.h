@@ -8,6 +8,7 @@
 
 struct start {
     uint32_t entry; /* of the cache */
+    size_t sample;  /* of the scrape: ascending */
     int64_t start_ms, ts_ms;
     uint64_t key; /* of what waits for its line */
 };
@@ -21,9 +22,10 @@ struct starts {
     int64_t found_ms; /* of the last line that was of something; 0: none */
 };
 void starts_done(struct starts *s);
-void starts_add(struct starts *s, uint32_t entry, int64_t start_ms, int64_t ts_ms);
+void starts_add(struct starts *s, const struct start *start);
 /* The sample just read of a text became this. Its labels must have been read. */
-void starts_sample(struct starts *s, const struct exposition *x, uint32_t entry, int64_t ts_ms);
+void starts_sample(struct starts *s, const struct exposition *x, uint32_t entry, int64_t ts_ms,
+                   size_t sample);
 /* Is the sample just read such a line? Then it is no series. */
 bool starts_created(struct starts *s, const struct exposition *x);
 void starts_end_family(struct starts *s); /* another entry came: who waits has no start */
