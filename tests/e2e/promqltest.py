@@ -249,6 +249,20 @@ def parse_series(line):
     return labels, parse_values(line[i:])
 
 
+def parse_starts(line):
+    """Of a line NAME@st: the labels, and for each sample how far behind it its start lies; None: not told."""
+    head, values = re.match(r"(\S+)@st\s+(.*)$", line).groups()
+    length, out = r"[-+]?(?:0|\d+(?:ms|[smhdwy]))", []
+    for item in values.split():
+        if m := re.fullmatch(r"_(?:x(\d+))?", item):
+            out += [None] * int(m.group(1) or 1)
+            continue
+        base, step, times = re.fullmatch(rf"({length})([-+]{length[5:]})?(?:x(\d+))?", item).groups()
+        base, step = duration(base.lstrip("+")), duration(step.lstrip("+")) if step else 0
+        out += [base + k * step for k in range(int(times or 0) + 1)]
+    return parse_labels(head)[0], out
+
+
 class Eval:
     def __init__(self, where, line):
         self.where, self.line = where, line
@@ -402,6 +416,37 @@ def same_value(want, got):
             all(almost(x, y) for a, b in zip(buckets, theirs) for x, y in zip(a, b)))
 
 
+class Message:
+    """Of remote write: 1.0, or 2.0 where samples have start times."""
+
+    def __init__(self, second):
+        self.second, self.symbols, self.body = second, {"": 0}, []
+
+    def labels(self, labels):
+        if not self.second:
+            return b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in labels if v != "")
+        return field(1, b"".join(varint(self.symbols.setdefault(t, len(self.symbols))) for k, v in labels if v != "" for t in (k, v)))
+
+    def add(self, labels, samples):
+        """samples: (time, value, start; 0: not told)"""
+        b = self.labels(labels)
+        for ts, v, start in samples:
+            if isinstance(v, Histogram):
+                b += field(3 if self.second else 4, v.wire(ts) + (varint_field(17, start) if start else b""))
+            else:
+                sample = b"\x09" + (struct.pack("<Q", STALE) if v is STALE else struct.pack("<d", v)) + varint_field(2, ts)
+                b += field(2, sample + (varint_field(3, start) if start else b""))
+        self.body.append(field(5 if self.second else 1, b))
+
+    def bytes(self):
+        symbols = b"".join(field(4, t.encode()) for t in self.symbols) if self.second else b""
+        return symbols + b"".join(self.body)
+
+    def headers(self):
+        return {"Content-Type": "application/x-protobuf" + (";proto=io.prometheus.write.v2.Request" if self.second else ""),
+                "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "2.0.0" if self.second else "0.1.0"}
+
+
 class Server:
     """Where a section runs."""
 
@@ -411,31 +456,28 @@ class Server:
         self.session.auth = auth
 
     def load(self, load):
-        rows = {}
-        parsed = []
+        rows, starts, parsed = {}, {}, []
         for row in load.rows:
             if re.match(r"\S+@st\s", row):
-                continue
-            parsed.append(parse_series(row))
+                labels, offsets = parse_starts(row)
+                starts[tuple(sorted(labels.items()))] = offsets
+            else:
+                parsed.append(parse_series(row))
         for labels, values in parsed + (list(with_nhcb(parsed)) if load.nhcb else []):
             rows[tuple(sorted(labels.items()))] = values
-        body = []
+        assert set(starts) <= set(rows), "@st of a series that has no samples"
+        message = Message(bool(starts))
         for labels, values in rows.items():
-            b = b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in labels if v != "")
-            n = 0
-            for i, v in enumerate(values):
+            offsets = starts.get(labels, [None] * len(values))
+            assert len(offsets) == len(values), f"{labels}: {len(values)} samples, {len(offsets)} starts"
+            samples = []
+            for i, (v, offset) in enumerate(zip(values, offsets)):
                 ts = i * load.step + self.shift
-                if v is None:
-                    continue
-                n += 1
-                if isinstance(v, Histogram):
-                    b += field(4, v.wire(ts))
-                else:
-                    b += field(2, b"\x09" + (struct.pack("<Q", STALE) if v is STALE else struct.pack("<d", v)) + varint_field(2, ts))
-            if n:
-                body.append(field(1, b))
-        r = self.session.post(self.url + "/api/v1/write", data=snappy(b"".join(body)), headers={
-            "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"})
+                if v is not None:
+                    samples.append((ts, v, 0 if offset is None else ts + offset))
+            if samples:
+                message.add(labels, samples)
+        r = self.session.post(self.url + "/api/v1/write", data=snappy(message.bytes()), headers=message.headers())
         assert r.status_code // 100 == 2, f"remote write: {r.status_code} {r.text}"
 
     def query(self, query, at=None, span=None):

@@ -18,7 +18,7 @@ import promqltest
 from conftest import free_port, running, wait_for
 
 FEATURES = ("promql-experimental-functions,promql-binop-fill-modifiers,promql-unquoted-utf8-names,"
-            "promql-delayed-name-removal")
+            "promql-delayed-name-removal,st-storage,use-start-timestamps")
 STEP_MS, SAMPLES = 15000, 241
 QUERIES = 600
 
@@ -77,6 +77,33 @@ def rows(rnd):
     return out
 
 
+def started_rows(rnd):
+    """Counters and histograms with start times: right ones, of differences, and whatever comes."""
+    out = []
+    for kind in ("total", "delta", "any", "late"):
+        for i in range(3):
+            starts, values, spread = [], [], []
+            begun, v = -90000, 0
+            for k in range(SAMPLES):
+                if rnd.random() < 0.05:
+                    starts.append("_")
+                    values.append("_")
+                    spread.append("_")
+                    continue
+                if kind != "delta" and rnd.random() < 0.03:
+                    begun, v = k * STEP_MS - rnd.choice([1, 5000, 14999, 15000, 20000]), 0
+                v = rnd.randint(0, 20) if kind == "delta" else v + rnd.randint(0, 9)
+                start = {"total": begun, "delta": (k - 1) * STEP_MS + i, "late": begun if k > 100 else None,
+                         "any": rnd.choice([None, begun, k * STEP_MS, (k - 1) * STEP_MS, k * STEP_MS - 40000, k * STEP_MS + 1])}[kind]
+                starts.append("_" if start is None else f"{start - k * STEP_MS}ms")
+                values.append(str(v))
+                spread.append(f"{{{{schema:0 sum:{v} count:{v} buckets:[{v}]}}}}")
+            for name, row in (("begun_total", values), ("begun_spread", spread)):
+                series = f'{name}{{kind="{kind}",instance="{i}"}}'
+                out += [f"{series}@st " + " ".join(starts), f"{series} " + " ".join(row)]
+    return out
+
+
 class Generator:
     """Queries by the grammar: mostly well typed."""
 
@@ -88,7 +115,7 @@ class Generator:
 
     def selector(self):
         if self.r.random() < 0.15:
-            return self.pick('spread{job=~"a|b"}', 'many{kind="k1",host=~"h1.?"}', 'many_total{host=~"h[0-3]"}', '{__name__=~"spread|level",job="a"}', '{"quoted"}')
+            return self.pick("begun_total", 'begun_total{kind="any"}', "begun_spread", 'begun_spread{kind=~"delta|total"}', 'spread{job=~"a|b"}', 'many{kind="k1",host=~"h1.?"}', 'many_total{host=~"h[0-3]"}', '{__name__=~"spread|level",job="a"}', '{"quoted"}')
         name = self.pick("spread", "spread", "hits_total", "level", "level", "lat_bucket", "lat_count", "nothing")
         matcher = self.pick("", "", '{job="a"}', '{job=~"a|b"}', '{job!="c",instance!~"1.*"}', '{zone=""}', '{zone=~".+"}', '{instance=~"[02]"}')
         return name + matcher
@@ -207,9 +234,12 @@ def pair(tmp_path_factory):
             end = int(time.time()) // 60 * 60 - 300
             load = promqltest.Load("load 15s")
             load.rows = rows(random.Random(1))
+            started = promqltest.Load("load 15s")
+            started.rows = started_rows(random.Random(3))
             for s in servers:
                 s.shift = end * 1000 - STEP_MS * (SAMPLES - 1)
                 s.load(load)
+                s.load(started)
                 s.end = STEP_MS * (SAMPLES - 1)
             yield servers
     finally:
@@ -285,6 +315,19 @@ def difference(pair, query, span):
 def test_generated_queries(pair, seed):
     g = Generator(seed)
     queries = [g.query() for _ in range(QUERIES // 4)] + [g.many() for _ in range(40)]
+    wrong = [d for q in queries for span in (False, True) if (d := difference(pair, q, span))]
+    assert not wrong, f"{len(wrong)} of {2 * len(queries)} differ:\n" + "\n".join(wrong[:20])
+
+
+def test_start_times(pair):
+    selectors = ("begun_total", "begun_spread", '{__name__=~"begun_.*",kind="any"}')
+    queries = [f"{f}({s}[{span}]{modifier})" for f in ("rate", "increase", "irate", "resets", "delta", "changes") for s in selectors
+               for span in ("1m", "2m1ms", "5m", "15s") for modifier in ("", " offset 20s", " anchored", " smoothed", " @ end()")
+               if f != "irate" or modifier[1:2] not in "as"]
+    queries += [f"start_timestamp({s}{m})" for s in selectors for m in ("", " offset 1m", " @ end()", " offset -7s")]
+    queries += ["start_timestamp(begun_total * 1)", "start_timestamp((begun_total))", "rate(begun_total[5m:15s])", "sum by (kind) (increase(begun_total[2m]))",
+                "max_over_time(rate(begun_total[1m])[5m:30s])", "avg(rate(begun_spread[3m]))", "topk(2, irate(begun_total[1m]))", "begun_total smoothed",
+                "start_timestamp(hits_total)", "histogram_count(increase(begun_spread[4m])) - on(kind, instance) increase(begun_total[4m])"]
     wrong = [d for q in queries for span in (False, True) if (d := difference(pair, q, span))]
     assert not wrong, f"{len(wrong)} of {2 * len(queries)} differ:\n" + "\n".join(wrong[:20])
 

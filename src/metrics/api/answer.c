@@ -92,6 +92,19 @@ int param_duration(struct web_request *req, const char *name, int64_t *ret_ms)
                    name, quoted.data);
 }
 
+bool text_bool(const char *text, bool *ret)
+{
+    static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
+    static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
+
+    for (size_t i = 0; i < 6; i++) {
+        *ret = strcmp(text, yes[i]) == 0;
+        if (*ret || strcmp(text, no[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 int param_limit(struct web_request *req, uint64_t *ret)
 {
     const char *text = web_query(req, "limit");

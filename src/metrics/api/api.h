@@ -24,6 +24,7 @@ int prom_fail(struct answer *a, int r); /* drops it; r */
 /* Parameters; absent: *ret stays. Errors are worded as Prometheus words them. */
 int param_time(struct web_request *req, const char *name, int64_t *ret_ms);
 int param_limit(struct web_request *req, uint64_t *ret);
+bool text_bool(const char *text, bool *ret); /* as strconv.ParseBool; false: it is none */
 int param_duration(struct web_request *req, const char *name, int64_t *ret_ms);
 bool parse_time(struct slice text, int64_t *ret_ms);
 bool parse_duration(struct slice text, int64_t *ret_ms); /* 5m, 1h30m, or seconds */

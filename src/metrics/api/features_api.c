@@ -18,8 +18,9 @@ static const char *const ON_SCRAPE[] = {"extra_scrape_metrics", NULL};
 static const char *const OFF_SCRAPE[] = {"openmetrics2", "start_timestamp_zero_ingestion",
                                          "type_and_unit_labels", NULL};
 static const char *const ON_SD[] = {"file", "http", "static", NULL};
-static const char *const ON_TSDB[] = {"exemplar_storage", "isolation", "native_histograms", NULL};
-static const char *const OFF_TSDB[] = {"delayed_compaction", "st_storage", NULL};
+static const char *const ON_TSDB[] = {"exemplar_storage", "isolation", "native_histograms",
+                                      "st_storage", NULL};
+static const char *const OFF_TSDB[] = {"delayed_compaction", NULL};
 static const char *const OPERATORS[] = {
     "!=",  "!~",  "%",     "*",       "+",            "-",     "/",           "<",      "</",
     "<=",  "==",  "=~",    ">",       ">/",           ">=",    "@",           "^",      "and",

@@ -6,6 +6,25 @@
 #include <errno.h>
 #include <math.h>
 
+#define STARTS_HEADER "X-Prometheus-Use-Start-Timestamps"
+
+static int read_starts(struct web_request *req, struct query_spec *spec)
+{
+    const char *text = web_header(req, STARTS_HEADER);
+    autobuf quoted = {0};
+    bool use = true;
+
+    if (text != NULL && text[0] != 0 && !text_bool(text, &use)) {
+        quote_go(&quoted, slice_str(text));
+        return op_fail(req->op, EINVAL,
+                       "error parsing " STARTS_HEADER
+                       " header: strconv.ParseBool: parsing %s: invalid syntax",
+                       quoted.data);
+    }
+    spec->ignore_starts = !use;
+    return 0;
+}
+
 /* What both kinds of a query take. */
 static int read_common(struct web_request *req, struct query_spec *spec)
 {
@@ -22,7 +41,7 @@ static int read_common(struct web_request *req, struct query_spec *spec)
         return -EINVAL;
     if (lookback == NULL || lookback[0] == 0 ||
         parse_duration(slice_str(lookback), &spec->lookback_ms))
-        return 0;
+        return read_starts(req, spec);
     quote_go(&quoted, slice_str(lookback));
     return op_fail(req->op, EINVAL,
                    "error parsing lookback delta duration: cannot parse %s to a valid duration",

@@ -94,6 +94,7 @@ int query_run(struct op *op, struct metrics *m, const struct query_spec *spec,
         .lookback_ms = spec->lookback_ms > 0 ? spec->lookback_ms : QUERY_LOOKBACK_MS,
         .subquery_step_ms = subquery_step_ms(m),
         .samples_max = QUERY_SAMPLES_MAX,
+        .ignore_starts = spec->ignore_starts,
         .cancelled = is_cancelled,
         .ctx = spec->req,
     };

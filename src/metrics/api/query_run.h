@@ -12,6 +12,7 @@ struct query_spec {
     int64_t start_ms, end_ms, step_ms;
     int64_t lookback_ms; /* 0: five minutes */
     int64_t timeout_ms;  /* 0, or more than allowed: two minutes */
+    bool ignore_starts;  /* start times of samples say nothing */
     bool explain;        /* what each node costs, in the nodes */
     const char *before;  /* of the reason when the text is wrong */
     struct web_request *req; /* its client may go; NULL: none */

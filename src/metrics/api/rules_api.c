@@ -268,20 +268,10 @@ static int read_page(struct web_request *req, struct rules_look *l)
 
 static int read_bare(struct web_request *req, struct rules_look *l)
 {
-    static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
-    static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
     const char *text = web_query(req, "exclude_alerts");
 
-    if (text == NULL || text[0] == 0)
+    if (text == NULL || text[0] == 0 || text_bool(text, &l->bare))
         return 0;
-    for (size_t i = 0; i < 6; i++) {
-        if (strcmp(text, no[i]) == 0)
-            return 0;
-        if (strcmp(text, yes[i]) == 0) {
-            l->bare = true;
-            return 0;
-        }
-    }
     return op_fail(req->op, EINVAL,
                    "invalid parameter \"exclude_alerts\": error converting exclude_alerts: "
                    "strconv.ParseBool: parsing \"%s\": invalid syntax",

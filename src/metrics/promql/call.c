@@ -243,20 +243,24 @@ static int call_plain(struct evaluator *ev, struct mem *m, const struct expr *e,
     return r < 0 ? r : eval_check(ev);
 }
 
-/* Of a selector: the time of each sample; of anything else: the moment itself. */
+/* Of a selector: the time of each sample; of anything else: the moment itself. And since when the
+ * samples of a selector count, of which nothing else tells. */
 static int call_timestamp(struct evaluator *ev, struct mem *m, const struct expr *e,
                           const struct frame *f, struct vector *ret)
 {
     const struct expr *arg = expr_bare(e->call.args[0]);
     bool samples = arg->kind == EXPR_SELECTOR && !arg->step_invariant;
+    bool starts = e->call.f->id == FN_START_TIMESTAMP;
     int r;
 
+    if (starts && (arg->kind != EXPR_SELECTOR || ev->ev->ignore_starts))
+        return 0;
     if (arg->kind == EXPR_SELECTOR) {
         struct look look = look_of(&arg->selector->moment);
 
         samples = true;
-        r = select_rows(ev, arg->selector->matchers, arg->selector->n_matchers, &look, SELECT_TIMES,
-                        f, ret);
+        r = select_rows(ev, arg->selector->matchers, arg->selector->n_matchers, &look,
+                        starts ? SELECT_STARTS : SELECT_TIMES, f, ret);
     } else {
         r = eval_node(ev, m, arg, f, ret);
     }
@@ -298,6 +302,7 @@ static call_fn *find_call(enum function_id fn)
         [FN_SORT_BY_LABEL] = call_sort,
         [FN_SORT_BY_LABEL_DESC] = call_sort,
         [FN_SORT_DESC] = call_sort,
+        [FN_START_TIMESTAMP] = call_timestamp,
         [FN_TIME] = call_plain,
         [FN_TIMESTAMP] = call_timestamp,
         [FN_VECTOR] = call_plain,
@@ -318,7 +323,5 @@ int eval_call(struct evaluator *ev, struct mem *m, const struct expr *e, const s
     call = find_call(fn);
     if (call != NULL)
         return call(ev, m, e, f, ret);
-    if (fn == FN_START_TIMESTAMP)
-        return 0; /* samples are stored without: as in Prometheus unless it is told to keep them */
     return eval_fail(ev, "function \"%s\" has no value here", e->call.f->name);
 }

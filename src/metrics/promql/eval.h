@@ -49,6 +49,7 @@ struct eval {
     uint64_t bytes_max;           /* of rows and results; 0: 2 GiB */
     int64_t deadline_ms;          /* of clock_monotonic_ms; 0: none */
     bool eager_names;             /* operators and functions drop the metric's name at once */
+    bool ignore_starts;           /* start times of samples say nothing */
     bool (*cancelled)(void *ctx); /* asked now and then, by any thread; may be NULL */
     void *ctx;
 };

@@ -14,10 +14,10 @@ struct note {
     enum note_kind kind;
     char *text;
     struct span at;
+    size_t times; /* NOTE_MONOTONICITY, NOTE_OVERLAP */
     /* NOTE_MONOTONICITY: */
     int64_t min_ms, max_ms;
     double lowest, highest, max_diff;
-    size_t times;
 };
 
 static struct note *find_or_add(struct evaluator *ev, enum note_kind kind, const char *text)
@@ -67,8 +67,8 @@ void note_monotonicity(struct evaluator *ev, struct span at, struct slice name, 
         return;
     n = find_or_add(ev, NOTE_MONOTONICITY, text.data);
     if (n->times++ == 0) {
-        *n = (struct note){NOTE_MONOTONICITY, n->text,  at, ts_ms, ts_ms, lowest,
-                           highest,           max_diff, 1};
+        *n = (struct note){NOTE_MONOTONICITY, n->text, at,      1,       ts_ms,
+                           ts_ms,             lowest,  highest, max_diff};
         return;
     }
     n->min_ms = ts_ms < n->min_ms ? ts_ms : n->min_ms;
@@ -76,6 +76,27 @@ void note_monotonicity(struct evaluator *ev, struct span at, struct slice name, 
     n->lowest = lowest < n->lowest ? lowest : n->lowest;
     n->highest = highest > n->highest ? highest : n->highest;
     n->max_diff = max_diff > n->max_diff ? max_diff : n->max_diff;
+}
+
+void note_overlap(struct evaluator *ev, struct span at, struct slice name)
+{
+    autobuf text = {0};
+    struct note *n;
+
+    buf_add_str(&text,
+                "sample has start time that overlaps with previous sample timestamp for metric ");
+    quote_go(&text, name);
+    guard(&ev->lock);
+    if (ev->n_notes >= NOTES_MAX)
+        return;
+    n = find_or_add(ev, NOTE_OVERLAP, text.data);
+    n->at = at;
+    n->times++;
+}
+
+static bool is_warning(const struct note *n)
+{
+    return n->kind == NOTE_WARNING || n->kind == NOTE_OVERLAP;
 }
 
 static void print_seconds(struct buf *out, int64_t ts_ms)
@@ -90,7 +111,9 @@ static void print_note(const struct evaluator *ev, const struct note *n, struct 
     char lowest[GO_TEXT_MAX];
     char highest[GO_TEXT_MAX];
 
-    buf_printf(out, "PromQL %s: %s", n->kind == NOTE_WARNING ? "warning" : "info", n->text);
+    buf_printf(out, "PromQL %s: %s", is_warning(n) ? "warning" : "info", n->text);
+    if (n->kind == NOTE_OVERLAP && n->times > 1)
+        buf_printf(out, " (%zu occurrences)", n->times);
     if (n->kind == NOTE_MONOTONICITY) {
         buf_printf(out, ", from buckets %s to %s, with a max diff of %.2g, over %zu samples from ",
                    go_g(n->lowest, lowest), go_g(n->highest, highest), n->max_diff, n->times);
@@ -112,7 +135,7 @@ static void take_kind(struct evaluator *ev, bool warnings, char ***ret, size_t *
     for (size_t i = 0; i < ev->n_notes; i++) {
         struct buf text = {0};
 
-        if ((ev->notes[i].kind == NOTE_WARNING) != warnings)
+        if (is_warning(&ev->notes[i]) != warnings)
             continue;
         if (n == SHOWN_MAX) {
             omitted++;

@@ -218,9 +218,13 @@ static int run_selector(struct range_job *job, const struct selector *s)
     int64_t lookback = c->anchored || c->smoothed ? c->lookback_ms : 0;
     int64_t from = look_ms(&c->look, c->f, 0) - c->range_ms - lookback + 1;
     int64_t to = look_ms(&c->look, c->f, c->f->n - 1) + (c->smoothed ? lookback : 0);
+    bool starts = !c->ev->ev->ignore_starts &&
+                  (c->fn == FN_RATE || c->fn == FN_INCREASE || c->fn == FN_IRATE ||
+                   c->fn == FN_RESETS);
     int r;
 
-    r = select_visit(c->ev, s->matchers, s->n_matchers, from, to, 0, &visit);
+    r = select_visit(c->ev, s->matchers, s->n_matchers, from, to, starts ? QUERY_STARTS : 0,
+                     &visit);
     for (size_t i = 0; i < WORKERS_MAX; i++)
         if (job->work[i].c != NULL)
             work_done(&job->work[i]);

@@ -102,6 +102,16 @@ static inline double go_seconds(int64_t ms)
     return (double)(ms / 1000) + (double)(ms % 1000 * 1000000) / 1e9;
 }
 
+/* range_starts.c: what start times say; 0: not told. */
+/* Did the counter of a sample begin anew after the one before it? */
+bool start_is_reset(int64_t before_start, int64_t before_ms, int64_t start, int64_t ts_ms);
+/* After that time? */
+bool start_is_after(int64_t after_ms, int64_t start, int64_t ts_ms);
+/* Notes once for a window whose n samples count since times that others stand in. */
+void note_overlaps(struct range_work *w, const int64_t *ts, const int64_t *st, size_t n);
+/* Anchored and smoothed ranges of counters with start times. */
+void extended_started(struct range_work *w, size_t i, double per_seconds);
+
 double quantile_of(double q, double *values, size_t n); /* sorts them */
 
 /* The sums or means of windows from step i on, side by side; how many, 0: they are not alike. The
@@ -110,6 +120,10 @@ size_t sum_lanes(struct range_work *w, size_t i, bool average);
 
 range_run run_rate, run_increase, run_delta, run_irate, run_idelta, run_resets, run_changes;
 range_run run_sum, run_avg, run_count, run_first, run_last, run_present, run_smooth;
+/* Of an extended range: the last sample at or before the start, or the first there is; and the last
+ * that counts. */
+void extended_find(const int64_t *ts, size_t a, size_t b, int64_t start, int64_t end,
+                   bool smoothed, size_t *ret_first, size_t *ret_last);
 /* The values at the bounds of an extended range, and which samples they come from; false: there is
  * nothing in it. */
 bool extended_edges(const struct readings *s, int64_t start, int64_t end, bool smoothed,
@@ -121,6 +135,9 @@ const struct histogram *sum_histograms(struct range_work *w, size_t i);
 const struct histogram *avg_histograms(struct range_work *w, size_t i);
 /* At least two. */
 const struct histogram *rate_histograms(struct range_work *w, size_t i, bool counter);
+/* a + sign * b, with the notes that it takes; NULL if they do not mix. */
+struct histogram *combine_histograms(struct range_work *w, const struct histogram *a,
+                                     const struct histogram *b, int sign);
 const struct histogram *extended_histograms(struct range_work *w, size_t i, bool counter,
                                             bool per_second);
 

@@ -149,7 +149,13 @@ struct sample {
     int64_t ts;
     double v;
     const struct histogram *h; /* NULL: a float */
+    int64_t start;
 };
+
+static int64_t start_at(const int64_t *st, size_t k)
+{
+    return st != NULL ? st[k] : 0;
+}
 
 struct merged {
     const struct readings *s;
@@ -163,10 +169,10 @@ static bool merged_next(struct merged *x, struct sample *ret)
     if (x->f == x->f_end && x->h == x->h_end)
         return false;
     if (x->h == x->h_end || (x->f < x->f_end && s->ts[x->f] < s->hts[x->h])) {
-        *ret = (struct sample){s->ts[x->f], s->v[x->f], NULL};
+        *ret = (struct sample){s->ts[x->f], s->v[x->f], NULL, start_at(s->st, x->f)};
         x->f++;
     } else {
-        *ret = (struct sample){s->hts[x->h], 0, s->h[x->h]};
+        *ret = (struct sample){s->hts[x->h], 0, s->h[x->h], start_at(s->hst, x->h)};
         x->h++;
     }
     return true;
@@ -206,11 +212,10 @@ typedef bool pair_fn(const struct sample *before, const struct sample *now);
 
 static bool is_reset(const struct sample *before, const struct sample *now)
 {
-    if (before->h == NULL && now->h == NULL)
-        return now->v < before->v;
-    if (before->h == NULL || now->h == NULL)
+    if ((before->h == NULL) != (now->h == NULL) ||
+        start_is_reset(before->start, before->ts, now->start, now->ts))
         return true;
-    return histogram_is_reset(now->h, before->h);
+    return now->h == NULL ? now->v < before->v : histogram_is_reset(now->h, before->h);
 }
 
 static bool is_change(const struct sample *before, const struct sample *now)
@@ -265,10 +270,10 @@ static bool last_two(const struct range_work *w, size_t i, struct sample last[2]
 
         if (has_float && (!has_histogram || s->ts[f - 1] > s->hts[h - 1])) {
             f--;
-            last[k] = (struct sample){s->ts[f], s->v[f], NULL};
+            last[k] = (struct sample){s->ts[f], s->v[f], NULL, start_at(s->st, f)};
         } else {
             h--;
-            last[k] = (struct sample){s->hts[h], 0, s->h[h]};
+            last[k] = (struct sample){s->hts[h], 0, s->h[h], start_at(s->hst, h)};
         }
     }
     return last[1].ts != last[0].ts;
@@ -287,7 +292,7 @@ static const struct histogram *instant_histogram(struct range_work *w, const str
         note_not_counter(ev, w->c->at, w->name);
     if (!rate && !gauges)
         note_not_gauge(ev, w->c->at, w->name);
-    if (!rate || !histogram_is_reset(last[1].h, last[0].h)) {
+    if (!rate || !is_reset(&last[0], &last[1])) {
         h = histogram_combine(w->m, h, last[0].h, -1, &reconciled, NULL);
         if (h == NULL) {
             note_mixed_schemas(ev, w->c->at, w->name);
@@ -319,7 +324,7 @@ static void run_instant(struct range_work *w, bool rate)
             put_histogram(w, i, instant_histogram(w, last, rate));
             continue;
         }
-        v = rate && last[1].v < last[0].v ? last[1].v : last[1].v - last[0].v;
+        v = rate && is_reset(&last[0], &last[1]) ? last[1].v : last[1].v - last[0].v;
         w->out->v[i] = rate ? v / ((double)(last[1].ts - last[0].ts) / 1000) : v;
     }
 }

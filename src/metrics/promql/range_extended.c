@@ -20,9 +20,8 @@ static struct edge edge_at(const struct readings *s, size_t k)
     return (struct edge){s->ts[k], s->v[k]};
 }
 
-/* The last sample at or before the start, or the first there is; and the last that counts. */
-static void find_edges(const int64_t *ts, size_t a, size_t b, int64_t start, int64_t end,
-                       bool smoothed, size_t *ret_first, size_t *ret_last)
+void extended_find(const int64_t *ts, size_t a, size_t b, int64_t start, int64_t end,
+                   bool smoothed, size_t *ret_first, size_t *ret_last)
 {
     size_t first = a;
     size_t last = b - 1;
@@ -61,7 +60,7 @@ bool extended_edges(const struct readings *s, int64_t start, int64_t end, bool s
 {
     if (s->n == 0)
         return false;
-    find_edges(s->ts, 0, s->n, start, end, smoothed, ret_first, ret_last);
+    extended_find(s->ts, 0, s->n, start, end, smoothed, ret_first, ret_last);
     if (s->ts[*ret_last] <= start)
         return false;
     *ret_left = left_value(s, *ret_first, start, smoothed, false);
@@ -80,7 +79,7 @@ static void extended_floats(struct range_work *w, size_t i, bool counter, double
     double right;
     double result;
 
-    find_edges(s->ts, w->from[i], w->to[i], start, end, w->c->smoothed, &first, &last);
+    extended_find(s->ts, w->from[i], w->to[i], start, end, w->c->smoothed, &first, &last);
     if (s->ts[last] <= start || (w->c->smoothed && s->ts[first] > end))
         return;
     left = left_value(s, first, start, w->c->smoothed, counter);
@@ -115,6 +114,8 @@ void run_extended(struct range_work *w, bool counter, bool per_second)
             note_mixed(w->c->ev, w->c->at, w->name);
         else if (histograms > 0)
             put_histogram(w, i, extended_histograms(w, i, counter, per_second));
+        else if (floats > 0 && counter && w->s.st != NULL)
+            extended_started(w, i, per_seconds);
         else if (floats > 0)
             extended_floats(w, i, counter, per_seconds);
     }

@@ -106,9 +106,23 @@ static bool check_schemas(struct range_work *w, const struct histogram *const *h
     return true;
 }
 
+/* The histograms of a window. */
+struct rising {
+    const struct histogram *const *h;
+    const int64_t *ts, *st; /* st: NULL if none is told */
+    size_t n;
+};
+
+static bool is_reset(const struct rising *x, size_t k, const struct histogram *before)
+{
+    return (x->st != NULL &&
+            start_is_reset(x->st[k - 1], x->ts[k - 1], x->st[k], x->ts[k])) ||
+           histogram_is_reset(x->h[k], before);
+}
+
 /* last - first, and what stood before each reset. */
-static bool rise(struct histogram_sum *s, const struct histogram *const *h, size_t n,
-                 const struct histogram *first, bool counter, bool reconciled[2])
+static bool rise(struct histogram_sum *s, const struct rising *x, const struct histogram *first,
+                 bool counter, bool reconciled[2])
 {
     struct histogram_add minus = {-1, true, &reconciled[0], NULL};
     struct histogram_add plus = {1, true, &reconciled[1], NULL};
@@ -116,10 +130,10 @@ static bool rise(struct histogram_sum *s, const struct histogram *const *h, size
 
     if (!histogram_sum_add(s, first, &minus))
         return false;
-    for (size_t k = 1; k < n && counter; k++) {
-        if (histogram_is_reset(h[k], before) && !histogram_sum_add(s, before, &plus))
+    for (size_t k = 1; k < x->n && counter; k++) {
+        if (is_reset(x, k, before) && !histogram_sum_add(s, before, &plus))
             return false;
-        before = h[k];
+        before = x->h[k];
     }
     return true;
 }
@@ -129,6 +143,8 @@ const struct histogram *rate_histograms(struct range_work *w, size_t i, bool cou
     struct evaluator *ev = w->c->ev;
     const struct histogram *const *h = w->s.h + w->hfrom[i];
     size_t n = histograms_in(w, i);
+    struct rising x = {h, w->s.hts + w->hfrom[i],
+                       w->s.hst != NULL ? w->s.hst + w->hfrom[i] : NULL, n};
     bool reconciled[2] = {false, false};
     struct histogram empty = {
         .schema = h[1]->schema, .custom = h[1]->custom, .n_custom = h[1]->n_custom};
@@ -139,7 +155,7 @@ const struct histogram *rate_histograms(struct range_work *w, size_t i, bool cou
 
     if (counter && (h[0]->reset == HISTOGRAM_GAUGE || h[n - 1]->reset == HISTOGRAM_GAUGE))
         note_not_counter(ev, w->c->at, w->name);
-    if (counter && histogram_is_reset(h[1], h[0]))
+    if (counter && is_reset(&x, 1, h[0]))
         first = &empty;
     if (!check_schemas(w, h, n, first, counter, &schema)) {
         note_mixed_schemas(ev, w->c->at, w->name);
@@ -147,7 +163,7 @@ const struct histogram *rate_histograms(struct range_work *w, size_t i, bool cou
     }
     histogram_sum_set(&s, h[n - 1]);
     histogram_sum_coarsen(&s, schema);
-    if (rise(&s, h, n, first, counter, reconciled))
+    if (rise(&s, &x, first, counter, reconciled))
         result = histogram_sum_take(w->m, &s, 1);
     histogram_sum_done(&s);
     if (result == NULL) {
@@ -160,14 +176,15 @@ const struct histogram *rate_histograms(struct range_work *w, size_t i, bool cou
         note_reconciled(ev, w->c->at, "addition");
     if (!counter && (h[0]->reset != HISTOGRAM_GAUGE || h[n - 1]->reset != HISTOGRAM_GAUGE))
         note_not_gauge(ev, w->c->at, w->name);
+    if (counter && x.st != NULL)
+        note_overlaps(w, x.ts, x.st, n);
     result->reset = HISTOGRAM_GAUGE;
     histogram_compact(result);
     return result;
 }
 
-/* a + sign * b, with the notes that it takes; NULL if they do not mix. */
-static struct histogram *combine(struct range_work *w, const struct histogram *a,
-                                 const struct histogram *b, int sign)
+struct histogram *combine_histograms(struct range_work *w, const struct histogram *a,
+                                     const struct histogram *b, int sign)
 {
     bool reconciled = false;
     struct histogram *h = histogram_combine(w->m, a, b, sign, &reconciled, NULL);
@@ -189,11 +206,11 @@ const struct histogram *histogram_between(struct range_work *w, const struct his
         return histogram_clone(w->m, at[t == t1]);
     if (counter && histogram_is_reset(at[1], at[0]))
         return histogram_scaled(w->m, at[1], fraction);
-    h = combine(w, at[1], at[0], -1);
+    h = combine_histograms(w, at[1], at[0], -1);
     if (h == NULL)
         return NULL;
     histogram_multiply(h, fraction);
-    return combine(w, h, at[0], 1);
+    return combine_histograms(w, h, at[0], 1);
 }
 
 /* The part of a window that an extended range is measured between. */
@@ -256,7 +273,7 @@ static bool add_resets(struct range_work *w, const struct stretch *x, const stru
         const struct histogram *now = k < x->last ? s->h[k] : right;
 
         if (histogram_is_reset(now, before)) {
-            sum = sum == NULL ? before : combine(w, sum, before, 1);
+            sum = sum == NULL ? before : combine_histograms(w, sum, before, 1);
             if (sum == NULL)
                 return false;
         }
@@ -290,11 +307,11 @@ const struct histogram *extended_histograms(struct range_work *w, size_t i, bool
         return NULL;
     if (!counter && (left->reset != HISTOGRAM_GAUGE || right->reset != HISTOGRAM_GAUGE))
         note_not_gauge(w->c->ev, w->c->at, w->name);
-    h = combine(w, right, left, -1);
+    h = combine_histograms(w, right, left, -1);
     if (h == NULL || (counter && !add_resets(w, &x, left, right, &resets)))
         return NULL;
     if (counter && resets != NULL)
-        h = combine(w, h, resets, 1);
+        h = combine_histograms(w, h, resets, 1);
     if (h == NULL)
         return NULL;
     if (per_second)

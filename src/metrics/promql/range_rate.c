@@ -29,6 +29,7 @@ struct sampled {
     double n_minus_one;
     double first, result; /* of a histogram: its counts */
     bool starts_above_zero;
+    int64_t zero_ms; /* when the counter began, within the range before the first; 0: not told */
 };
 
 /* By what the result between the samples is multiplied to be that of the range. */
@@ -39,13 +40,16 @@ static double extrapolation(const struct range_work *w, size_t i, const struct s
     double to_start = (double)(s->first_ms - (end_ms - w->c->range_ms)) / 1000;
     double to_end = (double)(end_ms - s->last_ms) / 1000;
     double interval = (double)(s->last_ms - s->first_ms) / 1000;
-    double average = interval / s->n_minus_one;
+    double average = s->n_minus_one > 0 ? interval / s->n_minus_one : 0;
     double threshold = average * 1.1;
     double factor = 1;
 
     if (to_start >= threshold)
         to_start = average / 2;
-    if (counter && s->result > 0 && s->starts_above_zero) {
+    if (s->zero_ms != 0) {
+        to_start = 0;
+        interval = (double)(s->last_ms - s->zero_ms) / 1000;
+    } else if (counter && s->result > 0 && s->starts_above_zero) {
         double to_zero = interval * (s->first / s->result);
 
         if (to_zero < to_start)
@@ -122,6 +126,52 @@ static void rate_floats(struct range_work *w, size_t i, bool counter, double per
         w->out->v[i] = result * r->factor;
 }
 
+/* The start of a window's first sample, if there was a zero within the range. */
+static int64_t zero_within(const struct range_work *w, size_t i, int64_t start, int64_t first_ms)
+{
+    return start != 0 && start > range_start(w, i) && start < first_ms ? start : 0;
+}
+
+/* Of a counter with start times. */
+static void rate_started(struct range_work *w, size_t i, double per_seconds)
+{
+    const double *v = w->s.v;
+    const int64_t *ts = w->s.ts;
+    const int64_t *st = w->s.st;
+    uint32_t a = w->from[i];
+    uint32_t b = w->to[i];
+    struct sampled s;
+    double result;
+
+    if (b == a)
+        return;
+    s = (struct sampled){
+        ts[a], ts[b - 1], (double)(b - a - 1), v[a], 0, v[a] >= 0, zero_within(w, i, st[a], ts[a])};
+    if (b - a < 2 && s.zero_ms == 0)
+        return;
+    result = v[b - 1] - v[a];
+    for (uint32_t k = a + 1; k < b; k++)
+        if (v[k] < v[k - 1] || start_is_reset(st[k - 1], ts[k - 1], st[k], ts[k]))
+            result += v[k - 1];
+    note_overlaps(w, ts + a, st + a, b - a);
+    if (s.zero_ms != 0)
+        result += v[a];
+    s.result = result;
+    w->out->v[i] = result * extrapolation(w, i, &s, true, per_seconds);
+}
+
+/* What the histograms of a window rose by; from zero, if they began within it. */
+static const struct histogram *risen(struct range_work *w, size_t i, bool counter, int64_t zero_ms)
+{
+    const struct histogram *first = w->s.h[w->hfrom[i]];
+    const struct histogram *h;
+
+    if (histograms_in(w, i) < 2)
+        return zero_ms != 0 ? first : NULL;
+    h = rate_histograms(w, i, counter);
+    return h != NULL && zero_ms != 0 ? combine_histograms(w, h, first, 1) : h;
+}
+
 static void rate_of_histograms(struct range_work *w, size_t i, bool counter, double per_seconds)
 {
     const struct readings *in = &w->s;
@@ -130,14 +180,14 @@ static void rate_of_histograms(struct range_work *w, size_t i, bool counter, dou
     const struct histogram *h;
     struct histogram *scaled;
     struct sampled s;
+    int64_t zero_ms =
+        counter && in->hst != NULL ? zero_within(w, i, in->hst[a], in->hts[a]) : 0;
 
-    if (b - a < 2)
-        return;
-    h = rate_histograms(w, i, counter);
+    h = risen(w, i, counter, zero_ms);
     if (h == NULL)
         return;
-    s = (struct sampled){in->hts[a],      in->hts[b - 1], (double)(b - a - 1),
-                         in->h[a]->count, h->count,       in->h[a]->count >= 0};
+    s = (struct sampled){in->hts[a],      in->hts[b - 1],        (double)(b - a - 1),
+                         in->h[a]->count, h->count, in->h[a]->count >= 0, zero_ms};
     scaled = histogram_clone(w->m, h);
     histogram_multiply(scaled, extrapolation(w, i, &s, counter, per_seconds));
     put_histogram(w, i, scaled);
@@ -173,6 +223,7 @@ static void run_rates(struct range_work *w, bool counter, bool per_second)
 {
     double per_seconds = per_second ? go_seconds(w->c->range_ms) : 1;
     size_t reset = 0;
+    bool started;
 
     if (w->c->anchored || w->c->smoothed) {
         run_extended(w, counter, per_second);
@@ -182,17 +233,20 @@ static void run_rates(struct range_work *w, bool counter, bool per_second)
         find_resets(w);
     if (!w->rates_known)
         know_rates(w, per_seconds);
-    if (w->s.n_h == 0 && (!counter || w->n_resets == 0)) {
+    started = counter && w->s.st != NULL;
+    if (w->s.n_h == 0 && !started && (!counter || w->n_resets == 0)) {
         rate_rising(w, counter, per_seconds);
         return;
     }
-    if (w->s.n_h == 0) {
+    if (w->s.n_h == 0 && !started) {
         for (size_t i = 0; i < w->c->f->n; i++)
             rate_floats(w, i, counter, per_seconds, &reset);
         return;
     }
     for (size_t i = 0; i < w->c->f->n; i++) {
-        if (histograms_in(w, i) == 0)
+        if (histograms_in(w, i) == 0 && started)
+            rate_started(w, i, per_seconds);
+        else if (histograms_in(w, i) == 0)
             rate_floats(w, i, counter, per_seconds, &reset);
         else if (floats_in(w, i) == 0)
             rate_of_histograms(w, i, counter, per_seconds);

@@ -241,8 +241,11 @@ static size_t put_times(const struct instant *x, const struct seen *s,
 
         if (item->bits[at] == VALUE_STALE_BITS)
             continue;
-        if (x->what == SELECT_TIMES || item->histograms == NULL || item->histograms[at] == NULL) {
-            row->v[i] = (double)item->ts[at];
+        if (x->what != SELECT_FLOAT_TIMES || item->histograms == NULL ||
+            item->histograms[at] == NULL) {
+            row->v[i] = (double)(x->what != SELECT_STARTS ? item->ts[at]
+                                 : item->starts != NULL   ? item->starts[at]
+                                                          : 0);
             found++;
         }
     }
@@ -283,7 +286,7 @@ static size_t fill_row(const struct instant *x, struct mem *m, const struct seen
         cells_fill(row->v, x->f->n);
         found = put_times(x, s, item, row);
     }
-    if (item->histograms != NULL && x->what != SELECT_TIMES)
+    if (item->histograms != NULL && (x->what == SELECT_VALUES || x->what == SELECT_FLOAT_TIMES))
         found += put_histograms(x, m, s, item, row);
     return found;
 }
@@ -331,7 +334,8 @@ static int select_instants(struct instant *x, const struct matcher *matchers, si
     int64_t from = look_ms(x->look, x->f, 0) - ev->ev->lookback_ms + 1;
     int64_t to = look_ms(x->look, x->f, x->f->n - 1);
     bool last = to - from < ev->ev->lookback_ms && !eval_counts_only(ev);
-    int r = select_visit(ev, matchers, n, from, to, last ? QUERY_LAST : 0, &visit);
+    unsigned flags = (last ? QUERY_LAST : 0) | (x->what == SELECT_STARTS ? QUERY_STARTS : 0);
+    int r = select_visit(ev, matchers, n, from, to, flags, &visit);
 
     for (size_t k = 0; k < WORKERS_MAX; k++) {
         struct seen *s = &x->seen[k];
@@ -383,6 +387,8 @@ void series_room_done(struct series_room *room)
     free(room->ts);
     free(room->hts);
     free(room->h);
+    free(room->st);
+    free(room->hst);
     *room = (struct series_room){0};
 }
 
@@ -398,12 +404,37 @@ void series_room_need(struct series_room *room, size_t n)
     room->h = xmalloc(room->cap * sizeof *room->h);
 }
 
+static void starts_split(struct series_room *room, const struct query_item *item,
+                         struct readings *ret)
+{
+    size_t n = 0;
+    size_t n_h = 0;
+
+    if (room->cap_st < item->n) {
+        room->cap_st = item->n + item->n / 4;
+        room->st = xrealloc(room->st, room->cap_st * sizeof *room->st);
+        room->hst = xrealloc(room->hst, room->cap_st * sizeof *room->hst);
+    }
+    for (size_t i = 0; i < item->n; i++) {
+        if (item->bits[i] == VALUE_STALE_BITS)
+            continue;
+        if (item->histograms == NULL || item->histograms[i] == NULL)
+            room->st[n++] = item->starts[i];
+        else
+            room->hst[n_h++] = item->starts[i];
+    }
+    ret->st = n > 0 ? room->st : NULL;
+    ret->hst = n_h > 0 ? room->hst : NULL;
+}
+
 void series_split(struct series_room *room, const struct query_item *item, struct readings *ret)
 {
     size_t stale = 0;
 
     *ret = (struct readings){.labels = item->labels};
     series_room_need(room, item->n);
+    if (item->starts != NULL)
+        starts_split(room, item, ret);
     for (size_t i = 0; i < item->n; i++)
         stale += item->bits[i] == VALUE_STALE_BITS;
     if (stale == 0 && item->histograms == NULL) {

@@ -16,6 +16,8 @@ struct readings {
     const struct histogram *const *h;
     size_t n_h;
     bool counted; /* each value says how many samples it stands for */
+    /* Since when the samples count, 0: not told; NULL: of none it is told, or it was not asked. */
+    const int64_t *st, *hst;
 };
 
 /* The moment of step i that a selector looks at. */
@@ -32,6 +34,7 @@ static inline int64_t look_ms(const struct look *l, const struct frame *f, size_
 enum select_what {
     SELECT_VALUES,
     SELECT_TIMES, /* the time of the sample, in ms, is the value */
+    SELECT_STARTS, /* the same with the time since when it counts; 0: not told */
     SELECT_FLOAT_TIMES, /* the same; where the sample is a histogram, that stands there */
 };
 /* Between the moments of a frame that a selector looks at; 0: there is one. */
@@ -69,6 +72,8 @@ struct series_room {
     int64_t *ts, *hts;
     const struct histogram **h;
     size_t cap;
+    int64_t *st, *hst;
+    size_t cap_st;
 };
 void series_split(struct series_room *room, const struct query_item *item, struct readings *ret);
 void series_room_need(struct series_room *room, size_t n);
