@@ -175,7 +175,7 @@ def test_counters_begin_with_a_zero(target, tmp_path):
 
     with running(mount=False, config="metrics: {created_timestamps: 1}\n") as d:
         with Prometheus(tmp_path / "p", jobs, "--web.enable-remote-write-receiver",
-                        features="created-timestamp-zero-ingestion") as real:
+                        features="created-timestamp-zero-ingestion,st-storage,use-start-timestamps,promql-experimental-functions") as real:
             d.prometheus.write_text(jobs)
             api = Api(d)
             wait_for(lambda: len(real.query("up == 1")) == 2, what="Prometheus to scrape")
@@ -187,6 +187,22 @@ def test_counters_begin_with_a_zero(target, tmp_path):
             assert mine == theirs
             assert [v for _, v in next(v for k, v in mine.items() if "w_total" in k)] == ["0", "7", "8", "0", "1"]
             assert sum([[begun / 1000, "0"] in v for v in mine.values()]) == 17
+            names = ("c_total", "h_bucket", "h_count", "h_sum", "s", "s_sum", "g", "g_created", "pc_total", "ps_count", "ph_count", "ph_bucket")
+
+            def starts(of):
+                return {(n, json.dumps(s["metric"], sort_keys=True)): s["value"][1] for n in names for s in of.query(f"start_timestamp({n})")}
+            want = starts(api)
+            assert want == starts(real) and set(want.values()) == {str(begun / 1000), "0"}
+            assert api.query("start_timestamp(w_total)", time=now / 1000 - 299)[0]["value"][1] == str((now - 350_000) / 1000)
+            d.kill9()
+            d.start()
+            api = Api(d)
+            wait_for(lambda: starts(api) == want, what="the starts after a crash")
+            assert api.query("start_timestamp(w_total)", time=now / 1000 - 399)[0]["value"][1] == str(begun / 1000)
+            off = d.http().get("/api/v1/query", params={"query": "start_timestamp(w_total)"}, headers={"X-Prometheus-Use-Start-Timestamps": "f"})
+            assert off.json()["data"]["result"] == []
+            bad = d.http().get("/api/v1/query", params={"query": "1"}, headers={"X-Prometheus-Use-Start-Timestamps": "no"})
+            assert bad.status_code == 400 and bad.json()["error"].endswith('header: strconv.ParseBool: parsing "no": invalid syntax')
     other.close()
 
 
