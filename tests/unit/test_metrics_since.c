@@ -228,6 +228,33 @@ static void test_life(void **state)
     down(&f);
 }
 
+/* The clock is set back while the head holds what is ahead of it. */
+static void test_clock_back(void **state)
+{
+    struct fixture f;
+    unsigned random = 3;
+
+    (void)state;
+    up(&f);
+    load(&f, 20000, 30000, 10, &random);
+    assert_int_equal(flush_until(f.db, FLUSH_ANEW), 0);
+    load(&f, 0, 10000, 10, &random);
+    check(&f, "behind what is in runs");
+    restart(&f);
+    check(&f, "the same from the log");
+    load(&f, 10000, 20000, 10, &random);
+    load(&f, 30000, 32000, 10, &random);
+    check(&f, "caught up");
+    pthread_rwlock_wrlock(&f.db->lock);
+    streams_begin_anew(f.db);
+    pthread_rwlock_unlock(&f.db->lock);
+    load(&f, 5, 9000, 10, &random);
+    check(&f, "behind what is in the head");
+    assert_int_equal(db_flush(f.db), 0);
+    check(&f, "at the end");
+    down(&f);
+}
+
 /* Who never told a start has nothing of it, in memory or on disk. */
 static int count_part(void *ctx, struct slice part)
 {
@@ -350,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_none),
         cmocka_unit_test(test_life),
         cmocka_unit_test(test_tier),
+        cmocka_unit_test(test_clock_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

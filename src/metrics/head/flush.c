@@ -304,14 +304,16 @@ static void recount(struct db *db)
     for (uint32_t ref = 0; ref < index_count(db->index); ref++) {
         struct series *s = index_series(db->index, ref);
         int64_t first = s->open.count > 0 ? s->open.first_ms : INT64_MAX;
+        int64_t last = s->open.count > 0 ? s->open.last_ms : 0;
 
         db->head_bytes += s->open.cap;
         for (const struct sealed *p = s->sealed; p != NULL; p = p->next) {
             db->head_bytes += p->stream.cap + sizeof *p;
             first = p->stream.first_ms < first ? p->stream.first_ms : first;
+            last = p->stream.last_ms > last ? p->stream.last_ms : last;
         }
         db->min_ms = first < db->min_ms ? first : db->min_ms;
-        s->since = s->since && sinces_trim(db->sinces, ref, first);
+        s->since = s->since && sinces_trim(db->sinces, ref, first, last);
     }
     if (db->min_ms == INT64_MAX)
         db->min_ms = 0;

@@ -169,7 +169,9 @@ void sinces_put(struct sinces *s, uint32_t ref, int64_t ts_ms, int64_t start_ms,
         *e = (struct entry){.ref = ref, .used = true};
         s->n++;
     }
-    if (ts_ms < newest_ms)
+    /* After the clock was set back there may be starts of what is ahead and is being written. */
+    if (ts_ms < newest_ms ||
+        (e->list.n > 0 && e->list.items[e->list.n - 1].ts_ms > ts_ms))
         since_put(&e->list, ts_ms, start_ms);
     else
         since_add(&e->list, ts_ms, start_ms);
@@ -182,13 +184,14 @@ const struct since_list *sinces_of(const struct sinces *s, uint32_t ref)
     return e != NULL && e->used && e->list.n > 0 ? &e->list : NULL;
 }
 
-bool sinces_trim(struct sinces *s, uint32_t ref, int64_t first_ms)
+bool sinces_trim(struct sinces *s, uint32_t ref, int64_t first_ms, int64_t last_ms)
 {
     struct entry *e = s->size > 0 ? entry_of(s, ref) : NULL;
 
     if (e == NULL || !e->used)
         return false;
-    if (first_ms == INT64_MAX)
+    since_cut(&e->list, last_ms + 1, INT64_MAX);
+    if (first_ms > last_ms)
         e->list.n = 0;
     else
         since_cut(&e->list, INT64_MIN, first_ms - 1);

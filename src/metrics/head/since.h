@@ -38,8 +38,9 @@ void sinces_free(struct sinces *s);
 void sinces_put(struct sinces *s, uint32_t ref, int64_t ts_ms, int64_t start_ms,
                 int64_t newest_ms);
 const struct since_list *sinces_of(const struct sinces *s, uint32_t ref); /* NULL: none */
-/* Samples before first_ms are gone; INT64_MAX: all are. Is any start left? */
-bool sinces_trim(struct sinces *s, uint32_t ref, int64_t first_ms);
+/* Of the samples those from first_ms to last_ms are left; first_ms behind it: none are. Is any start
+ * left? */
+bool sinces_trim(struct sinces *s, uint32_t ref, int64_t first_ms, int64_t last_ms);
 uint64_t sinces_bytes(const struct sinces *s);
 
 /* Writes a run, which is there only if there is something in it. */
