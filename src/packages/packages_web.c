@@ -112,8 +112,7 @@ static int redirect_root(struct web_request *req, struct web_response *resp)
     return redirect(req, resp, "simple/");
 }
 
-/* Checks the name and the right to see it. *ret is normalised, in the op. */
-static int read_project(struct web_request *req, const char **ret)
+int packages_read_project(struct web_request *req, const char **ret)
 {
     const char *name = web_param(req, "project");
     char normal[PROJECT_NAME_MAX + 1];
@@ -149,7 +148,7 @@ static int get_project(struct web_request *req, struct web_response *resp)
     const char *project;
     int r;
 
-    r = read_project(req, &project);
+    r = packages_read_project(req, &project);
     if (r < 0)
         return r;
     if (strcmp(project, web_param(req, "project")) != 0)
@@ -167,7 +166,7 @@ static int get_project(struct web_request *req, struct web_response *resp)
 static int redirect_project(struct web_request *req, struct web_response *resp)
 {
     const char *project;
-    int r = read_project(req, &project);
+    int r = packages_read_project(req, &project);
 
     return r < 0 ? r : redirect(req, resp, op_printf(req->op, "%s/", project));
 }
@@ -392,6 +391,8 @@ const struct route packages_routes[] = {
      .pattern = "/integrity/{project}/{version}/{file}/provenance",
      .handle = get_provenance,
      .flags = ROUTE_INLINE},
+    {.methods = "GET", .pattern = "/pypi/{project}/json", .handle = api_project_json},
+    {.methods = "GET", .pattern = "/pypi/{project}/{version}/json", .handle = api_project_json},
     {.methods = "PATCH",
      .pattern = "/packages/{file}",
      .handle = api_patch_file,

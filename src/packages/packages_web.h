@@ -14,6 +14,11 @@ int api_patch_file(struct web_request *req, struct web_response *resp);
 int api_delete_file(struct web_request *req, struct web_response *resp);
 int api_patch_project(struct web_request *req, struct web_response *resp);
 
+/* Checks the name in the path and the right to see it. *ret is normalised, in the op. */
+int packages_read_project(struct web_request *req, const char **ret);
+/* PyPI's JSON API (packages_json.c). */
+int api_project_json(struct web_request *req, struct web_response *resp);
+
 /* The upload's route (upload.c). */
 int upload_begin(struct web_request *req);
 int upload_data(struct web_request *req, const void *bytes, size_t n);

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import requests
 import make
 from conftest import need, run
 from test_twine import JSON, form
@@ -178,3 +179,37 @@ def test_redirects(daemon, name):
         r = s.get(path, allow_redirects=False)
         assert r.status_code == 301
         assert s.get(path).url == f"{daemon.url}/simple/{name}-x/"
+
+
+def test_json_api(daemon, name):
+    metadata = ("Summary: sells \"things\"\nAuthor-email: A <a@example.org>\nClassifier: A :: B\nClassifier: C\nRequires-Dist: idna>=2\n"
+                "Project-URL: Home, https://example.org/a,b\nRequires-Python: >=3.6")
+    files = [make.wheel(name, "1.0", metadata="Summary: old"), make.wheel(name, "1.10", metadata=metadata), make.sdist(name, "1.10"),
+             make.wheel(name, "1.9"), make.wheel(name, "2.0rc1")]
+    upload(daemon, *files)
+    s = daemon.http()
+    r = s.get(f"/pypi/{name.upper()}/json")
+    assert r.status_code == 200 and r.headers["Content-Type"] == "application/json"
+    said = r.json()
+    info = said["info"]
+    assert (info["name"], info["version"], info["summary"], info["requires_python"]) == (name, "1.10", 'sells "things"', ">=3.6")
+    assert info["classifiers"] == ["A :: B", "C"] and info["requires_dist"] == ["idna>=2"] and info["author"] is None
+    assert info["project_urls"] == {"Home": "https://example.org/a,b"} and info["description"] == "Text of the package.\n"
+    assert list(said["releases"]) == ["1.0", "1.9", "1.10", "2.0rc1"] and said["vulnerabilities"] == []
+    assert [(u["filename"], u["packagetype"], u["python_version"]) for u in said["urls"]] == [
+        (files[1][0], "bdist_wheel", "py3"), (files[2][0], "sdist", "source")]
+    one = said["urls"][0]
+    assert s.get(one["url"].removeprefix(daemon.url)).content == files[1][1]
+    assert one["digests"]["sha256"] == hashlib.sha256(files[1][1]).hexdigest() and one["size"] == len(files[1][1])
+    assert one["upload_time_iso_8601"].startswith(one["upload_time"]) and one["upload_time_iso_8601"].endswith("Z")
+
+    one = s.get(f"/pypi/{name}/1.00/json").json()
+    assert (one["info"]["version"], one["info"]["summary"], "releases" in one, len(one["urls"])) == ("1.0", "old", False, 1)
+    # what is yanked is not the newest
+    for file in (files[1], files[2]):
+        s.patch(f"/packages/{file[0]}", json={"yanked": "loses data"}).raise_for_status()
+    assert s.get(f"/pypi/{name}/json").json()["info"]["version"] == "1.9"
+    info = s.get(f"/pypi/{name}/1.10/json").json()["info"]
+    assert (info["yanked"], info["yanked_reason"]) == (True, "loses data")
+    assert [s.get(f"/pypi/{p}/json").status_code for p in (f"{name}/9", f"{name}/x!", "none-" + name, "bad%0aname")] == [404] * 4
+    assert requests.get(f"{daemon.url}/pypi/{name}/json").status_code == 401
