@@ -92,8 +92,17 @@ def test_page(daemon, browser, name):
 
     log_in("wrong")
     browser.wait("document.querySelector('#say').textContent.includes('wrong') || document.querySelector('#say').textContent.includes('password')")
+    # an answer that comes late ends no newer login
+    browser.run("window.real = window.fetch; window.fetch = async (...a) => {"
+                " const r = await window.real(...a); await new Promise(go => { window.go = go; }); return r; }")
+    log_in("wrong again")
+    browser.wait("!!window.go")
+    browser.run("window.fetch = window.real")
     log_in(daemon.password)
     browser.wait("document.querySelector('#login').hidden")
+    browser.run("document.querySelector('#say').textContent = ''; window.go()")
+    browser.wait("document.querySelector('#say').textContent !== ''")
+    assert browser.run("document.querySelector('#login').hidden")
     browser.wait(f"!!{row('packages/')}")
 
     browser.run(f"window.prompt = () => {json.dumps(name)}; window.confirm = () => true")
