@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from random import Random
 
 import pytest
 import requests
@@ -82,8 +83,8 @@ class Prometheus:
         self.process.wait()
         self.log.close()
 
-    def query(self, q):
-        return requests.get(self.url + "/api/v1/query", params={"query": q}).json()["data"]["result"]
+    def query(self, q, **params):
+        return requests.get(self.url + "/api/v1/query", params={"query": q, **params}).json()["data"]["result"]
 
 
 def sender(daemon, target):
@@ -248,7 +249,7 @@ def test_native_histograms_are_scraped(tmp_path):
 
 
 def test_chunks_are_read(tmp_path):
-    """Without histograms in the store, a reader has its samples as XOR chunks."""
+    """A real Prometheus reads samples as XOR chunks."""
     now = int(time.time() * 1000) // 1000 * 1000
     values = [(now - 600000 + i * 1000 + (i % 7 == 3), i * 0.1 if i % 5 else i) for i in range(600)]
     with running(mount=False) as daemon:
@@ -257,6 +258,81 @@ def test_chunks_are_read(tmp_path):
         with Prometheus(tmp_path / "p", read) as reading:
             got = reading.query('x{a="1"}[20m]')[0]["values"]
             assert [(round(t * 1000), float(v)) for t, v in got] == [(t, float(v)) for t, v in values]
+
+
+def zigzag(n):
+    return n << 1 if n >= 0 else (-n << 1) - 1
+
+
+def histogram(ts, counts, negative, floats=False, schema=3, zero=2, threshold=2.0 ** -128, total=1.5, offset=0, hint=0, custom=()):
+    """prometheus.Histogram with a span of these counts on each side, and a second one of the last positive count."""
+    def deltas(values):
+        return b"".join(varint(zigzag(b - a)) for a, b in zip([0] + values, values))
+
+    def spans(values, two):
+        pairs = [(offset, len(values) - 1), (2, 1)] if two else [(offset, len(values))]
+        return [field(1, zigzag(o)) + field(2, n) for o, n in pairs] if values else []
+
+    count = sum(counts) + sum(negative) + zero
+    out = field(2, float(count)) + field(7, float(zero)) if floats else field(1, count) + field(6, zero)
+    out += field(3, total) + field(4, zigzag(schema)) + field(5, threshold) + field(14, hint) + field(15, ts)
+    out += b"".join(field(8, s) for s in spans(negative, False)) + b"".join(field(11, s) for s in spans(counts, not custom))
+    for number, values in ((10, negative), (13, counts)):
+        packed = b"".join(struct.pack("<d", v) for v in values) if floats else deltas(values)
+        out += field(number if floats else number - 1, packed)
+    return out + (field(16, b"".join(struct.pack("<d", v) for v in custom)) if custom else b"")
+
+
+def test_histograms_are_read_as_chunks(tmp_path):
+    """A real Prometheus reads what was written: of integers and floats, with resets, gauges, other buckets in between,
+    custom ones, stale markers and plain floats among them."""
+    now = int(time.time() * 1000)
+    random = Random(7)
+    stale = struct.unpack("<d", struct.pack("<Q", 0x7ff0000000000002))[0]
+    series = {k: b"" for k in ("ints", "floats", "gauge", "custom", "mixed")}
+    counts, level = [0] * 5, [0.0] * 3
+    for i in range(300):
+        ts = now - 700_000 + 2000 * i + (i % 11 == 3)
+        counts = [0] * 5 if i % 90 == 50 else [c + random.choice((0, 0, 1, 3, 70, 10 ** 9)) for c in counts]
+        level = [max(0.0, v + random.choice((-0.25, 0.0, 1 / 3, 17.0))) for v in level]
+        wide = 5 if i < 200 else 4
+        series["ints"] += field(4, histogram(ts, counts[:wide], counts[:i % 2 * 2], zero=i // 7, total=random.random() * 1e6, offset=-3 + i // 250))
+        series["floats"] += field(4, histogram(ts, [v + i for v in level], [float(i)], True, zero=i / 3, threshold=0.001, schema=-2))
+        series["gauge"] += field(4, histogram(ts, [v + 1 for v in level], [], True, hint=3))
+        series["custom"] += field(4, histogram(ts, counts[:4], [], zero=0, threshold=0.0, schema=-53, custom=(-1.5, 0.1, 1 / 3, 2.0, 40000.0)))
+        if i % 10 < 3:
+            series["mixed"] += field(2, field(1, stale if i % 20 == 1 else float(i)) + field(2, ts))
+        else:
+            series["mixed"] += field(4, histogram(ts, counts, counts, total=stale if i % 30 == 5 else 2.0))
+    body = b"".join(field(1, field(1, field(1, b"__name__") + field(2, k.encode())) + v) for k, v in series.items())
+    with running(mount=False) as daemon:
+        r = daemon.http().post("/api/v1/write", data=snappy(body), headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"})
+        assert r.status_code == 204, r.text
+        # a query for both kinds of answer: chunks in front, and samples only
+        matcher = field(1, 0) + field(2, b"__name__") + field(3, b"ints")
+        ask = field(1, field(1, now - 3_600_000) + field(2, now) + field(3, matcher))
+        for types, kind in ((b"\x01\x00", "application/x-streamed-protobuf"), (b"\x01", "application/x-streamed-protobuf"),
+                            (b"\x00\x01", "application/x-protobuf"), (b"", "application/x-protobuf")):
+            r = daemon.http().post("/api/v1/read", data=snappy(ask + field(2, types)))
+            assert r.status_code == 200 and r.headers["Content-Type"].startswith(kind), (types, r.headers)
+        api = Api(daemon)
+        read = f"global: {{scrape_interval: 1m}}\nremote_read: [{{url: '{daemon.url}/api/v1/read', read_recent: true}}]\n"
+        with Prometheus(tmp_path / "p", read) as reading:
+            for name in series:
+                mine, theirs = api.query(f"{name}[20m]"), reading.query(f"{name}[20m]")
+                assert mine == theirs and len(mine[0].get("histograms", [])) >= 180, name
+                if name != "mixed":
+                    asked = f"increase({name}[20m])" if name != "gauge" else f"delta({name}[20m])"
+                    at = now / 1000
+                    assert close(api.query(asked, time=at), reading.query(asked, time=at)), name
+
+
+def close(a, b):
+    """Are the histograms the same but for the last digits?"""
+    (a,), (b,) = a, b
+    a, b = a["histogram"][1], b["histogram"][1]
+    numbers = [[float(h["count"]), float(h["sum"])] + [float(x) for bucket in h["buckets"] for x in bucket] for h in (a, b)]
+    return len(numbers[0]) == len(numbers[1]) and all(x == pytest.approx(y, rel=1e-9) for x, y in zip(*numbers))
 
 
 def test_what_was_acknowledged_is_there_after_kill_9():

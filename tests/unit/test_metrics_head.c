@@ -774,7 +774,6 @@ static void test_delete(void **state)
     for (int round = 0; round < 2; round++) {
         assert_int_equal(get(&f, "b", 0, INT64_MAX, 0, &s), 0);
         assert_int_equal(get(&f, "h", 0, INT64_MAX, 0, &s), 0);
-        assert_false(db_has_histograms(f.db));
         expect_ramp(&f, "a", T0 + 1000, T0 + 3 * BUCKET_MS - 59000, 60000, 360);
         db_look(f.db, live_series, &live);
         assert_int_equal(live, 1);

@@ -1,9 +1,10 @@
-/* POST /api/v1/read: remote read, as samples or as a stream of XOR chunks. */
+/* POST /api/v1/read: remote read, as samples or as a stream of chunks. */
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "base/proto.h"
 #include "identity/identity.h"
 #include "metrics/api/api.h"
+#include "metrics/api/histogram_chunk.h"
 #include "metrics/api/remote.h"
 #include "metrics/api/xor_chunk.h"
 #include "metrics/histogram_proto.h"
@@ -15,8 +16,9 @@
 #define MATCHERS_MAX 128
 #define FRAME_BYTES  (1u << 20)
 
-enum { CHUNK_XOR = 1 };                        /* prometheus.Chunk.Encoding */
-enum { RESPONSE_SAMPLES, RESPONSE_XOR_CHUNKS }; /* prometheus.ReadRequest.ResponseType */
+enum { CHUNK_XOR = 1 };                        /* prometheus.Chunk.Encoding; of histograms: kind */
+/* prometheus.ReadRequest.ResponseType, and none of them */
+enum { RESPONSE_SAMPLES, RESPONSE_XOR_CHUNKS, RESPONSE_NONE };
 
 /* One series of the answer; its bytes stand in the answer's room. */
 struct part {
@@ -169,17 +171,35 @@ static void put_samples(struct buf *out, const struct query_item *item)
     }
 }
 
-static void put_chunk(struct buf *out, const int64_t *ts, const uint64_t *bits, size_t n)
+static bool is_float(const struct query_item *item, size_t i)
 {
+    return item->histograms == NULL || item->histograms[i] == NULL;
+}
+
+/* As many of the samples as stand together in a chunk; how many. */
+static size_t put_chunk(struct buf *out, const struct query_item *item, size_t at)
+{
+    const int64_t *ts = item->ts + at;
     autobuf chunk = {0};
     autobuf data = {0};
+    unsigned kind = CHUNK_XOR;
+    size_t n = 1;
 
-    xor_chunk_encode(&data, ts, bits, n);
+    while (at + n < item->n && is_float(item, at + n) == is_float(item, at))
+        n++;
+    if (is_float(item, at)) {
+        n = n < XOR_CHUNK_SAMPLES ? n : XOR_CHUNK_SAMPLES;
+        xor_chunk_encode(&data, ts, item->bits + at, n);
+    } else {
+        n = histogram_chunk_fit(item->histograms + at, n);
+        kind = histogram_chunk_encode(&data, ts, item->histograms + at, n);
+    }
     proto_put_varint(&chunk, 1, (uint64_t)ts[0]);
     proto_put_varint(&chunk, 2, (uint64_t)ts[n - 1]);
-    proto_put_varint(&chunk, 3, CHUNK_XOR);
+    proto_put_varint(&chunk, 3, kind);
     proto_put_bytes(&chunk, 4, buf_slice(&data));
     proto_put_bytes(out, 2, buf_slice(&chunk));
+    return n;
 }
 
 /* A frame: length, checksum, a ChunkedReadResponse with one series. */
@@ -204,10 +224,7 @@ static void put_frames(struct reading *r, const struct labels *l, const struct q
     put_labels(&series, l);
     labels_len = series.len;
     for (size_t at = 0; at < item->n;) {
-        size_t n = item->n - at < XOR_CHUNK_SAMPLES ? item->n - at : XOR_CHUNK_SAMPLES;
-
-        put_chunk(&series, item->ts + at, item->bits + at, n);
-        at += n;
+        at += put_chunk(&series, item, at);
         if (at < item->n && series.len < FRAME_BYTES)
             continue;
         put_frame(&r->room, &series, r->query);
@@ -254,10 +271,6 @@ static int read_series(struct reading *r, struct query *q)
         r->samples += item.n;
         if (r->samples > QUERY_SAMPLES_MAX)
             return op_fail(r->req->op, EINVAL, "exceeded sample limit (%d)", QUERY_SAMPLES_MAX);
-        if (r->chunks && item.histograms != NULL)
-            return op_fail(r->req->op, EINVAL,
-                           "there are native histograms among these series: accept the response "
-                           "type SAMPLES");
         add_part(r, &item);
     }
     return e < 0 ? op_fail(r->req->op, -e, "reading samples: %s", strerror(-e)) : 0;
@@ -294,28 +307,24 @@ static int answer_query(struct reading *r, struct slice message)
     return 0;
 }
 
-struct accepted {
-    bool samples, chunks;
-};
-
 static void accept_type(void *ctx, uint64_t v)
 {
-    struct accepted *a = ctx;
+    uint64_t *first = ctx;
 
-    a->samples = a->samples || v == RESPONSE_SAMPLES;
-    a->chunks = a->chunks || v == RESPONSE_XOR_CHUNKS;
+    if (*first == RESPONSE_NONE && (v == RESPONSE_SAMPLES || v == RESPONSE_XOR_CHUNKS))
+        *first = v;
 }
 
-/* Chunks where they are accepted and can hold what is stored. */
-static bool want_chunks(const struct reading *r, struct slice message)
+/* The first that the reader accepts and we know is the one it likes best. */
+static bool want_chunks(struct slice message)
 {
-    struct accepted a = {0};
+    uint64_t first = RESPONSE_NONE;
     struct proto_field f;
 
     while (proto_next(&message, &f) > 0)
         if (f.number == 2 && proto_count(&f, PROTO_VARINT) >= 0)
-            proto_numbers(&f, PROTO_VARINT, accept_type, &a);
-    return a.chunks && !(a.samples && db_has_histograms(r->m->db));
+            proto_numbers(&f, PROTO_VARINT, accept_type, &first);
+    return first == RESPONSE_XOR_CHUNKS;
 }
 
 static int answer_all(struct reading *r, struct slice message)
@@ -323,7 +332,7 @@ static int answer_all(struct reading *r, struct slice message)
     struct proto_field f;
     int e;
 
-    r->chunks = want_chunks(r, message);
+    r->chunks = want_chunks(message);
     while ((e = proto_next(&message, &f)) > 0)
         if (f.number == 1 && f.wire == PROTO_BYTES && (e = answer_query(r, f.bytes)) < 0)
             return e;

@@ -155,15 +155,6 @@ void payloads_read(const struct payloads *p, uint32_t ref, int64_t from_ms, int6
                          slice_of(l->bytes.data + l->items[i].offset, l->items[i].len));
 }
 
-size_t payloads_count(const struct payloads *p)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < p->size; i++)
-        n += p->table[i].list.n > 0;
-    return n;
-}
-
 uint64_t payloads_bytes(const struct payloads *p)
 {
     uint64_t bytes = 0;

@@ -35,7 +35,6 @@ const struct payload_list *payloads_of(const struct payloads *p, uint32_t ref); 
 /* Adds those with from <= time <= to. */
 void payloads_read(const struct payloads *p, uint32_t ref, int64_t from_ms, int64_t to_ms,
                    struct payload_list *out);
-size_t payloads_count(const struct payloads *p); /* series that have any */
 uint64_t payloads_bytes(const struct payloads *p);
 /* Those before until_ms of each series: marked as flushing; f is called for each series that has
  * any, in no order. */
