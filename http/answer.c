@@ -152,6 +152,18 @@ static void respond_bytes(struct request *r)
     answer_respond(r, mhd_response_lent(bytes), etag);
 }
 
+/* Sent from where they are. */
+static void respond_pieces(struct request *r)
+{
+    struct MHD_IoVec *iov = op_alloc(&r->op, (r->resp.n_pieces + 1) * sizeof *iov);
+
+    for (size_t i = 0; i < r->resp.n_pieces; i++)
+        iov[i] = (struct MHD_IoVec){r->resp.pieces[i].data, r->resp.pieces[i].len};
+    answer_respond(r,
+                   MHD_create_response_from_iovec(iov, (unsigned)r->resp.n_pieces, NULL, NULL),
+                   r->resp.etag);
+}
+
 static void job_wait(struct request *r)
 {
     r->resp.wait(r->resp.generate_ctx);
@@ -230,6 +242,9 @@ void answer_build(struct request *r)
                 resp->stream_bytes > 0 ? resp->stream_bytes : MHD_SIZE_UNKNOWN, 64u << 10,
                 read_stream, r, NULL),
             resp->etag);
+        break;
+    case WEB_PIECES:
+        respond_pieces(r);
         break;
     case WEB_NOTHING:
         answer_respond(r, NULL, resp->etag);

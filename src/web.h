@@ -123,7 +123,9 @@ struct web_page *web_page_new(struct slice bytes, const char *content_type, cons
 struct web_page *web_page_ref(struct web_page *p);
 void web_page_unref(struct web_page *p); /* NULL is fine */
 
-enum web_body { WEB_NOTHING, WEB_BYTES, WEB_PAGE, WEB_BLOB, WEB_STREAM, WEB_FILE };
+enum web_body { WEB_NOTHING, WEB_BYTES, WEB_PAGE, WEB_BLOB, WEB_STREAM, WEB_FILE, WEB_PIECES };
+
+#define WEB_PIECES_MAX 1024
 
 struct web_response_header {
     struct web_response_header *next;
@@ -135,6 +137,8 @@ struct web_response {
     struct web_response_header *headers;
     enum web_body body;
     struct slice bytes;      /* WEB_BYTES: in the op, or static */
+    struct slice *pieces;    /* WEB_PIECES: one after the other; kept until generate_free */
+    size_t n_pieces;         /* WEB_PIECES_MAX at most */
     struct web_page *page;   /* WEB_PAGE: a reference, given up with the answer */
     struct blob *blob;       /* WEB_BLOB: taken. http/ serves Range and If-Range on it */
     struct node_file *file;  /* WEB_FILE: taken; likewise */

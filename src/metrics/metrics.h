@@ -20,6 +20,7 @@ struct metrics {
     struct rules *rules;
     char *external_url; /* where others reach this daemon; for links in alerts */
     struct gate gate; /* of queries */
+    uint64_t answer_bytes; /* atomic: of results that wait to be sent */
     int64_t started_unix_ms;
 };
 

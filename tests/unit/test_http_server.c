@@ -100,6 +100,18 @@ static int stream_out(struct web_request *req, struct web_response *resp)
     return 0;
 }
 
+static int pieces_out(struct web_request *req, struct web_response *resp)
+{
+    resp->body = WEB_PIECES;
+    resp->n_pieces = WEB_PIECES_MAX;
+    resp->pieces = op_alloc(req->op, resp->n_pieces * sizeof *resp->pieces);
+    resp->pieces[0] = SLICE("first,");
+    for (size_t i = 2; i + 1 < resp->n_pieces; i++) /* the second is empty */
+        resp->pieces[i] = slice_of(large_text, 1000);
+    resp->pieces[resp->n_pieces - 1] = SLICE(",last");
+    return 0;
+}
+
 /* The batch of straw: a number of times it must fail. */
 struct store_batch {
     _Atomic int fails;
@@ -311,6 +323,7 @@ static const struct route routes[] = {
     INLINE("GET", "/large", large),
     INLINE("GET", "/page", give_page),
     WORKER("GET", "/stream", stream_out),
+    WORKER("GET", "/pieces", pieces_out),
     WORKER("GET", "/blob/{kind}", give_blob),
     {.methods = "POST,PATCH", .pattern = "/echo", .handle = echo, .body_limit_bytes = 1000000},
     INLINE("POST", "/echo-inline", echo),
@@ -534,6 +547,10 @@ static const struct {
     {"behind what is not modified",
      GET("/large") "If-None-Match: \"large\"\r\n\r\n" GET("/entity") "\r\n", 304, "0123456789",
      "aaaa", false},
+    {"pieces", GET("/pieces") "\r\n", 200, "Content-Length: 1021011\r\n", NULL, false},
+    {"pieces, in order", GET("/pieces") "\r\n", 200, "first,aaa", "chunked", false},
+    {"pieces, to the end", GET("/pieces") "Connection: close\r\n\r\n", 200, "aaa,last", NULL, true},
+    {"pieces, HEAD", "HEAD /pieces HTTP/1.1\r\n" H "\r\n", 200, "Content-Length: 1021011\r\n", "aaa", false},
     {"generated", GET("/stream") "\r\n", 200, "ggg", NULL, false},
     {"generated, http/1.0", "GET /stream HTTP/1.0\r\n" H "\r\n", 200, "ggg", "chunked", true},
 };

@@ -3,8 +3,10 @@
 #include "base/file.h"
 #include "identity/identity.h"
 #include "metrics/metrics.h"
+#include "metrics/promql/print.h"
 #include "web_test.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -253,6 +255,101 @@ static void test_a_large_result(void **state)
     assert_int_equal(json_array_size(values), N);
     assert_string_equal(json_string_value(json_array_get(json_array_get(values, N - 1), 1)), "29999.5");
     json_decref(answer);
+}
+
+#define ROWS      36
+#define ROW_STEPS 2200
+
+/* Of row r at step i; NAN: none. */
+static double row_value(int r, int i)
+{
+    if (r % 3 == 1 && i % 7 == 0)
+        return NAN;
+    return r % 4 == 0 ? r : r % 4 == 1 ? i / 100.0 : r % 4 == 2 ? -i / 7.0 : 1e15 * i;
+}
+
+static void expect_rows(struct buf *out)
+{
+    char name[32];
+
+    buf_add_str(out, "{\"status\":\"success\",\"data\":{\"resultType\":\"matrix\",\"result\":[");
+    for (int r = 0; r < ROWS; r++) {
+        const char *before = "[";
+
+        snprintf(name, sizeof name, "r%02d\\\"x", r);
+        buf_printf(out, "%s{\"metric\":{\"__name__\":\"rows\",\"instance\":\"%s\",\"job\":\"j\"},\"values\":",
+                   r > 0 ? "," : "", name);
+        for (int i = 0; i < ROW_STEPS; i++) {
+            if (isnan(row_value(r, i)))
+                continue;
+            buf_printf(out, "%s[", before);
+            print_time(out, T + i * 1500);
+            buf_add_str(out, ",\"");
+            print_value(out, row_value(r, i));
+            buf_add_str(out, "\"]");
+            before = ",";
+        }
+        buf_add_str(out, "]}");
+    }
+    buf_add_str(out, "]}}");
+}
+
+static void load_rows(void)
+{
+    struct db_sample *all = malloc(ROW_STEPS * sizeof *all);
+    struct db_result ignored;
+    char name[32];
+
+    for (int r = ROWS; r-- > 0;) {
+        struct label room[] = {{LABEL_NAME, SLICE("rows")}, {SLICE("instance"), {0}}, {SLICE("job"), SLICE("j")}};
+        size_t n = 0;
+        uint32_t ref;
+
+        snprintf(name, sizeof name, "r%02d\"x", r);
+        room[1].value = slice_str(name);
+        ref = db_series(w.m->db, &(struct labels){room, 3});
+        for (int i = 0; i < ROW_STEPS; i++)
+            if (!isnan(row_value(r, i)))
+                all[n++] = (struct db_sample){ref, T + i * 1500, double_bits(row_value(r, i))};
+        assert_int_equal(db_append(w.m->db, all, n, &ignored), 0);
+    }
+    free(all);
+}
+
+/* Rows are printed by several threads, into pieces that are sent as they are; or some at a time, if
+ * many answers wait already. The bytes are the same. */
+static void test_large_rows(void **state)
+{
+    static const char query[] = "/api/v1/query_range?query=rows&start=1700000000&end=1700003298.5&step=1.5"
+                                "&lookback_delta=1s";
+    autobuf expected = {0};
+    struct slice body;
+
+    (void)state;
+    load_rows();
+    expect_rows(&expected);
+    for (int many = 0; many < 2; many++) {
+        uint64_t taken = many ? 1ull << 40 : 0;
+
+        w.m->answer_bytes += taken;
+        assert_int_equal(web_test_call(&t, "GET", query, NULL, SLICE("")), 200);
+        assert_int_equal(t.resp.body, many ? WEB_STREAM : WEB_PIECES);
+        body = web_test_body(&t);
+        assert_int_equal(body.len, expected.len);
+        assert_memory_equal(body.data, expected.data, expected.len);
+        web_test_done(&t);
+        w.m->answer_bytes -= taken;
+        assert_int_equal(w.m->answer_bytes, 0);
+    }
+    assert_int_equal(
+        web_test_call(&t, "GET",
+                      "/api/v1/query_range?query=rows&start=1700000000&end=1700000003&step=1.5&limit=1&lookback_delta=1s",
+                      NULL, SLICE("")),
+        200);
+    assert_string_equal(web_test_text(&t),
+                        "{\"status\":\"success\",\"data\":{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":"
+                        "\"rows\",\"instance\":\"r00\\\"x\",\"job\":\"j\"},\"values\":[[1700000000,\"0\"],[1700000001.500,"
+                        "\"0\"],[1700000003,\"0\"]]}]},\"warnings\":[\"results truncated due to limit\"]}");
 }
 
 static void test_federate(void **state)
@@ -558,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_posted_forms),
         cmocka_unit_test(test_a_large_result),
+        cmocka_unit_test(test_large_rows),
         cmocka_unit_test(test_federate),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_remote_write),

@@ -201,11 +201,17 @@ static inline struct slice web_test_body(struct web_test *t)
         buf_add_slice(&t->body, t->resp.page->bytes);
     else if (t->resp.body == WEB_BLOB)
         web_test_read_blob(t);
+    for (size_t i = 0; t->resp.body == WEB_PIECES && i < t->resp.n_pieces; i++)
+        buf_add_slice(&t->body, t->resp.pieces[i]);
     while (t->resp.body == WEB_STREAM) {
         ssize_t n;
 
         buf_reserve(&t->body, 4096);
         n = t->resp.generate(t->resp.generate_ctx, t->body.data + t->body.len, 4096);
+        if (n == -EAGAIN && t->resp.wait != NULL) {
+            t->resp.wait(t->resp.generate_ctx);
+            continue;
+        }
         if (n <= 0)
             break;
         t->body.len += (size_t)n;

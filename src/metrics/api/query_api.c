@@ -160,7 +160,7 @@ static int read_range(struct web_request *req, struct query_spec *spec)
     const char *step = web_query(req, "step");
     autobuf quoted = {0};
 
-    spec->range = true;
+    spec->range = spec->as_cells = true;
     if (read_bound(req, "start", &spec->start_ms) < 0 || read_bound(req, "end", &spec->end_ms) < 0)
         return -EINVAL;
     if (spec->end_ms < spec->start_ms)

@@ -95,6 +95,7 @@ int query_run(struct op *op, struct metrics *m, const struct query_spec *spec,
         .subquery_step_ms = subquery_step_ms(m),
         .samples_max = QUERY_SAMPLES_MAX,
         .ignore_starts = spec->ignore_starts,
+        .as_cells = spec->as_cells,
         .cancelled = is_cancelled,
         .ctx = spec->req,
     };

@@ -13,6 +13,7 @@ struct query_spec {
     int64_t lookback_ms; /* 0: five minutes */
     int64_t timeout_ms;  /* 0, or more than allowed: two minutes */
     bool ignore_starts;  /* start times of samples say nothing */
+    bool as_cells;       /* of the result, see eval.h */
     bool explain;        /* what each node costs, in the nodes */
     const char *before;  /* of the reason when the text is wrong */
     struct web_request *req; /* its client may go; NULL: none */

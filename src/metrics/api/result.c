@@ -2,11 +2,18 @@
 
 #include "base/alloc.h"
 #include "metrics/api/histogram_json.h"
+#include "metrics/api/result_rows.h"
+
+#include <errno.h>
 
 #include <stdlib.h>
 
 #define IN_MEMORY_BYTES (1u << 20)
 #define PIECE_BYTES     (64u << 10)
+/* Rows are printed before they are sent, of larger results some at a time. */
+#define AT_ONCE_BYTES   (40u << 20)
+#define ALL_BYTES       (256u << 20) /* that answers may take at once, all together */
+#define BATCH_BYTES     (4u << 20)
 
 struct printer {
     struct result result;
@@ -19,6 +26,13 @@ struct printer {
     bool begun, ended;
     struct buf text, more;
     size_t sent; /* of text */
+    /* A matrix of floats goes another way. */
+    struct metrics *m;
+    struct row_times *times;
+    struct rows_text rows;
+    size_t piece, piece_sent; /* of rows */
+    struct buf head;
+    uint64_t counted; /* of m->answer_bytes */
 };
 
 static void printer_free(void *ctx)
@@ -28,6 +42,10 @@ static void printer_free(void *ctx)
     result_done(&p->result);
     buf_done(&p->text);
     buf_done(&p->more);
+    buf_done(&p->head);
+    rows_text_done(&p->rows);
+    row_times_free(p->times);
+    __atomic_sub_fetch(&p->m->answer_bytes, p->counted, __ATOMIC_RELAXED);
     free(p);
 }
 
@@ -61,17 +79,11 @@ static void print_histogram(struct buf *out, const struct point *p)
     buf_add_char(out, ']');
 }
 
-static void print_metric(struct printer *p, const struct result_series *s)
+static void begin_series(struct printer *p, const struct result_series *s)
 {
-    buf_add_str(&p->text, p->series > 0 ? ",{\"metric\":{" : "{\"metric\":{");
-    for (size_t i = 0; i < s->labels.n; i++) {
-        buf_add_str(&p->text, i > 0 ? ",\"" : "\"");
-        json_escape(&p->text, s->labels.items[i].name);
-        buf_add_str(&p->text, "\":\"");
-        json_escape(&p->text, s->labels.items[i].value);
-        buf_add_char(&p->text, '"');
-    }
-    buf_add_char(&p->text, '}');
+    if (p->series > 0)
+        buf_add_char(&p->text, ',');
+    print_metric(&p->text, &s->labels);
 }
 
 /* An element of a vector has one point. */
@@ -79,7 +91,7 @@ static void print_element(struct printer *p, const struct result_series *s)
 {
     const struct point *point = s->points;
 
-    print_metric(p, s);
+    begin_series(p, s);
     if (s->n_points > 0 && point->h != NULL) {
         buf_add_str(&p->text, ",\"histogram\":");
         print_histogram(&p->text, point);
@@ -142,7 +154,7 @@ static bool print_pass(struct printer *p, const struct result_series *s, size_t 
 static bool print_row(struct printer *p, const struct result_series *s, size_t bytes)
 {
     if (!p->named)
-        print_metric(p, s);
+        begin_series(p, s);
     p->named = true;
     for (;;) {
         if (!print_pass(p, s, bytes))
@@ -258,6 +270,131 @@ static ssize_t generate(void *ctx, char *out, size_t max)
     return (ssize_t)n;
 }
 
+/* In a worker: prints the next rows of a large matrix. */
+static void print_batch(void *ctx)
+{
+    struct printer *p = ctx;
+    size_t to = p->series;
+    size_t bytes = 0;
+
+    rows_text_done(&p->rows);
+    p->piece = p->piece_sent = 0;
+    for (; to < p->n && bytes < BATCH_BYTES; to++)
+        bytes += rows_bytes(&p->result, to, to + 1);
+    rows_print(&p->result, p->times, p->series, to, &p->rows);
+    p->series = to;
+    if (p->series == p->n) {
+        buf_clear(&p->text);
+        p->sent = 0;
+        print_end(p);
+    }
+}
+
+static ssize_t copy_out(struct slice from, size_t *sent, char *out, size_t max)
+{
+    size_t n = from.len - *sent < max ? from.len - *sent : max;
+
+    memcpy(out, (const char *)from.data + *sent, n);
+    *sent += n;
+    return (ssize_t)n;
+}
+
+/* The text before the rows, the rows, the text behind. */
+static ssize_t generate_rows(void *ctx, char *out, size_t max)
+{
+    struct printer *p = ctx;
+
+    if (p->sent < p->text.len && !p->ended)
+        return copy_out(buf_slice(&p->text), &p->sent, out, max);
+    if (p->piece < p->rows.n && p->piece_sent == p->rows.pieces[p->piece].len) {
+        p->piece++;
+        p->piece_sent = 0;
+    }
+    if (p->piece < p->rows.n)
+        return copy_out(p->rows.pieces[p->piece], &p->piece_sent, out, max);
+    if (!p->ended)
+        return -EAGAIN;
+    return copy_out(buf_slice(&p->text), &p->sent, out, max);
+}
+
+static void send_stream(struct answer *a, struct printer *p,
+                        ssize_t (*make)(void *ctx, char *out, size_t max))
+{
+    a->resp->status = 200;
+    web_set_header(a->req, a->resp, "Content-Type", "application/json");
+    a->resp->body = WEB_STREAM;
+    a->resp->generate = make;
+    a->resp->wait = make == generate_rows ? print_batch : NULL;
+    a->resp->generate_free = printer_free;
+    a->resp->generate_ctx = p;
+}
+
+static void begin_matrix(struct printer *p)
+{
+    p->begun = true;
+    buf_printf(&p->text, "{\"resultType\":\"%s\",\"result\":[", value_type_text(VALUE_MATRIX));
+    p->times = row_times_new(&p->result);
+}
+
+/* Is there room for all of it? Then it is taken. */
+static bool take_room(struct printer *p, uint64_t bytes)
+{
+    if (bytes > AT_ONCE_BYTES)
+        return false;
+    p->counted = bytes;
+    return __atomic_add_fetch(&p->m->answer_bytes, bytes, __ATOMIC_RELAXED) <= ALL_BYTES;
+}
+
+/* All printed, and sent from where it is. */
+static void send_matrix(struct answer *a, struct printer *p)
+{
+    struct slice *pieces;
+    size_t n = 0;
+
+    rows_print(&p->result, p->times, 0, p->n, &p->rows);
+    p->head = p->text;
+    p->text = (struct buf){0};
+    print_end(p);
+    pieces = op_alloc(a->req->op, (p->rows.n + 2) * sizeof *pieces);
+    pieces[n++] = buf_slice(&p->head);
+    for (size_t i = 0; i < p->rows.n; i++)
+        pieces[n++] = p->rows.pieces[i];
+    pieces[n++] = buf_slice(&p->text);
+    a->resp->status = 200;
+    web_set_header(a->req, a->resp, "Content-Type", "application/json");
+    a->resp->body = WEB_PIECES;
+    a->resp->pieces = pieces;
+    a->resp->n_pieces = n;
+    a->resp->generate_free = printer_free;
+    a->resp->generate_ctx = p;
+}
+
+/* A small one is joined: it may be compressed. */
+static void send_joined(struct answer *a, struct printer *p)
+{
+    rows_print(&p->result, p->times, 0, p->n, &p->rows);
+    buf_reserve(&p->text, p->rows.bytes + 256);
+    for (size_t i = 0; i < p->rows.n; i++)
+        buf_add_slice(&p->text, p->rows.pieces[i]);
+    print_end(p);
+    a->resp->compress = true;
+    web_reply_buf(a->req, a->resp, 200, "application/json", &p->text);
+    printer_free(p);
+}
+
+static void send_rows(struct answer *a, struct printer *p)
+{
+    size_t bytes = rows_bytes(&p->result, 0, p->n);
+
+    begin_matrix(p);
+    if (bytes < IN_MEMORY_BYTES)
+        send_joined(a, p);
+    else if (take_room(p, bytes))
+        send_matrix(a, p);
+    else
+        send_stream(a, p, generate_rows);
+}
+
 int result_send(struct answer *a, struct result *result, int64_t at_ms, uint64_t limit,
                 struct buf *more)
 {
@@ -267,6 +404,11 @@ int result_send(struct answer *a, struct result *result, int64_t at_ms, uint64_t
     *result = (struct result){0};
     a->body = *more = (struct buf){0};
     p->n = limit > 0 && limit < p->result.n ? (size_t)limit : p->result.n;
+    p->m = a->m;
+    if (p->n > 0 && rows_printable(&p->result)) {
+        send_rows(a, p);
+        return 0;
+    }
     print_until(p, IN_MEMORY_BYTES);
     if (p->ended) {
         a->resp->compress = true;
@@ -274,11 +416,6 @@ int result_send(struct answer *a, struct result *result, int64_t at_ms, uint64_t
         printer_free(p);
         return 0;
     }
-    a->resp->status = 200;
-    web_set_header(a->req, a->resp, "Content-Type", "application/json");
-    a->resp->body = WEB_STREAM;
-    a->resp->generate = generate;
-    a->resp->generate_free = printer_free;
-    a->resp->generate_ctx = p;
+    send_stream(a, p, generate);
     return 0;
 }

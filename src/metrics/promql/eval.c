@@ -1,6 +1,7 @@
 #include "metrics/promql/eval.h"
 
 #include "base/alloc.h"
+#include "base/hot.h"
 #include "metrics/promql/histogram_math.h"
 #include "metrics/promql/labelset.h"
 #include "metrics/promql/notes.h"
@@ -203,22 +204,40 @@ int eval_scalar(struct evaluator *ev, struct mem *m, const struct expr *e, const
     return r;
 }
 
+HOT static size_t count_values(const double *v, size_t n)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i++)
+        count += present(v[i]);
+    return count;
+}
+
 static size_t count_cells(const struct row *row, size_t n)
 {
     size_t count = 0;
 
+    if (row->h == NULL)
+        return count_values(row->v, n);
     for (size_t i = 0; i < n; i++)
         count += row_has(row, i);
     return count;
 }
 
 /* What was counted for the cells goes on to the points. */
-static void take_row(struct evaluator *ev, struct row *row, const struct frame *f,
+static void take_row(struct evaluator *ev, struct row *row, const struct frame *f, bool as_cells,
                      struct result_series *s)
 {
     size_t n = count_cells(row, f->n);
 
     s->labels = row->labels;
+    if (as_cells && n > 0) {
+        s->n_points = n;
+        s->cells = row->v;
+        row->v = NULL;
+        row_done(ev, row, f->n);
+        return;
+    }
     s->points = n > 0 ? points_new(ev, n) : NULL;
     for (size_t i = 0; i < f->n && s->points != NULL; i++)
         if (row_has(row, i))
@@ -231,9 +250,16 @@ static void take_row(struct evaluator *ev, struct row *row, const struct frame *
 static void take_vector(struct evaluator *ev, const struct frame *f, struct vector *v,
                         struct result *ret)
 {
+    bool as_cells = ev->ev->as_cells;
+
+    for (size_t i = 0; i < v->n && as_cells; i++)
+        as_cells = !row_has_histograms(&v->rows[i], f->n);
     ret->series = xcalloc(v->n + 1, sizeof *ret->series);
+    ret->start_ms = f->start_ms;
+    ret->step_ms = f->step_ms;
+    ret->n_steps = f->n;
     for (size_t i = 0; i < v->n; i++) {
-        take_row(ev, &v->rows[i], f, &ret->series[ret->n]);
+        take_row(ev, &v->rows[i], f, as_cells, &ret->series[ret->n]);
         ret->n += ret->series[ret->n].n_points > 0;
     }
     vector_done(ev, v, f->n);
@@ -332,8 +358,10 @@ int promql_eval(const struct eval *q, const struct expr *e, struct result *ret, 
 
 void result_done(struct result *r)
 {
-    for (size_t i = 0; i < r->n; i++)
+    for (size_t i = 0; i < r->n; i++) {
         free(r->series[i].points);
+        free(r->series[i].cells);
+    }
     free(r->series);
     for (size_t i = 0; i < r->n_warnings; i++)
         free(r->warnings[i]);

@@ -17,9 +17,11 @@ struct point {
 };
 struct result_series {
     struct labels labels;
-    struct point *points;
+    struct point *points; /* NULL: in cells */
+    double *cells;        /* only if asked for: a value, or CELL_EMPTY, for each step of the result */
     size_t n_points;
 };
+#define CELL_EMPTY VALUE_STALE_BITS /* its bits */
 
 /* In memory; strings live as long as the result or the database. */
 struct result {
@@ -27,6 +29,8 @@ struct result {
     struct result_series *series; /* SCALAR: one without labels. VECTOR: one point each, in the
                                      order of the language; MATRIX: sorted by labels */
     size_t n;
+    int64_t start_ms, step_ms; /* of cells */
+    size_t n_steps;
     struct slice string;      /* STRING */
     char **warnings, **infos; /* as the API shows them */
     size_t n_warnings, n_infos;
@@ -48,6 +52,7 @@ struct eval {
     uint64_t samples_max;         /* held at once; 0: no limit */
     uint64_t bytes_max;           /* of rows and results; 0: 2 GiB */
     int64_t deadline_ms;          /* of clock_monotonic_ms; 0: none */
+    bool as_cells;                /* all series may come in cells, if they are floats alone */
     bool eager_names;             /* operators and functions drop the metric's name at once */
     bool ignore_starts;           /* start times of samples say nothing */
     bool (*cancelled)(void *ctx); /* asked now and then, by any thread; may be NULL */
