@@ -2,6 +2,7 @@
 #include "base/shim.h"
 #include "metrics/promql/print.h"
 
+#include <endian.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,48 +11,45 @@ static const char pairs[] = "000102030405060708091011121314151617181920212223242
                             "34353637383940414243444546474849505152535455565758596061626364656667"
                             "6869707172737475767778798081828384858687888990919293949596979899";
 
-static unsigned count_digits(uint64_t v)
+/* The eight digits of v < 10^8 as the bytes of a word, the first in the lowest: halves, their halves,
+ * and then the digits are divided off side by side. */
+static inline __attribute__((always_inline)) uint64_t eight_digits(uint32_t v)
 {
-    static const uint64_t powers[] = {0,
-                                      10,
-                                      100,
-                                      1000,
-                                      10000,
-                                      100000,
-                                      1000000,
-                                      10000000,
-                                      100000000,
-                                      1000000000,
-                                      10000000000,
-                                      100000000000,
-                                      1000000000000,
-                                      10000000000000,
-                                      100000000000000,
-                                      1000000000000000,
-                                      10000000000000000,
-                                      100000000000000000,
-                                      1000000000000000000,
-                                      10000000000000000000u};
-    unsigned about = (64 - (unsigned)__builtin_clzll(v | 1)) * 1233 >> 12;
+    uint64_t fours = v / 10000 | (uint64_t)(v % 10000) << 32;
+    uint64_t hundreds = (fours * 10486 >> 20) & 0x0000007f0000007full;
+    uint64_t twos = hundreds | (fours - 100 * hundreds) << 16;
+    uint64_t tens = (twos * 103 >> 10) & 0x000f000f000f000full;
 
-    return about + (v >= powers[about]);
+    return tens | (twos - 10 * tens) << 8;
+}
+
+static char *put_eight(char *at, uint64_t digits)
+{
+    digits = htole64(digits | 0x3030303030303030ull);
+    memcpy(at, &digits, sizeof digits);
+    return at + sizeof digits;
+}
+
+/* v < 10^8; writes up to eight bytes behind the end. */
+static inline __attribute__((always_inline)) char *put_u32(char *at, uint32_t v)
+{
+    uint64_t digits = eight_digits(v);
+    unsigned zeros = (unsigned)__builtin_ctzll(digits | 1ull << 63) / 8; /* of eight one stays */
+
+    put_eight(at, digits >> 8 * zeros);
+    return at + 8 - zeros;
 }
 
 static char *put_u64(char *at, uint64_t v)
 {
-    unsigned n = count_digits(v);
-    char *p = at + n;
-
-    while (v >= 100) {
-        p -= 2;
-        memcpy(p, pairs + 2 * (v % 100), 2);
-        v /= 100;
-    }
-    if (v >= 10)
-        memcpy(p - 2, pairs + 2 * v, 2);
+    if (v >= 10000000000000000)
+        at = put_eight(put_u32(at, (uint32_t)(v / 10000000000000000)),
+                       eight_digits((uint32_t)(v / 100000000 % 100000000)));
+    else if (v >= 100000000)
+        at = put_u32(at, (uint32_t)(v / 100000000));
     else
-        p[-1] = (char)('0' + v);
-    return at + n;
+        return put_u32(at, (uint32_t)v);
+    return put_eight(at, eight_digits((uint32_t)(v % 100000000)));
 }
 
 /* Most values are decimals of few digits. One of up to 15 that reads back to v is the shortest. */
@@ -59,26 +57,23 @@ static char *put_decimal(char *at, double v)
 {
     double magnitude = fabs(v);
     uint64_t m;
-    unsigned part;
+    uint64_t part;
 
     if (!(magnitude < 1e10) || magnitude < 1e-4)
         return NULL;
-    m = (uint64_t)(magnitude * 10000 + 0.5);
-    if ((double)m / 10000 != magnitude)
+    m = (uint64_t)(int64_t)(magnitude * 10000 + 0.5);
+    if ((double)(int64_t)m / 10000 != magnitude)
         return NULL;
-    part = (unsigned)(m % 10000);
-    if (v < 0)
-        *at++ = '-';
-    at = put_u64(at, m / 10000);
+    *at = '-';
+    at += v < 0;
+    at = m < 1000000000000 ? put_u32(at, (uint32_t)(m / 10000)) : put_u64(at, m / 10000);
+    part = m % 10000;
     if (part == 0)
         return at;
+    part = eight_digits((uint32_t)part) >> 32;
     *at++ = '.';
-    memcpy(at, pairs + 2 * (part / 100), 2);
-    memcpy(at + 2, pairs + 2 * (part % 100), 2);
-    at += 4;
-    while (at[-1] == '0')
-        at--;
-    return at;
+    put_eight(at, part);
+    return at + 4 - (unsigned)__builtin_clzll(part << 32) / 8;
 }
 
 /* Go's strconv 'f', with an exponent below 1e-6 and from 1e21 on. */
@@ -90,8 +85,8 @@ char *value_put(char *at, double v)
     char *end;
     size_t n;
 
-    if (v >= 0 && v < 1e15 && v == (double)(uint64_t)v && !signbit(v))
-        return put_u64(at, (uint64_t)v);
+    if (v >= 0 && v < 1e15 && v == (double)(int64_t)v && !signbit(v))
+        return v < 1e8 ? put_u32(at, (uint32_t)(int64_t)v) : put_u64(at, (uint64_t)(int64_t)v);
     end = put_decimal(at, v);
     if (end != NULL)
         return end;
