@@ -14,18 +14,29 @@
 
 int web_repo(struct web_request *req, unsigned rights, const char **ret)
 {
-    const char *repo = web_param(req, "name");
+    const char *repo = web_param(req, "name"), *meant = repo;
     int r;
 
     r = images_check_name(req->op, repo);
     if (r < 0)
         return r;
     if (rights == POLICY_READ)
-        repo = mirror_meant(req->op, req->self, repo, web_query(req, "ns"));
+        meant = mirror_meant(req->op, req->self, repo, web_query(req, "ns"));
+    /* A scope, or a right, to push to a new name does not open the mirror. */
+    if (meant != repo && identity_may(req->op, rights, "images/%s", meant))
+        repo = meant;
     r = identity_check(req->op, rights, "images/%s", repo);
     if (r == 0)
         *ret = repo;
     return r;
+}
+
+bool web_may_be_new(struct web_request *req, const char *repo)
+{
+    const char *name = web_param(req, "name");
+
+    return strcmp(name, repo) != 0 && web_query(req, "ns") == NULL &&
+           identity_may(req->op, POLICY_READ | POLICY_CREATE, "images/%s", name);
 }
 
 int web_repo_to_push(struct web_request *req, const char **ret)

@@ -69,6 +69,25 @@ static int get_mirrored(struct web_request *req, struct web_response *resp, cons
     return 0;
 }
 
+/* Of a name that may be new, what was pushed to it is there before it has a manifest; and with a HEAD
+ * a client asks what it need not push: what only the mirror has must be. */
+static int find_blob(struct web_request *req, const char **repo, const struct digest *d,
+                     uint64_t *ret_size)
+{
+    const char *name = web_param(req, "name");
+    int r;
+
+    if (web_may_be_new(req, *repo)) {
+        r = link_get(req->op, req->self, name, d, ret_size);
+        if (r == 0 || strcmp(req->method, "HEAD") == 0)
+            *repo = name;
+        if (r != -ENOENT || *repo == name)
+            return r;
+        op_forgive(req->op);
+    }
+    return link_get(req->op, req->self, *repo, d, ret_size);
+}
+
 /* OCI distribution-spec 1.1, "Pulling blobs"; Range is the front end's. */
 int blobs_get(struct web_request *req, struct web_response *resp)
 {
@@ -83,7 +102,7 @@ int blobs_get(struct web_request *req, struct web_response *resp)
     if (r == 0)
         r = images_parse_digest(req->op, web_param(req, "digest"), &d);
     if (r == 0)
-        r = link_get(req->op, im, repo, &d, &size);
+        r = find_blob(req, &repo, &d, &size);
     if (r == -ENOENT && mirror_of(im, repo) != NULL) {
         r = get_mirrored(req, resp, repo, &d);
         if (r != 1)

@@ -83,6 +83,16 @@ static int get_mirrored(struct web_request *req, struct mirror *m, const char *r
     return mirror_manifest(req->op, req->self, m, repo, &ref);
 }
 
+/* Who may push there hears that nobody has it: a client asks before it pushes, and must not depend on
+ * another registry's being up. */
+static int not_known(struct web_request *req, int r)
+{
+    const char *why = op_strdup(req->op, op_why(req->op, r));
+
+    op_forgive(req->op);
+    return op_fail(req->op, ENOENT, "'%s' is not known here; %s", web_param(req, "name"), why);
+}
+
 /* OCI distribution-spec 1.1, "Pulling manifests". What is stored is served, whatever Accept says:
  * there is nothing it could be converted to. */
 int manifests_get(struct web_request *req, struct web_response *resp)
@@ -103,6 +113,8 @@ int manifests_get(struct web_request *req, struct web_response *resp)
     m = mirror_of(im, repo);
     if (m != NULL) {
         r = get_mirrored(req, m, repo, text);
+        if (r < 0 && r != -EINPROGRESS && r != -ENOENT && web_may_be_new(req, repo))
+            r = not_known(req, r);
         if (r < 0)
             return r;
     }

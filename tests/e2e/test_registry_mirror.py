@@ -347,3 +347,47 @@ def test_skopeo_through_a_mirror_of_ourselves(name, tmp_path):
             up.stop()
             run(skopeo, "copy", "--all", "--src-tls-verify=false", "--src-creds", f"{d.user}:{d.password}", f"docker://{d.host}/up/team/{name}:1.0", f"oci:{tmp_path}/again:x")
             up.start()
+
+
+@pytest.mark.parametrize("state", ["up", "down"])
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_a_new_name_is_pushed_beside_a_default_mirror(upstream, state, auth, name, tmp_path):
+    """Whose blobs the upstream has too: a client that is told so would not push them."""
+    skopeo, crane, oras = need("skopeo", "crane", "oras")
+    image = make.Image({"a": os.urandom(100_000)})
+    image.layout(tmp_path / "in")
+    for repo in ("raw", "skopeo", "crane"):
+        upstream.add(f"team/{name}-{repo}", "1.0", image)
+    upstream.status = None if state == "up" else 503
+    where = config(upstream.url, ", default: true").replace("images: {", f"images: {{auth: {auth}, ")
+    environment = dict(os.environ, DOCKER_CONFIG=str(tmp_path / "docker"), REGISTRY_AUTH_FILE=str(tmp_path / "auth.json"))
+    with running(mount=False, config=where) as d:
+        # somebody who may do this and nothing else
+        d.add_user("ci", "push it")
+        d.vault("PUT", "sys/policies/acl/user-ci", json={"policy": 'path "images/team/*" { capabilities = ["create", "read"] }'}).raise_for_status()
+        s = d.http()
+        s.auth = ("ci", "push it")
+        raw, layer = f"team/{name}-raw", make.digest(image.layers[0])
+        assert s.head(f"/v2/{raw}/blobs/{layer}").status_code == 404
+        make.push_blob(s, raw, image.layers[0])
+        assert s.head(f"/v2/{raw}/blobs/{layer}").status_code == 200 and s.get(f"/v2/{raw}/blobs/{layer}").content == image.layers[0]
+        # one of the team, whom the mirror is open to
+        team = d.http()
+        assert team.head(f"/v2/{raw}/blobs/{layer}").status_code == 200 and team.get(f"/v2/{raw}/blobs/{layer}").content == image.layers[0]
+        assert team.head(f"/v2/{raw}/blobs/{make.digest(image.config)}").status_code == 404
+        r = team.get(f"/v2/{raw}/manifests/none")
+        assert r.status_code == 404 and (state == "up" or "503" in r.text), r.text
+        make.push_image(s, raw, "1.0", image)
+        for user, password in (("ci", "push it"), d.auth):
+            new = f"{d.host}/team/{name}-skopeo{user}:1.0"
+            upstream.add(f"team/{name}-skopeo{user}", "2.0", image)
+            run(skopeo, "copy", "--dest-tls-verify=false", "--dest-creds", f"{user}:{password}", f"oci:{tmp_path}/in:latest", f"docker://{new}", env=environment)
+            run(crane, "auth", "login", d.host, "-u", user, "-p", password, env=environment)
+            upstream.add(f"team/{name}-crane{user}", "2.0", image)
+            run(crane, "copy", "--insecure", new, f"{d.host}/team/{name}-crane{user}:1.0", env=environment)
+            (tmp_path / "file").write_text("x")
+            run(oras, "push", "--plain-http", "-u", user, "-p", password, f"{d.host}/team/{name}-oras{user}:1.0", "file", cwd=tmp_path, env=environment)
+            for repo in ("skopeo", "crane"):
+                assert team.get(f"/v2/team/{name}-{repo}{user}/manifests/1.0").content == image.manifest
+            assert f"team/{name}-oras{user}" in team.get("/v2/_catalog").json()["repositories"]
+        assert not [r for r in team.get("/v2/_catalog").json()["repositories"] if r.startswith("up/")]
