@@ -128,6 +128,7 @@ struct fs {
     struct waiting *waiting;
     struct errors *errors;
     bool mounted;
+    bool parting; /* atomic: the end of the connection is known, or was told */
 };
 
 /* inode.c */

@@ -257,17 +257,54 @@ static bool is_gone(struct fs *fs, const char *path)
     return r == -ENOENT;
 }
 
+struct unknown {
+    struct notifier *n;
+    struct op *op;
+    const char *folder;
+    unsigned room; /* a large folder is not gone through for who may watch it */
+};
+
+static int add_unknown(void *ctx, const char *name, const struct node_stat *st)
+{
+    struct unknown *u = ctx;
+    const char *path = op_printf(u->op, "%s/%s", u->folder, name);
+    struct inode *folder, *node;
+
+    if (st == NULL || st->type != NODE_FILE)
+        return 0;
+    pthread_mutex_lock(&u->n->fs->lock);
+    resolve(u->n->fs, path, &folder, &node);
+    pthread_mutex_unlock(&u->n->fs->lock);
+    if (node == NULL && u->room-- > 0)
+        events_add(u->n->events, path);
+    return u->room > 0 ? 0 : 1;
+}
+
+/* Who watches a folder hears of its files, though the kernel never looked them up. */
+static void tell_watchers_of(struct notifier *n, const char *path)
+{
+    struct op op;
+    struct unknown u = {.n = n, .op = &op, .folder = path, .room = 64};
+
+    op_init(&op, DOOR_INTERNAL, identity_internal(n->fs->options.identities));
+    tree_list(n->fs->options.tree, &op, path, add_unknown, &u);
+    op_done(&op);
+}
+
 static void mark_note(struct notifier *n, struct inode **list, const struct note *note)
 {
     const char *path = note->path + (note->path[0] == '/');
     bool elsewhere = note->door != DOOR_MOUNT; /* the handlers keep the table true themselves */
     bool entry = (note->what & (CHANGE_ENTRY | CHANGE_SUBTREE)) != 0;
     bool gone = entry && is_known(n->fs, path) && is_gone(n->fs, path);
+    bool folder_changed;
     struct inode *folder, *node;
     char buf[FS_PATH_MAX + 1];
 
     pthread_mutex_lock(&n->fs->lock);
     resolve(n->fs, path, &folder, &node);
+    folder_changed = node != NULL && node->type == NODE_DIR && elsewhere && !gone &&
+                     (note->what & CHANGE_SUBTREE) != 0;
     if (folder != NULL && (note->what & CHANGE_ENTRY) != 0)
         mark(list, folder, SEND_PAGES); /* its listing, its times */
     if (node != NULL)
@@ -283,6 +320,8 @@ static void mark_note(struct notifier *n, struct inode **list, const struct note
     pthread_mutex_unlock(&n->fs->lock);
     if (folder != NULL && elsewhere && !gone)
         events_add(n->events, path);
+    if (folder_changed)
+        tell_watchers_of(n, path);
 }
 
 /* An entry as it was under fs->lock: a rename may change the inode's own while it is sent. What

@@ -267,6 +267,11 @@ static void unmount(struct fs *fs)
 
     if (!fs->mounted)
         return;
+    if (__atomic_exchange_n(&fs->parting, true, __ATOMIC_ACQ_REL)) {
+        fuse_session_exit(fs->session); /* what is mounted there now is not ours */
+        fs->mounted = false;
+        return;
+    }
     r = umount2(fs->options.mount, 0) < 0 ? -errno : 0;
     if (r == -EPERM) {
         fuse_session_unmount(fs->session); /* privileges were dropped: fusermount3 has them */

@@ -63,6 +63,16 @@ static void idle(struct workers *w)
     w->idle++;
 }
 
+/* Somebody else took the mount down. HTTP goes on; what is in the tree is there again after the next
+ * start. */
+static void tell_end(struct fs *fs)
+{
+    if (!__atomic_exchange_n(&fs->parting, true, __ATOMIC_ACQ_REL))
+        log_line(LOG_ERROR, NULL, "mount.gone",
+                 "mount=%s why=it was unmounted from outside; restart the daemon to mount it again",
+                 fs->options.mount);
+}
+
 static void *worker_main(void *arg)
 {
     struct workers *w = arg;
@@ -76,8 +86,10 @@ static void *worker_main(void *arg)
 
         if (n == -EINTR || n == -EAGAIN)
             continue;
-        if (n <= 0)
+        if (n <= 0) {
+            tell_end(w->fs);
             break;
+        }
         busy(w);
         fuse_session_process_buf(session, &buf);
         idle(w);

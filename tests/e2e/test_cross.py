@@ -103,10 +103,12 @@ def test_users_edited_in_the_tree_count_at_once(daemon, name):
     assert daemon.http().get("/v2/").status_code == 200
 
 
-def test_inotify_hears_of_a_change_over_http(daemon, name):
+@pytest.mark.parametrize("what", ["the file", "a folder nobody listed"])
+def test_inotify_hears_of_a_change_over_http(daemon, name, what):
     inotifywait = need("inotifywait")
     daemon.vault("POST", f"secret/data/{name}", json={"data": {"k": "one"}}).raise_for_status()
-    watcher = subprocess.Popen([inotifywait, "-q", "-e", "close_write", "-t", "15", str(daemon.mount / name / "k")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    watched = daemon.mount / name / "k" if what == "the file" else daemon.mount / name
+    watcher = subprocess.Popen([inotifywait, "-q", "-e", "close_write", "-t", "15", str(watched)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     heard = threading.Event()
     threading.Thread(target=lambda: (watcher.stdout.read(), heard.set()), daemon=True).start()
     i = 0

@@ -208,6 +208,29 @@ def test_stop_while_somebody_is_in_it(own_daemon):
         p.wait()
 
 
+def test_unmounted_from_outside(own_daemon):
+    """It is told, the other doors stay open, and a stop leaves alone what is mounted there meanwhile."""
+    d = own_daemon
+    d.vault("POST", "secret/data/app/prod", json={"data": {"key": "v"}}).raise_for_status()
+    with open(d.mount / "app" / "prod" / "key") as file:
+        assert subprocess.run(["umount", str(d.mount)], capture_output=True).returncode != 0  # in use
+        assert file.read() == "v"
+    subprocess.run(["umount", str(d.mount)], check=True)
+    wait_for(lambda: "mount.gone" in d.log.read_text(), 20, "the line in the log")
+    assert not os.listdir(d.mount)
+    assert d.vault("GET", "secret/data/app/prod").status_code == 200
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(d.mount)], check=True)
+    try:
+        d.process.terminate()
+        assert d.process.wait(60) == 0
+        assert os.path.ismount(d.mount)
+    finally:
+        d.process = None
+        subprocess.run(["umount", str(d.mount)], check=True)
+    d.start()
+    assert (d.mount / "app" / "prod" / "key").read_text() == "v"
+
+
 def test_settings_of_the_mount(daemon):
     line = next(m for m in pathlib.Path("/proc/self/mounts").read_text().splitlines() if m.split()[1] == str(daemon.mount))
     assert line.split()[0] == "infrafs" and line.split()[2] == "fuse.infrafs"
