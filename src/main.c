@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/pool.h"
 #include "base/clock.h"
+#include "base/lean.h"
 #include "base/scope.h"
 #include "command/command.h"
 #include "config.h"
@@ -275,6 +276,7 @@ static int serve(const struct config_flags *flags)
         r = start(s, &why);
     if (r == 0) {
         say_ready(s);
+        lean_trim();
         wait_for_end(s, &signals);
     } else {
         fprintf(stderr, "infrafs: %s\n", why.len > 0 ? why.data : strerror(-r));

@@ -4,11 +4,11 @@
  * sees every batch before it. */
 #include "store/rocks.h"
 
+#include "base/lean.h"
 #include "base/scope.h"
 #include "base/wait.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <signal.h>
 
 #define GROUP_BATCHES 256
@@ -268,7 +268,7 @@ static size_t tidy(struct rocks *r, size_t before)
 
     if (r->untrimmed && now < TIDY_BYTES) { /* the flush of the last time is done */
         r->untrimmed = false;
-        malloc_trim(0);
+        lean_trim();
     }
     if (now < TIDY_BYTES || now - before > QUIET_BYTES || rocks_enter(r) < 0)
         return now;

@@ -51,7 +51,7 @@ rocksdb_column_family_handle_t *rocks_cf(struct rocks *r, enum space space)
 }
 
 /* More would be kept in memory, and be read again from the log at a start, than it saves writing. */
-#define META_BUFFER_MAX (16u << 20)
+#define META_BUFFER_MAX (6u << 20)
 
 static size_t clamp(uint64_t v, size_t low, size_t high)
 {
