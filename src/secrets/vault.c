@@ -246,7 +246,45 @@ void json_ktime(struct json *j, const char *key, int64_t unix_ns)
     json_kstr(j, key, unix_ns != 0 ? clock_print_ns(unix_ns, 9, text) : "");
 }
 
-/* Go's time.ParseDuration, as far as clients send it: "1h30m", "1.5h" is not among it. */
+static const struct {
+    const char *name;
+    double ns;
+} units[] = {{"ns", 1},   {"us", 1e3},  {"µs", 1e3}, {"ms", 1e6},
+             {"s", 1e9},  {"m", 60e9},  {"h", 3600e9}, {"d", 86400e9}};
+
+/* Go's time.ParseDuration: "1h30m", "1.5h"; and days, which Vault adds. */
+static int go_duration(struct slice text, int64_t *ret_ns)
+{
+    const char *p = text.data, *end = p + text.len;
+    double total = 0;
+
+    if (p == end)
+        return -EINVAL;
+    while (p < end) {
+        double number = 0, place = 1;
+        size_t digits = 0, u, len = 0;
+
+        for (; p < end && *p >= '0' && *p <= '9'; p++, digits++)
+            number = number * 10 + (*p - '0');
+        if (p < end && *p == '.')
+            for (p++; p < end && *p >= '0' && *p <= '9'; p++, digits++)
+                number += (*p - '0') * (place /= 10);
+        while (p + len < end && p[len] != '.' && (p[len] < '0' || p[len] > '9'))
+            len++;
+        for (u = 0; u < array_size(units); u++)
+            if (slice_eq(slice_of(p, len), slice_str(units[u].name)))
+                break;
+        if (digits == 0 || u == array_size(units))
+            return -EINVAL;
+        total += number * units[u].ns;
+        p += len;
+    }
+    if (total > 9.2e18)
+        return -EINVAL;
+    *ret_ns = (int64_t)(total + 0.5);
+    return 0;
+}
+
 int vault_duration(struct op *op, struct slice value, int64_t *ret_ns)
 {
     struct slice s;
@@ -263,12 +301,7 @@ int vault_duration(struct op *op, struct slice value, int64_t *ret_ns)
     if (r == 0 && s.len == 0)
         *ret_ns = 0;
     if (r == 0 && s.len > 0)
-        r = duration_parse_ms(s, &n);
-    if (r == 0 && s.len > 0) {
-        if (n > INT64_MAX / 1000000)
-            return -EINVAL;
-        *ret_ns = n * 1000000;
-    }
+        r = go_duration(s, ret_ns);
     return r < 0 ? -EINVAL : 0;
 }
 

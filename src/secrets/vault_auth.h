@@ -16,6 +16,13 @@ void vault_answer_auth_warned(struct web_request *req, struct web_response *resp
 const char *const *vault_token_warnings(struct web_request *req, const struct token_info *t,
                                         const struct token_wish *wish);
 
+/* What is sent for a new token. Policies in lower case, without blanks around and empty ones: */
+const char *const *token_clean_policies(struct op *op, const char *const *list);
+/* A name of letters, digits and '-' alone: it stands in the audit log. */
+const char *token_plain_name(struct op *op, const char *name);
+/* An object whose values are strings: numbers and booleans become some. -EINVAL. */
+int token_clean_meta(struct op *op, struct slice *meta);
+
 /* The settings token_* of a user, of a role: kept as they were sent, members of one object. */
 
 /* Are these settings possible? Vault's texts. */

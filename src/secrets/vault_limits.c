@@ -58,16 +58,12 @@ static bool are_allowed(struct op *op, const struct policy_limits *l, const stru
     return true;
 }
 
-static bool has_required(struct op *op, const struct policy_limits *l, const struct object *body)
+static bool has_required(const struct policy_limits *l, const struct object *body)
 {
-    for (size_t i = 0; i < l->required.n; i++) {
-        bool found = false;
-
-        for (size_t k = 0; k < body->n && !found; k++)
-            found = strcmp(lower(op, body->members[k].key), l->required.items[i].name) == 0;
-        if (!found)
+    /* unlike those that are allowed or denied, the name sent counts as it was sent */
+    for (size_t i = 0; i < l->required.n; i++)
+        if (object_find(body, slice_str(l->required.items[i].name)) == NULL)
             return false;
-    }
     return true;
 }
 
@@ -87,6 +83,35 @@ static bool changes(const struct web_request *req)
            strcmp(req->method, "PATCH") == 0;
 }
 
+static bool reads(struct web_request *req)
+{
+    return (strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0) &&
+           !vault_is_list(req) && !vault_is_scan(req);
+}
+
+/* Of a read, what stands in the query is what is sent. */
+static int query_as_body(struct web_request *req, struct object *ret)
+{
+    struct buf text = {0};
+    struct json j;
+    int r;
+
+    json_init(&j, &text);
+    json_object(&j);
+    for (size_t i = 0; i < req->n_query; i++) {
+        bool again = false;
+
+        for (size_t k = 0; k < i && !again; k++)
+            again = strcmp(req->query[i].name, req->query[k].name) == 0;
+        if (!again)
+            json_kstr(&j, req->query[i].name, req->query[i].value);
+    }
+    json_object_end(&j);
+    r = object_parse(req->op, op_slice(req->op, buf_slice(&text)), ret);
+    buf_done(&text);
+    return r;
+}
+
 int vault_check_limits(struct web_request *req)
 {
     const struct policy_limits *l = identity_limits(req->op->who, slice_str(req->path + 4));
@@ -98,9 +123,9 @@ int vault_check_limits(struct web_request *req)
     if (l == NULL)
         return 0;
     good = vault_wrap_ttl(req, &ttl_s) == 0 && is_wrapped_right(l, ttl_s);
-    if (good && changes(req))
-        good = vault_body(req, &body) == 0 && has_required(req->op, l, &body) &&
-               are_allowed(req->op, l, &body);
+    if (good && (changes(req) || reads(req)))
+        good = (reads(req) ? query_as_body(req, &body) : vault_body(req, &body)) == 0 &&
+               has_required(l, &body) && are_allowed(req->op, l, &body);
     if (good)
         return 0;
     op_forgive(req->op);

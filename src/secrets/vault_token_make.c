@@ -201,7 +201,8 @@ static int read_flags(struct op *op, const struct object *body, struct token_wis
     *orphan = *orphan || object_flag(body, "no_parent", false);
     w->not_renewable = !object_flag(body, "renewable", true);
     if (uses.len > 0 && (value_integer(op, uses, &w->num_uses) < 0 || w->num_uses < 0))
-        return op_fail(op, EINVAL, "number of uses cannot be negative");
+        return w->num_uses < 0 ? op_fail(op, EINVAL, "number of uses cannot be negative")
+                               : vault_refuse_field(op, "num_uses", "int");
     return 0;
 }
 
@@ -224,8 +225,8 @@ static int read_wish(struct op *op, const struct object *body, struct token_wish
     int r = object_list(op, body, "policies", &w->policies);
 
     w->meta = object_value(body, "meta");
-    for (size_t i = 0; r == 0 && w->policies[i] != NULL; i++)
-        ((const char **)(uintptr_t)w->policies)[i] = vault_lower(op, w->policies[i]);
+    if (r == 0)
+        w->policies = token_clean_policies(op, w->policies);
     if (r == 0)
         r = read_flags(op, body, w, orphan);
     if (r == 0)
@@ -240,24 +241,9 @@ static int read_wish(struct op *op, const struct object *body, struct token_wish
         r = vault_string(op, body, "display_name", &name);
     if (r == 0)
         r = read_id(op, body, w);
-    w->display_name = name != NULL && name[0] != 0 ? op_printf(op, "token-%s", name) : "token";
+    w->display_name =
+        name != NULL && name[0] != 0 ? token_plain_name(op, op_printf(op, "token-%s", name)) : "token";
     return r;
-}
-
-static int check_meta(struct op *op, struct slice meta)
-{
-    struct object o;
-    struct slice s;
-
-    if (meta.len == 0)
-        return 0;
-    if (object_parse(op, meta, &o) < 0)
-        return -EINVAL;
-    for (size_t i = 0; i < o.n; i++)
-        if (value_string(op, o.members[i].value, &s) < 0)
-            return op_fail(op, EINVAL,
-                           "error converting input for field \"meta\": expected strings");
-    return 0;
 }
 
 /* "768h", not "768h0m0s". */
@@ -320,6 +306,14 @@ static int read_parent(struct web_request *req, struct token_wish *w, bool orpha
     return r == 0 || strcmp(id, "root") == 0 || r == -EPERM ? 0 : r;
 }
 
+/* The policy `default` comes to who asks for others with the right to; else a child has it if its
+ * parent has. */
+static void settle_default(struct token_wish *w, const char *const *parents, bool sudo)
+{
+    if (w->policies[0] == NULL || !sudo)
+        w->no_default_policy = w->no_default_policy || !has_name(parents, "default");
+}
+
 static int make(struct web_request *req, struct web_response *resp, struct token_wish *wish,
                 bool orphan, const char *role_name)
 {
@@ -345,12 +339,14 @@ static int make(struct web_request *req, struct web_response *resp, struct token
         if (r == 0)
             r = apply_role(req->op, &role, role_name, wish, &orphan, &from_role);
     }
+    if (role_name == NULL && req->op->who->token_id[0] != 0)
+        settle_default(wish, identity_policy_names(req->op->who), sudo);
     if (r == 0 && wish->policies[0] == NULL && identity_policy_names(req->op->who) != NULL)
         wish->policies = identity_policy_names(req->op->who);
     if (r == 0 && !from_role)
         r = check_subset(req->op, wish->policies, sudo);
     if (r == 0)
-        r = check_meta(req->op, wish->meta);
+        r = token_clean_meta(req->op, &wish->meta);
     if (r == 0)
         r = read_parent(req, wish, orphan);
     login_mount_ttls(mount, wish);

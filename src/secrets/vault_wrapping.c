@@ -243,10 +243,13 @@ int sys_wrapping_other(struct web_request *req, struct web_response *resp)
     struct token_info t;
     struct buf text = {0};
     struct slice answer;
+    int64_t ttl_s = 0; /* asked for: of rewrap */
     int r;
 
     req->op->wiped = true;
     r = secrets_check(req->self, req->op);
+    if (r == 0)
+        r = vault_wrap_ttl(req, &ttl_s);
     if (r == 0)
         r = find_token(req, verb, &t);
     if (r < 0)
@@ -259,7 +262,7 @@ int sys_wrapping_other(struct web_request *req, struct web_response *resp)
     if (r < 0)
         return r;
     if (strcmp(verb, "rewrap") == 0)
-        return vault_wrap(req, resp, answer, t.creation_ttl_s, t.path, NULL);
+        return vault_wrap(req, resp, answer, ttl_s > 0 ? ttl_s : t.creation_ttl_s, t.path, NULL);
     buf_add_slice(&text, answer);
     web_reply_buf(req, resp, 200, "application/json", &text);
     web_set_header(req, resp, "Cache-Control", "no-store");

@@ -203,11 +203,12 @@ def test_parameters_of_policies(client, daemon, name):
     def status(body, path="x", method="POST", **headers):
         return daemon.vault(method, f"{name}/{path}", token=token, json=body, headers=headers).status_code
 
-    good = [{"color": "red"}, {"color": "bluest", "n": 1}, {"color": "red", "free": {"x": [1]}}, {"Color": "red", "free": "x"}]
-    bad = [{}, {"n": 1}, {"color": "green"}, {"color": "red", "n": 2}, {"color": "red", "n": "1"}, {"color": "red", "more": 1},
+    good = [{"color": "red"}, {"color": "bluest", "n": 1}, {"color": "red", "free": {"x": [1]}}, {"color": "red", "Free": "x"}]
+    bad = [{}, {"n": 1}, {"Color": "red"}, {"color": "green"}, {"color": "red", "n": 2}, {"color": "red", "n": "1"}, {"color": "red", "more": 1},
            {"color": "red", "free": "secrets"}, {"color": ["red"]}]
     assert [status(b) for b in good] == [204] * len(good)
     assert [status(b) for b in bad] == [403] * len(bad)
+    assert [status(None, p, "GET") for p in ("x", "x?color=red", "x?color=green")] == [403, 200, 403]
     assert status(None, "wrapped", "GET") == 403
     assert [status(None, "wrapped", "GET", **{"X-Vault-Wrap-TTL": ttl}) for ttl in ("5", "30", "120")] == [403, 200, 403]
 
