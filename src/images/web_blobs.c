@@ -75,10 +75,11 @@ static int find_blob(struct web_request *req, const char **repo, const struct di
                      uint64_t *ret_size)
 {
     const char *name = web_param(req, "name");
-    int r;
+    int r = -ENOENT;
 
     if (web_may_be_new(req, *repo)) {
-        r = link_get(req->op, req->self, name, d, ret_size);
+        if (identity_may(req->op, POLICY_READ, "images/%s", name))
+            r = link_get(req->op, req->self, name, d, ret_size);
         if (r == 0 || strcmp(req->method, "HEAD") == 0)
             *repo = name;
         if (r != -ENOENT || *repo == name)

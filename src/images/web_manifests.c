@@ -93,6 +93,20 @@ static int not_known(struct web_request *req, int r)
     return op_fail(req->op, ENOENT, "'%s' is not known here; %s", web_param(req, "name"), why);
 }
 
+static int get_of_mirror(struct web_request *req, struct mirror *m, const char *repo,
+                         const char *text)
+{
+    int r;
+
+    /* Of a digest that is there, oras takes all below it to be there too, and does not push it. */
+    if (strcmp(req->method, "HEAD") == 0 && strchr(text, ':') != NULL && web_may_be_new(req, repo))
+        return op_fail(req->op, ENOENT, "'%s' is not known here", web_param(req, "name"));
+    r = get_mirrored(req, m, repo, text);
+    if (r < 0 && r != -EINPROGRESS && r != -ENOENT && web_may_be_new(req, repo))
+        r = not_known(req, r);
+    return r;
+}
+
 /* OCI distribution-spec 1.1, "Pulling manifests". What is stored is served, whatever Accept says:
  * there is nothing it could be converted to. */
 int manifests_get(struct web_request *req, struct web_response *resp)
@@ -112,9 +126,7 @@ int manifests_get(struct web_request *req, struct web_response *resp)
         return r;
     m = mirror_of(im, repo);
     if (m != NULL) {
-        r = get_mirrored(req, m, repo, text);
-        if (r < 0 && r != -EINPROGRESS && r != -ENOENT && web_may_be_new(req, repo))
-            r = not_known(req, r);
+        r = get_of_mirror(req, m, repo, text);
         if (r < 0)
             return r;
     }

@@ -387,7 +387,11 @@ def test_a_new_name_is_pushed_beside_a_default_mirror(upstream, state, auth, nam
             run(crane, "copy", "--insecure", new, f"{d.host}/team/{name}-crane{user}:1.0", env=environment)
             (tmp_path / "file").write_text("x")
             run(oras, "push", "--plain-http", "-u", user, "-p", password, f"{d.host}/team/{name}-oras{user}:1.0", "file", cwd=tmp_path, env=environment)
-            for repo in ("skopeo", "crane"):
+            # oras asks with a token to pull, and pushes with another
+            upstream.add(f"team/{name}-cp{user}", "2.0", image)
+            run(oras, "cp", "--to-plain-http", "--to-username", user, "--to-password", password, "--from-oci-layout", f"{tmp_path}/in:latest",
+                f"{d.host}/team/{name}-cp{user}:1.0", env=environment)
+            for repo in ("skopeo", "crane", "cp"):
                 assert team.get(f"/v2/team/{name}-{repo}{user}/manifests/1.0").content == image.manifest
             assert f"team/{name}-oras{user}" in team.get("/v2/_catalog").json()["repositories"]
         assert not [r for r in team.get("/v2/_catalog").json()["repositories"] if r.startswith("up/")]
