@@ -141,8 +141,7 @@ class Generator:
                       "stdvar_over_time", "present_over_time", "absent_over_time", "mad_over_time", "ts_of_max_over_time", "ts_of_last_over_time")
         matrix = f"{self.selector()}[{self.span()}]{self.modifier()}"
         if self.r.random() < 0.2:
-            inner = self.vector(depth - 1)  # an offset around an @: Prometheus moves the @ too, in a range
-            matrix = f"({inner})[{self.pick('1m', '2m', '5m', '90s')}:{self.pick('', '30s', '1m', '7s')}]{'' if '@' in inner else self.modifier()}"
+            matrix = f"({self.vector(depth - 1)})[{self.pick('1m', '2m', '5m', '90s')}:{self.pick('', '30s', '1m', '7s')}]{self.modifier()}"
         other = self.r.random()
         if other < 0.05:
             return f"quantile_over_time({self.pick('0.5', '0.9', '-1', '2')}, {matrix})"
@@ -196,7 +195,6 @@ class Generator:
             return f"{left} {op}{match} {right}"
         group = self.pick("", "", " group_left ()", " group_left (zone)", " group_right ()") if match else ""
         fill = self.pick("", "", "", "", " fill (0)", " fill_left (1)", " fill_right (-2)")
-        fill = "" if "spread" in left + right else fill  # of a step with several notes Prometheus keeps the last
         return f"{left} {op}{match}{group}{fill} {right}"
 
     def odd(self, depth):

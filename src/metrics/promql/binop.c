@@ -62,13 +62,44 @@ void binop_floats(const struct float_op *op, const double *l, const double *r, d
     }
 }
 
-static bool incompatible(const struct mixed_op *op, const char *l, const char *r)
+static void tell(const struct mixed_op *op, enum op_note note)
 {
     const char *text = binary_op_text(op->e->binary.op);
+    const char *sum = op->e->binary.op == OP_SUB ? "subtraction" : "addition";
+    bool l = note == OP_NOTE_HISTOGRAM_FLOAT || note == OP_NOTE_HISTOGRAMS;
+    bool r = note == OP_NOTE_FLOAT_HISTOGRAM || note == OP_NOTE_HISTOGRAMS;
 
-    note_add(op->ev, NOTE_INFO, op->e->at,
-             "incompatible sample types encountered for binary operator \"%s\": %s %s %s", text, l,
-             text, r);
+    if (note == OP_NOTE_LAYOUT)
+        note_add(op->ev, NOTE_WARNING, op->e->at,
+                 "incompatible bucket layout encountered for binary operator %s", text);
+    else if (note == OP_NOTE_COLLISION)
+        note_collision(op->ev, op->e->at, sum);
+    else if (note == OP_NOTE_RECONCILED)
+        note_reconciled(op->ev, op->e->at, sum);
+    else
+        note_add(op->ev, NOTE_INFO, op->e->at,
+                 "incompatible sample types encountered for binary operator \"%s\": %s %s %s", text,
+                 l ? "histogram" : "float", text, r ? "histogram" : "float");
+}
+
+void binop_notes(const struct mixed_op *op, size_t n_steps)
+{
+    bool told[OP_NOTES] = {true};
+
+    for (size_t i = 0; i < n_steps; i++) {
+        if (!told[op->notes[i]])
+            tell(op, (enum op_note)op->notes[i]);
+        told[op->notes[i]] = true;
+    }
+}
+
+/* False, for those that leave no result. */
+static bool note(const struct mixed_op *op, enum op_note what)
+{
+    if (op->notes != NULL)
+        op->notes[op->step] = (uint8_t)what;
+    else
+        tell(op, what);
     return false;
 }
 
@@ -96,7 +127,7 @@ static bool histogram_and_float(const struct mixed_op *op, const struct cell *l,
         ret->h = histogram_trim(op->m, h, r, op->e->binary.op == OP_TRIM_UPPER);
         return true;
     default:
-        return incompatible(op, "histogram", "float");
+        return note(op, OP_NOTE_HISTOGRAM_FLOAT);
     }
 }
 
@@ -104,24 +135,17 @@ static bool histograms_sum(const struct mixed_op *op, const struct cell *l, cons
                            struct cell *ret)
 {
     bool subtracts = op->e->binary.op == OP_SUB;
-    const char *name = subtracts ? "subtraction" : "addition";
     bool reconciled = false;
     bool collision = false;
     struct histogram *h = histogram_combine(op->m, histogram_clone(op->m, l->h), r->h,
                                             subtracts ? -1 : 1, &reconciled, &collision);
 
-    if (h == NULL) {
-        note_add(op->ev, NOTE_WARNING, op->e->at,
-                 "incompatible bucket layout encountered for binary operator %s",
-                 binary_op_text(op->e->binary.op));
-        return false;
-    }
-    if (collision) {
-        note_collision(op->ev, op->e->at, name);
-        return false;
-    }
+    if (h == NULL)
+        return note(op, OP_NOTE_LAYOUT);
+    if (collision)
+        return note(op, OP_NOTE_COLLISION);
     if (reconciled)
-        note_reconciled(op->ev, op->e->at, name);
+        note(op, OP_NOTE_RECONCILED);
     if (subtracts)
         h->reset = HISTOGRAM_GAUGE;
     return compacted(ret, h);
@@ -134,12 +158,12 @@ static bool mixed_value(const struct mixed_op *op, const struct cell *l, const s
 
     *ret_keep = true;
     if (l->h == NULL && r->h == NULL)
-        return incompatible(op, "float", "float");
+        return note(op, OP_NOTE_FLOATS);
     if (l->h == NULL) {
         struct histogram *h;
 
         if (kind != OP_MUL)
-            return incompatible(op, "float", "histogram");
+            return note(op, OP_NOTE_FLOAT_HISTOGRAM);
         h = histogram_clone(op->m, r->h);
         histogram_multiply(h, l->v);
         return compacted(ret, h);
@@ -149,7 +173,7 @@ static bool mixed_value(const struct mixed_op *op, const struct cell *l, const s
     if (kind == OP_ADD || kind == OP_SUB)
         return histograms_sum(op, l, r, ret);
     if (kind != OP_EQL && kind != OP_NEQ)
-        return incompatible(op, "histogram", "histogram");
+        return note(op, OP_NOTE_HISTOGRAMS);
     *ret_keep = histogram_same(l->h, r->h) == (kind == OP_EQL);
     ret->h = l->h;
     return true;
@@ -212,7 +236,7 @@ int binary_scalar_row(struct evaluator *ev, struct mem *m, const struct expr *e,
     bool swap = e->binary.l->type == VALUE_SCALAR;
     enum binary_op kind = e->binary.op;
     struct float_op op = {kind, e->binary.return_bool, swap};
-    struct mixed_op mixed = {ev, m, e, e->binary.return_bool, true};
+    struct mixed_op mixed = {ev, m, e, e->binary.return_bool, NULL, 0};
     bool trims = kind == OP_TRIM_UPPER || kind == OP_TRIM_LOWER;
     struct row in = *row;
 

@@ -19,7 +19,20 @@ struct float_op {
 void binop_floats(const struct float_op *op, const double *l, const double *r, double *ret,
                   size_t n);
 
-/* Either or both are histograms, at step i. False: no result. */
+/* What there is to note of one pair of values. */
+enum op_note {
+    OP_NOTE_NONE,
+    OP_NOTE_FLOATS, /* kinds that do not go together */
+    OP_NOTE_FLOAT_HISTOGRAM,
+    OP_NOTE_HISTOGRAM_FLOAT,
+    OP_NOTE_HISTOGRAMS,
+    OP_NOTE_LAYOUT,
+    OP_NOTE_COLLISION,
+    OP_NOTE_RECONCILED,
+    OP_NOTES
+};
+
+/* Either or both are histograms. False: no result. */
 struct cell {
     double v;
     const struct histogram *h;
@@ -29,8 +42,12 @@ struct mixed_op {
     struct mem *m;
     const struct expr *e;
     bool as_bool;
-    bool scalar; /* one side is a scalar: warnings of the histograms' arithmetic do not matter */
+    /* By step, zeroed: of several notes the last counts, which binop_notes tells. NULL: all are told
+     * at once. */
+    uint8_t *notes;
+    size_t step; /* of the values at hand */
 };
+void binop_notes(const struct mixed_op *op, size_t n_steps);
 bool binop_mixed(const struct mixed_op *op, const struct cell *l, const struct cell *r,
                  struct cell *ret);
 

@@ -21,6 +21,7 @@ struct sides {
     uint32_t *next_one;  /* of a row: the next of its signature + 1 */
     bool has_fill_many, has_fill_one;
     double fill_many, fill_one;
+    struct mixed_op mixed;
 };
 
 static uint32_t *signatures(struct label_index *x, const struct matching *how,
@@ -223,12 +224,14 @@ static int result_labels(struct sides *s, const struct labels *many, const struc
     return 0;
 }
 
-static void mixed_cells(const struct sides *s, const struct row *l, const struct row *r,
+static void mixed_cells(struct sides *s, const struct row *l, const struct row *r,
                         struct row *out)
 {
-    struct mixed_op op = {s->ev, s->m, s->e, s->e->binary.return_bool, false};
+    struct mixed_op *op = &s->mixed;
     bool trims = s->e->binary.op == OP_TRIM_UPPER || s->e->binary.op == OP_TRIM_LOWER;
 
+    if (op->notes == NULL)
+        op->notes = xcalloc(s->f->n, 1);
     for (size_t i = 0; i < s->f->n; i++) {
         struct cell a = {l->v[i], l->h != NULL ? l->h[i] : NULL};
         struct cell b = {r->v[i], r->h != NULL ? r->h[i] : NULL};
@@ -237,7 +240,8 @@ static void mixed_cells(const struct sides *s, const struct row *l, const struct
         if ((a.h == NULL && !present(a.v)) || (b.h == NULL && !present(b.v)) ||
             (a.h == NULL && b.h == NULL && !trims))
             continue;
-        if (!binop_mixed(&op, &a, &b, &result))
+        op->step = i;
+        if (!binop_mixed(op, &a, &b, &result))
             continue;
         out->v[i] = result.v;
         if (result.h == NULL)
@@ -406,7 +410,12 @@ static int put_pairs(struct sides *s, struct vector *ret)
 int binop_vectors(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
                   struct vector *l, struct vector *r, struct vector *ret)
 {
-    struct sides s = {.ev = ev, .m = m, .e = e, .how = e->binary.matching, .f = f};
+    struct sides s = {.ev = ev,
+                      .m = m,
+                      .e = e,
+                      .how = e->binary.matching,
+                      .f = f,
+                      .mixed = {ev, m, e, e->binary.return_bool, NULL, 0}};
     int result;
 
     vector_compact(ev, l, f->n);
@@ -420,6 +429,9 @@ int binop_vectors(struct evaluator *ev, struct mem *m, const struct expr *e, con
     if (result == 0 && s.has_fill_many)
         result = put_filled_many(&s, ret);
     sides_done(&s);
+    if (result == 0 && s.mixed.notes != NULL)
+        binop_notes(&s.mixed, f->n);
+    free(s.mixed.notes);
     if (result == 0)
         vector_compact(ev, ret, f->n);
     return result == 0 && f->n > 1 ? vector_merge(ev, ret, f->n) : result;

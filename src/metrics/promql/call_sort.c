@@ -121,7 +121,7 @@ int call_sort(struct evaluator *ev, struct mem *m, const struct expr *e, const s
     struct sorted *list;
     int r = eval_node(ev, m, e->call.args[0], f, ret);
 
-    if (f->n > 1)
+    if (f->n > 1 || f->spans)
         note_add(
             ev, NOTE_WARNING, e->at,
             "sort is ineffective for range queries since results are always ordered by labels");

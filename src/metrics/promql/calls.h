@@ -28,6 +28,7 @@ double date_year(double v);
 /* Arithmetic as Go's math has it, where that is not what C's library answers. */
 double go_pow(double x, double y);
 double go_log2(double x);
+double go_exp2(double x);
 double go_log10(double x);
 double go_max(double a, double b);
 double go_min(double a, double b);

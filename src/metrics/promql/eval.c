@@ -100,7 +100,7 @@ static int spread(struct evaluator *ev, struct row *from, size_t n, struct vecto
 static int eval_once(struct evaluator *ev, struct mem *m, const struct expr *e,
                      const struct frame *f, struct vector *ret)
 {
-    struct frame one = {f->start_ms, f->step_ms, 1};
+    struct frame one = {.start_ms = f->start_ms, .step_ms = f->step_ms, .n = 1};
     struct vector v = {0};
     int r = eval_kind(ev, m, e, &one, &v);
 
@@ -307,7 +307,8 @@ static int eval_rows(struct evaluator *ev, struct mem *m, const struct expr *e,
 static int eval_top(struct evaluator *ev, struct mem *m, const struct expr *e, struct result *ret)
 {
     const struct eval *q = ev->ev;
-    struct frame f = {q->start_ms, q->step_ms > 0 ? q->step_ms : 1, 1};
+    struct frame f = {
+        q->start_ms, q->step_ms > 0 ? q->step_ms : 1, 1, q->end_ms != q->start_ms};
     const struct expr *bare = e;
     int r = 0;
 

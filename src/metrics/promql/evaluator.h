@@ -24,7 +24,8 @@ static inline bool present(double v)
 /* The moments of an evaluation: start, start + step, … */
 struct frame {
     int64_t start_ms, step_ms;
-    size_t n; /* at least 1 */
+    size_t n;   /* at least 1 */
+    bool spans; /* its end is not its start, though there may be no other step before it */
 };
 
 static inline int64_t frame_ms(const struct frame *f, size_t i)

@@ -39,6 +39,37 @@ double go_log2(double x)
     return log(fraction) * (1 / M_LN2) + (double)exponent;
 }
 
+/* e to the power of high - low, which is at most half of ln 2: the approximation of FreeBSD's exp,
+ * which Go has for powers of two as well. */
+static double exp_reduced(double high, double low)
+{
+    static const double p[] = {1.66666666666666657415e-01, -2.77777777770155933842e-03,
+                               6.61375632143793436117e-05, -1.65339022054652515390e-06,
+                               4.13813679705723846039e-08};
+    double r = high - low;
+    double t = r * r;
+    double c = r - t * (p[0] + t * (p[1] + t * (p[2] + t * (p[3] + t * p[4]))));
+
+    return 1 - ((low - (r * c) / (2 - c)) - high);
+}
+
+double go_exp2(double x)
+{
+    double whole;
+    double rest;
+
+    if (isnan(x))
+        return x;
+    if (x > 1.0239999999999999e+03)
+        return INFINITY;
+    if (x < -1.0740e+03)
+        return 0;
+    whole = trunc(x + (x > 0 ? 0.5 : x < 0 ? -0.5 : 0));
+    rest = x - whole;
+    return ldexp(exp_reduced(rest * 6.93147180369123816490e-01, -rest * 1.90821492927058770002e-10),
+                 (int)whole);
+}
+
 double go_log10(double x)
 {
     return go_log2(x) * (M_LN2 / M_LN10);

@@ -56,8 +56,8 @@ static double interpolate(const struct histogram *h, const struct histogram_plac
     log_lower = go_log2(fabs(b->lower));
     log_upper = go_log2(fabs(b->upper));
     if (b->lower > 0)
-        return exp2(log_lower + (log_upper - log_lower) * fraction);
-    return -exp2(log_upper + (log_lower - log_upper) * (1 - fraction));
+        return go_exp2(log_lower + (log_upper - log_lower) * fraction);
+    return -go_exp2(log_upper + (log_lower - log_upper) * (1 - fraction));
 }
 
 /* The outermost custom buckets have no place to be in. */

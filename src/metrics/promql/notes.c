@@ -90,8 +90,8 @@ void note_overlap(struct evaluator *ev, struct span at, struct slice name)
     if (ev->n_notes >= NOTES_MAX)
         return;
     n = find_or_add(ev, NOTE_OVERLAP, text.data);
-    n->at = at;
-    n->times++;
+    if (n->times++ == 0)
+        n->at = at;
 }
 
 static bool is_warning(const struct note *n)

@@ -12,7 +12,8 @@ void note_add(struct evaluator *ev, enum note_kind kind, struct span at, const c
 /* The buckets of a classic histogram had to be mended at this moment. `name` may be empty. */
 void note_monotonicity(struct evaluator *ev, struct span at, struct slice name, int64_t ts_ms,
                        double lowest, double highest, double max_diff);
-/* A sample counts since before the one that stands before it: once for each window. */
+/* A sample counts since before the one that stands before it: once for each window. The place is
+ * that of the first. */
 void note_overlap(struct evaluator *ev, struct span at, struct slice name);
 /* Moves them into the result. */
 void notes_take(struct evaluator *ev, struct result *ret);

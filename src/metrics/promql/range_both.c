@@ -245,9 +245,33 @@ static void run_pairs(struct range_work *w, pair_fn *counts)
     }
 }
 
+/* Floats of which no start is told: nothing but values to compare. */
+static bool are_plain(const struct range_work *w)
+{
+    return w->s.n_h == 0 && w->s.st == NULL && !w->c->anchored;
+}
+
+static void plain_resets(struct range_work *w)
+{
+    const double *v = w->s.v;
+
+    for (size_t i = 0; i < w->c->f->n && !range_stops(w, i); i++) {
+        size_t n = 0;
+
+        if (w->to[i] == w->from[i])
+            continue;
+        for (uint32_t k = w->from[i] + 1; k < w->to[i]; k++)
+            n += v[k] < v[k - 1];
+        w->out->v[i] = (double)n;
+    }
+}
+
 void run_resets(struct range_work *w)
 {
-    run_pairs(w, is_reset);
+    if (are_plain(w))
+        plain_resets(w);
+    else
+        run_pairs(w, is_reset);
 }
 
 void run_changes(struct range_work *w)
@@ -308,8 +332,28 @@ static const struct histogram *instant_histogram(struct range_work *w, const str
     return h;
 }
 
+static void plain_instants(struct range_work *w, bool rate)
+{
+    const double *v = w->s.v;
+    const int64_t *ts = w->s.ts;
+
+    for (size_t i = 0; i < w->c->f->n; i++) {
+        uint32_t k = w->to[i] - 1;
+        double rise;
+
+        if (floats_in(w, i) < 2)
+            continue;
+        rise = rate && v[k] < v[k - 1] ? v[k] : v[k] - v[k - 1];
+        w->out->v[i] = rate ? rise / ((double)(ts[k] - ts[k - 1]) / 1000) : rise;
+    }
+}
+
 static void run_instant(struct range_work *w, bool rate)
 {
+    if (are_plain(w)) {
+        plain_instants(w, rate);
+        return;
+    }
     for (size_t i = 0; i < w->c->f->n; i++) {
         struct sample last[2];
         double v;

@@ -24,7 +24,7 @@ int subquery_rows(struct evaluator *ev, struct mem *m, const struct expr *e, con
 
     if (start <= low)
         start += step;
-    *ret_frame = (struct frame){start, step, 1};
+    *ret_frame = (struct frame){start, step, 1, end != start};
     if (end < start)
         return 0;
     ret_frame->n = (size_t)((end - start) / step) + 1;
