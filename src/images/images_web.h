@@ -10,8 +10,9 @@
 int web_repo(struct web_request *req, unsigned rights, const char **ret);
 /* The same for who would push there: a mirror takes nothing. */
 int web_repo_to_push(struct web_request *req, const char **ret);
-/* Is `repo` the default mirror's, in place of a name that nobody has here and the caller may push to?
- * Then he may be about to, and what is asked is what the repository itself has. */
+/* Is `repo` the default mirror's, in place of a name that nobody has here? Then the caller may be
+ * about to push to it, also where he did not log in yet or has a token to pull: a HEAD of a digest
+ * asks what the repository itself has. */
 bool web_may_be_new(struct web_request *req, const char *repo);
 /* "?n=" (at most IMAGES_PAGE_MAX, also when absent) and "?last=" ("" when absent). */
 int web_paging(struct web_request *req, size_t *ret_n, const char **ret_last);

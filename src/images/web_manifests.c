@@ -83,8 +83,8 @@ static int get_mirrored(struct web_request *req, struct mirror *m, const char *r
     return mirror_manifest(req->op, req->self, m, repo, &ref);
 }
 
-/* Who may push there hears that nobody has it: a client asks before it pushes, and must not depend on
- * another registry's being up. */
+/* Of a name that may be new it is said that nobody has it: a client asks before it pushes, and must
+ * not depend on another registry's being up. */
 static int not_known(struct web_request *req, int r)
 {
     const char *why = op_strdup(req->op, op_why(req->op, r));

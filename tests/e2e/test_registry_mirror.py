@@ -365,6 +365,8 @@ def test_a_new_name_is_pushed_beside_a_default_mirror(upstream, state, auth, nam
         # somebody who may do this and nothing else
         d.add_user("ci", "push it")
         d.vault("PUT", "sys/policies/acl/user-ci", json={"policy": 'path "images/team/*" { capabilities = ["create", "read"] }'}).raise_for_status()
+        # clients ask without a login first, and are not told to log in where anybody may pull
+        d.vault("PUT", "sys/policies/acl/anonymous", json={"policy": 'path "images/up/*" { capabilities = ["read"] }'}).raise_for_status()
         s = d.http()
         s.auth = ("ci", "push it")
         raw, layer = f"team/{name}-raw", make.digest(image.layers[0])
