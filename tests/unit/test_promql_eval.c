@@ -9,6 +9,7 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -358,6 +359,118 @@ static void test_threads(void **state)
     assert_string_equal(out.data, "{} 200 12200 24200 36200 48200 60200");
 }
 
+#define NOISE 500
+
+/* A value of each kind, some of them missing. */
+static size_t put_noise(struct fixture *f, double *v, size_t *at)
+{
+    struct label room[] = {{LABEL_NAME, SLICE("noise")}};
+    uint32_t ref = db_series(f->db, &(struct labels){room, 1});
+    struct db_result ignored;
+    uint64_t seed = 88172645463325252ull;
+    size_t n = 0;
+
+    for (size_t i = 0; i < NOISE; i++) {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        if (seed % 23 == 0 && i > 100)
+            continue;
+        v[n] = seed % 17 == 0 && i > 60 ? NAN
+               : seed % 13 == 0         ? 0
+               : seed % 11 == 0         ? -0.0
+               : seed % 7 == 0          ? 1e16
+               : seed % 5 == 0          ? -1e16
+               : i > 450                ? 1.7e308
+                                        : (double)(int64_t)(seed % 200001 - 100000) / 100;
+        at[n++] = i;
+        assert_int_equal(db_append(f->db, &(struct db_sample){ref, T0 + (int64_t)i * STEP, double_bits(v[n - 1])},
+                                   1, &ignored), 0);
+    }
+    return n;
+}
+
+static void add(double x, double *sum, double *c)
+{
+    double t = *sum + x;
+
+    if (isinf(t))
+        *c = 0;
+    else
+        *c += fabs(*sum) >= fabs(x) ? (*sum - t) + x : (x - t) + *sum;
+    *sum = t;
+}
+
+/* Of one window, straight on. */
+static double of_window(char what, const double *v, size_t n)
+{
+    double sum = what == 'a' ? v[0] : 0;
+    double c = 0;
+    double best = v[0];
+
+    for (size_t k = 0; k < n; k++) {
+        if (what == 's' || k > 0)
+            add(v[k], &sum, &c);
+        if (k > 0 && (isnan(best) || (what == '>' ? v[k] > best : v[k] < best)))
+            best = v[k];
+    }
+    if (what == 's')
+        return isinf(sum) ? sum : sum + c;
+    return what == 'a' ? sum / (double)n + c / (double)n : best;
+}
+
+/* Windows that share samples, also those taken side by side, are what each alone would be. */
+static void test_windows(void **state)
+{
+    static const struct {
+        const char *name;
+        char what;
+    } functions[] = {{"max", '>'}, {"min", '<'}, {"sum", 's'}, {"avg", 'a'}};
+    static const int minutes[] = {1, 3, 7, 50, 400};
+    struct fixture *f = *state;
+    double v[NOISE];
+    size_t at[NOISE];
+    size_t n = put_noise(f, v, at);
+
+    for (size_t k = 0; k < 4 * 5 * 3; k++) {
+        int range = minutes[k / 4 % 5];
+        int step = 1 + (int)(k / 20);
+        size_t last = functions[k % 4].what == 'a' ? 440 : NOISE; /* there a mean overflows */
+        struct eval ev = {.db = f->db, .start_ms = T0, .end_ms = T0 + (int64_t)(last - 1) * STEP,
+                          .step_ms = step * STEP, .lookback_ms = 300000, .as_cells = true};
+        struct promql q = {0};
+        struct result result;
+        struct op op;
+        autobuf why = {0};
+        char text[64];
+
+        snprintf(text, sizeof text, "%s_over_time(noise[%dm])", functions[k % 4].name, range);
+        op_init(&op, DOOR_INTERNAL, NULL);
+        ev.text = slice_str(text);
+        assert_int_equal(promql_parse(&op, ev.text, &q, &why), 0);
+        assert_int_equal(promql_prepare(&q, ev.start_ms, ev.end_ms, ev.step_ms, &why), 0);
+        assert_int_equal(promql_eval(&ev, q.root, &result, &why), 0);
+        assert_int_equal(result.n, 1);
+        for (size_t i = 0; i < result.n_steps; i++) {
+            size_t end = 0;
+            size_t from;
+            double want;
+            double got = result.series[0].cells[i];
+
+            while (end < n && at[end] <= i * (size_t)step)
+                end++;
+            for (from = end; from > 0 && (int)(i * (size_t)step) - (int)at[from - 1] < range;)
+                from--;
+            want = from < end ? of_window(functions[k % 4].what, v + from, end - from) : bits_double(CELL_EMPTY);
+            if (double_bits(got) != double_bits(want) && !(isnan(got) && isnan(want) && from < end))
+                fail_msg("%s, step %zu: %.17g, not %.17g", text, i, got, want);
+        }
+        result_done(&result);
+        promql_done(&q);
+        op_done(&op);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +478,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_windows, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* Values and times, as the API prints them. */
 #include "base/shim.h"
+#include "metrics/labels.h"
 #include "metrics/promql/print.h"
 
 #include <endian.h>
@@ -76,6 +77,95 @@ static char *put_decimal(char *at, double v)
     return at + 4 - (unsigned)__builtin_clzll(part << 32) / 8;
 }
 
+typedef unsigned __int128 wide;
+
+/* The integer of fewest digits, without zeros at its end, and of those the closest, that reads back
+ * to c * 2^q when it is divided by 10^n; q is -70 to -1, c has 53 bits and is no power of two. All is
+ * exact: c * 10^n * 2^q is p / 2^shift, and what reads back to c lies less than 5^n off p, or as much
+ * if c is even. n is such that these are at least one integer and at most one multiple of ten.
+ * False: two are as close. */
+static bool shortest(uint64_t c, int q, uint64_t *ret_digits, int *ret_n)
+{
+    static const uint64_t fives[] = {1,
+                                     5,
+                                     25,
+                                     125,
+                                     625,
+                                     3125,
+                                     15625,
+                                     78125,
+                                     390625,
+                                     1953125,
+                                     9765625,
+                                     48828125,
+                                     244140625,
+                                     1220703125,
+                                     6103515625,
+                                     30517578125,
+                                     152587890625,
+                                     762939453125,
+                                     3814697265625,
+                                     19073486328125,
+                                     95367431640625,
+                                     476837158203125,
+                                     2384185791015625};
+    int n = -((q * 1233) >> 12);
+    int shift = 1 - q - n;
+    wide p = (wide)(2 * c) * fives[n];
+    uint64_t below = (uint64_t)(p >> shift);
+    uint64_t ten = below / 10 * 10;
+    uint64_t off = fives[n] - (c & 1);
+    wide rest = p - ((wide)below << shift);
+    wide half = (wide)1 << (shift - 1);
+
+    if (p - ((wide)ten << shift) <= off) {
+        below = ten;
+    } else if (((wide)(ten + 10) << shift) - p <= off) {
+        below = ten + 10;
+    } else {
+        if (rest == half)
+            return false;
+        *ret_digits = below + (rest > half);
+        *ret_n = n;
+        return true;
+    }
+    for (; below % 10 == 0; below /= 10)
+        n--;
+    *ret_digits = below;
+    *ret_n = n;
+    return true;
+}
+
+/* Of most other values: from 1e-5 to 1e15. NULL: it is none. */
+static char *put_shortest(char *at, double v)
+{
+    uint64_t bits = double_bits(fabs(v));
+    uint64_t digits;
+    char text[24];
+    int len;
+    int n;
+
+    if (!(fabs(v) < 1e15 && fabs(v) >= 1e-5) || bits << 12 == 0 ||
+        !shortest((bits & 0xfffffffffffffull) | 1ull << 52, (int)(bits >> 52) - 1075, &digits, &n))
+        return NULL;
+    len = (int)(put_u64(text, digits) - text);
+    *at = '-';
+    at += v < 0;
+    if (n >= len) {
+        memcpy(at, "0.0000000000000000000000", 24);
+        memcpy(at + 2 + n - len, text, 24);
+        return at + 2 + n;
+    }
+    memcpy(at, text, 24);
+    if (n <= 0) { /* a multiple of a power of ten */
+        memset(at + len, '0', (size_t)-n);
+        return at + len - n;
+    }
+    at[len - n] = '.';
+    memcpy(at + len - n + 1, text + len - n, (size_t)n);
+    return at + len + 1;
+}
+
 /* Go's strconv 'f', with an exponent below 1e-6 and from 1e21 on. */
 char *value_put(char *at, double v)
 {
@@ -88,6 +178,8 @@ char *value_put(char *at, double v)
     if (v >= 0 && v < 1e15 && v == (double)(int64_t)v && !signbit(v))
         return v < 1e8 ? put_u32(at, (uint32_t)(int64_t)v) : put_u64(at, (uint64_t)(int64_t)v);
     end = put_decimal(at, v);
+    if (end == NULL)
+        end = put_shortest(at, v);
     if (end != NULL)
         return end;
     n = double_print(v, text);

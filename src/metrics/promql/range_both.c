@@ -118,19 +118,14 @@ static void sum_window(struct range_work *w, size_t i, bool average)
 
 static void run_sums(struct range_work *w, bool average)
 {
-    size_t checked = 0;
-
     for (size_t i = 0; i < w->c->f->n;) {
         size_t done = w->s.n_h == 0 ? sum_lanes(w, i, average) : 0;
 
         if (done == 0)
             sum_window(w, i, average);
-        i += done > 0 ? done : 1;
-        if (i - checked < 64)
-            continue;
-        checked = i;
-        if (eval_check(w->c->ev) < 0)
-            return;
+        for (size_t end = i + (done > 0 ? done : 1); i < end; i++)
+            if (range_stops(w, i))
+                return;
     }
 }
 

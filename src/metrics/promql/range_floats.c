@@ -41,32 +41,6 @@ double quantile_of(double q, double *values, size_t n)
 typedef bool kernel(struct range_work *w, size_t i, const double *v, const int64_t *ts, size_t n,
                     double *ret);
 
-static bool kernel_max(struct range_work *w, size_t i, const double *v, const int64_t *ts, size_t n,
-                       double *ret)
-{
-    double max = v[0];
-
-    (void)w, (void)i, (void)ts;
-    for (size_t k = 1; k < n; k++)
-        if (v[k] > max || isnan(max))
-            max = v[k];
-    *ret = max;
-    return true;
-}
-
-static bool kernel_min(struct range_work *w, size_t i, const double *v, const int64_t *ts, size_t n,
-                       double *ret)
-{
-    double min = v[0];
-
-    (void)w, (void)i, (void)ts;
-    for (size_t k = 1; k < n; k++)
-        if (v[k] < min || isnan(min))
-            min = v[k];
-    *ret = min;
-    return true;
-}
-
 static bool kernel_ts_of_max(struct range_work *w, size_t i, const double *v, const int64_t *ts,
                              size_t n, double *ret)
 {
@@ -322,8 +296,6 @@ static void run_kernel(struct range_work *w, kernel *k)
     {                                                                                              \
         run_kernel(w, kernel_##name);                                                              \
     }
-RUN(max)
-RUN(min)
 RUN(ts_of_max)
 RUN(ts_of_min)
 RUN(quantile)
@@ -334,6 +306,52 @@ RUN(deriv)
 RUN(predict)
 RUN(smoothing)
 RUN(integral)
+
+/* Does a number give way to a later one? Equal ones stay, NaN goes before any. */
+static inline bool gives_way(double early, double late, bool max)
+{
+    if (isnan(early))
+        return !isnan(late);
+    return max ? early < late : early > late;
+}
+
+/* The places that may yet be the extreme of a window stand in a queue: a value that gives way to a
+ * later one never is. So each sample is looked at once, however many windows it lies in. */
+static void run_extreme(struct range_work *w, bool max)
+{
+    const double *v = w->s.v;
+    uint32_t *queue = (uint32_t *)range_scratch(w, w->s.n / 2 + 1);
+    uint32_t head = 0;
+    uint32_t tail = 0;
+    uint32_t seen = 0;
+
+    for (size_t i = 0; i < w->c->f->n; i++) {
+        if (floats_in(w, i) == 0)
+            continue;
+        if (range_stops(w, i))
+            return;
+        for (; seen < w->to[i]; seen++) {
+            while (tail > head && gives_way(v[queue[tail - 1]], v[seen], max))
+                tail--;
+            queue[tail++] = seen;
+        }
+        while (queue[head] < w->from[i])
+            head++;
+        w->out->v[i] = v[queue[head]];
+        if (histograms_in(w, i) > 0)
+            note_ignored_in_range(w->c->ev, w->c->at, w->name);
+    }
+}
+
+static void run_max(struct range_work *w)
+{
+    run_extreme(w, true);
+}
+
+static void run_min(struct range_work *w)
+{
+    run_extreme(w, false);
+}
 
 static void run_ts_of_first(struct range_work *w)
 {

@@ -8,32 +8,21 @@
 
 #define LANES 8
 #define PAIRS (LANES / 2)
+#define QUADS (LANES / 4)
 
 typedef double pair __attribute__((vector_size(2 * sizeof(double))));
-typedef int64_t choice __attribute__((vector_size(2 * sizeof(int64_t))));
+typedef double quad __attribute__((vector_size(4 * sizeof(double))));
 
-static inline pair absolute(pair x)
-{
-    const choice mask = {INT64_MAX, INT64_MAX};
-
-    return (pair)((choice)x & mask);
-}
-
-static inline pair choose(choice which, pair a, pair b)
-{
-    return (pair)(((choice)a & which) | ((choice)b & ~which));
-}
-
-/* kahan_add in both lanes. */
-static inline void add(pair x, pair *sum, pair *c)
-{
-    const pair infinite = {HUGE_VAL, HUGE_VAL};
-    pair t = *sum + x;
-    pair low = choose(absolute(*sum) >= absolute(x), (*sum - t) + x, (x - t) + *sum);
-
-    *c = choose(absolute(t) == infinite, (pair){0}, *c + low);
-    *sum = t;
-}
+/* kahan_add in all lanes. What a sum loses in rounding is exact, and so the same, whether it is found
+ * by asking which of the two is larger or, as here, without; but for a sum that is infinite. */
+#define ADD(type, x, sum, c)                                                                       \
+    do {                                                                                           \
+        type t = (sum) + (x);                                                                      \
+        type added = t - (sum);                                                                    \
+                                                                                                   \
+        (c) += ((sum) - (t - added)) + ((x)-added);                                                \
+        (sum) = t;                                                                                 \
+    } while (0)
 
 HOT static void add_windows(const double *const v[LANES], size_t from, size_t n, double sums[LANES],
                             double lows[LANES])
@@ -43,8 +32,30 @@ HOT static void add_windows(const double *const v[LANES], size_t from, size_t n,
 
     memcpy(sum, sums, sizeof sum);
     for (size_t k = from; k < n; k++)
-        for (size_t j = 0; j < PAIRS; j++)
-            add((pair){v[2 * j][k], v[2 * j + 1][k]}, &sum[j], &c[j]);
+        for (size_t j = 0; j < PAIRS; j++) {
+            pair x = {v[2 * j][k], v[2 * j + 1][k]};
+
+            ADD(pair, x, sum[j], c[j]);
+        }
+    memcpy(sums, sum, sizeof sum);
+    memcpy(lows, c, sizeof c);
+}
+
+/* Each window begins a sample behind the one before. */
+HOT static void add_neighbours(const double *v, size_t from, size_t n, double sums[LANES],
+                               double lows[LANES])
+{
+    quad sum[QUADS];
+    quad c[QUADS] = {{0}};
+
+    memcpy(sum, sums, sizeof sum);
+    for (size_t k = from; k < n; k++)
+        for (size_t j = 0; j < QUADS; j++) {
+            quad x;
+
+            memcpy(&x, v + k + 4 * j, sizeof x);
+            ADD(quad, x, sum[j], c[j]);
+        }
     memcpy(sums, sum, sizeof sum);
     memcpy(lows, c, sizeof c);
 }
@@ -70,14 +81,20 @@ size_t sum_lanes(struct range_work *w, size_t i, bool average)
     size_t n = windows_alike(w, i, v);
     double sum[LANES] = {0};
     double low[LANES];
+    bool neighbours = true;
 
     if (n < 4)
         return 0;
     for (size_t j = 0; j < LANES && average; j++)
         sum[j] = v[j][0];
-    add_windows(v, average ? 1 : 0, n, sum, low);
+    for (size_t j = 1; j < LANES; j++)
+        neighbours = neighbours && v[j] == v[0] + j;
+    if (neighbours)
+        add_neighbours(v[0], average ? 1 : 0, n, sum, low);
+    else
+        add_windows(v, average ? 1 : 0, n, sum, low);
     for (size_t j = 0; j < LANES; j++) {
-        if (isinf(sum[j]))
+        if (isinf(sum[j]) || (!isfinite(low[j]) && !isnan(sum[j])))
             return 0; /* a mean that overflows goes another way */
         sum[j] = average ? sum[j] / (double)n + low[j] / (double)n : sum[j] + low[j];
     }
