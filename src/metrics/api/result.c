@@ -1,6 +1,7 @@
 #include "metrics/api/result.h"
 
 #include "base/alloc.h"
+#include "base/negotiate.h"
 #include "metrics/api/histogram_json.h"
 #include "metrics/api/result_rows.h"
 
@@ -382,12 +383,17 @@ static void send_joined(struct answer *a, struct printer *p)
     printer_free(p);
 }
 
+static bool takes_gzip(struct web_request *req)
+{
+    return negotiate_coding(slice_str(web_header(req, "Accept-Encoding")), SLICE("gzip"));
+}
+
 static void send_rows(struct answer *a, struct printer *p)
 {
     size_t bytes = rows_bytes(&p->result, 0, p->n);
 
     begin_matrix(p);
-    if (bytes < IN_MEMORY_BYTES)
+    if (bytes < PIECE_BYTES || (bytes < IN_MEMORY_BYTES && takes_gzip(a->req)))
         send_joined(a, p);
     else if (take_room(p, bytes))
         send_matrix(a, p);

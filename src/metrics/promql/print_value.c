@@ -80,9 +80,9 @@ static char *put_decimal(char *at, double v)
 typedef unsigned __int128 wide;
 
 /* The integer of fewest digits, without zeros at its end, and of those the closest, that reads back
- * to c * 2^q when it is divided by 10^n; q is -70 to -1, c has 53 bits and is no power of two. All is
- * exact: c * 10^n * 2^q is p / 2^shift, and what reads back to c lies less than 5^n off p, or as much
- * if c is even. n is such that these are at least one integer and at most one multiple of ten.
+ * to c * 2^q when divided by 10^n; q is -70 to -1, c has 53 bits and is no power of two. All is
+ * exact: c * 10^n * 2^q is p / 2^shift, and what reads back to c lies less than 5^n off p, or as
+ * much if c is even. n is such that these are at least one integer and at most one multiple of ten.
  * False: two are as close. */
 static bool shortest(uint64_t c, int q, uint64_t *ret_digits, int *ret_n)
 {
