@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from conftest import running, wait_for
+from conftest import program, running, wait_for
 from test_metrics_store import field, snappy, varint
 from test_prometheus import Api, Target, config, job
 
@@ -78,6 +78,18 @@ def cut():
     yield whole[:len(whole) // 2]
 
 
+def cut_in_its_end():
+    """All of the text arrives, but not all of the checksum and the length behind it."""
+    yield gzip.compress(b"a 1\n")[:-3]
+
+
+def damaged():
+    """Another checksum than that of the text."""
+    whole = bytearray(gzip.compress(b"a 1\n"))
+    whole[-6] ^= 1
+    yield bytes(whole)
+
+
 @pytest.fixture(scope="module")
 def small():
     with running(mount=False, environment={"INFRAFS_LIMITS_SCRAPE_BODY": "4MiB"}) as d:
@@ -92,7 +104,8 @@ def rss_mib(d):
     (endless, (), "body"), (bomb, (("Content-Encoding", "gzip"),), "body"), (long_line, (), "body"),
     (long_label, (), "labels of"), (many_labels, (), "label"),
     (lambda: [b"a\xff 1\n"], (), ""), (lambda: [b'a{l="\xff"} 1\n'], (), "UTF-8"), (lambda: [b'a{l="1",l="2"} 1\n'], (), "not unique"),
-    (cut, (("Content-Encoding", "gzip"),), "")])
+    (cut, (("Content-Encoding", "gzip"),), "unexpected EOF"), (cut_in_its_end, (("Content-Encoding", "gzip"),), "unexpected EOF"),
+    (damaged, (("Content-Encoding", "gzip"),), "gzip")])
 def test_scrapes(small, pieces, headers, words):
     bad, good = Raw(pieces, headers), Target()
     try:
@@ -125,6 +138,34 @@ def test_a_body_of_many_series():
             wait_for(lambda: api.value("count(many)") == 1, 60, "them to go")
     finally:
         target.close()
+
+
+def test_a_body_of_a_million_series(released):
+    """It is taken, in little memory, the neighbour is scraped meanwhile, and after kill -9 all of it is there."""
+    big, small = Target(), Target()
+    text = "".join(f'many{{n="{i}",zone="z{i % 7}"}} {i}\n' for i in range(1_000_000)).encode()
+    half = len(text) // 2
+    big.body = gzip.compress(text[:half], 1) + gzip.compress(text[half:], 1)  # two members are one text
+    big.coded = True
+    try:
+        with running(mount=False) as d:
+            d.prometheus.write_text(config(job("big", big.address), interval="10s").replace("scrape_configs:\n", "scrape_configs:\n" + job("small", small.address, more="  scrape_interval: 1s\n  scrape_timeout: 1s\n")))
+            api = Api(d)
+            wait_for(lambda: api.value("count(many)") == 1_000_000, 60, "the series")
+            assert api.value('scrape_samples_scraped{job="big"}') == 1_000_000
+            seen = big.scrapes
+            wait_for(lambda: big.scrapes > seen and api.value('up{job="big"}') == 1, 60, "another scrape")
+            assert api.value('up{job="small"}') == 1
+            if "asan" not in program():
+                assert rss_mib(d) < 600
+            db_synced = time.monotonic() + 2
+            wait_for(lambda: time.monotonic() > db_synced, 10)
+            d.kill9()
+            d.start()
+            assert api.value("count(last_over_time(many[5m]))") == 1_000_000
+    finally:
+        big.close()
+        small.close()
 
 
 @pytest.mark.parametrize("body", [

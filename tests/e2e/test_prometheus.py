@@ -24,6 +24,7 @@ class Target:
         self.delay = 0
         self.headers = []
         self.redirect = None
+        self.coded = False  # the body is gzip already
         self.scrapes = 0
         outer = self
 
@@ -43,8 +44,8 @@ class Target:
                     return
                 body = outer.body() if callable(outer.body) else outer.body
                 body = body if isinstance(body, bytes) else body.encode()
-                zip_it = "gzip" in self.headers.get("Accept-Encoding", "")
-                if zip_it:
+                zip_it = outer.coded or "gzip" in self.headers.get("Accept-Encoding", "")
+                if zip_it and not outer.coded:
                     body = gzip.compress(body)
                 self.send_response(outer.status)
                 if outer.type:
@@ -397,6 +398,31 @@ def test_promtool(daemon, scraping, name):
     run(promtool, "query", "series", daemon.url, "--match=up")
     assert run(promtool, "check", "healthy", f"--url={daemon.url}").returncode == 0
     assert run(promtool, "check", "ready", f"--url={daemon.url}").returncode == 0
+
+
+def test_status_config_is_a_configuration(daemon, name, target):
+    """With the rules' files and the Alertmanagers; the real promtool takes it."""
+    promtool = need("promtool")
+    daemon.prometheus.write_text(config(job(name, target.address)) + f"""rule_files: ['/r/{name}*.yml', /r/two.yml]
+alerting:
+  alert_relabel_configs: [{{source_labels: [a], regex: 'x(.*)', action: drop}}]
+  alertmanagers:
+  - {{path_prefix: /am, timeout: 3s, basic_auth: {{username: u, password: hidden}}, static_configs: [{{targets: ['h:9093']}}]}}
+  - {{scheme: https, file_sd_configs: [{{files: [/f/am*.json]}}], relabel_configs: [{{action: labeldrop, regex: zone}}, {{action: keepequal, source_labels: [a], target_label: b}}]}}
+""")
+    api = Api(daemon)
+    wait_for(lambda: name in api.get("status/config")["data"]["yaml"], what="the configuration")
+    shown = api.get("status/config")["data"]["yaml"]
+    assert f'- "/r/{name}*.yml"\n- /r/two.yml\n' in shown and "    path_prefix: /am\n    timeout: 3s\n" in shown
+    assert "    - targets:\n      - \"h:9093\"\n" in shown and "    scheme: https" not in shown and "  - scheme: https\n" in shown
+    assert "hidden" not in shown and "      password: <secret>\n" in shown
+    checked = daemon.base / f"{name}.shown.yml"
+    checked.write_text(shown)
+    run(promtool, "check", "config", "--syntax-only", checked)
+    daemon.prometheus.write_text(shown.replace("<secret>", "another"))  # we take it too
+    assert daemon.http().post("/-/reload").status_code == 200
+    assert api.get("status/config")["data"]["yaml"] == shown
+    daemon.prometheus.write_text("")
 
 
 def test_our_own_metrics(daemon, scraping):

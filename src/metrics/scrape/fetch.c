@@ -12,17 +12,25 @@
 #define REDIRECTS_MAX    10l
 
 /* Past the limit the transfer ends: what came so far is of no use. */
+static bool take_plain(struct fetch *f, const char *data, size_t n)
+{
+    f->too_large = f->body.len + n > f->limit_bytes;
+    if (!f->too_large)
+        buf_add(&f->body, data, n);
+    return !f->too_large;
+}
+
 static size_t take_body(char *data, size_t size, size_t n, void *ctx)
 {
     struct fetch *f = ctx;
 
     n *= size;
-    if (f->body.len + n > f->limit_bytes) {
-        f->too_large = true;
-        return 0;
-    }
-    buf_add(&f->body, data, n);
-    return n;
+    if (f->gzip == NULL && !fetch_is_gzip(f))
+        return take_plain(f, data, n) ? n : 0;
+    if (fetch_gzip_take(f, data, n, take_plain) == 0)
+        return n;
+    f->damaged = !f->too_large;
+    return 0;
 }
 
 /* From the text of the configuration or a file, which may change at any time. */
@@ -90,6 +98,8 @@ static void set_headers(struct fetch *f)
     }
     if (line.len > 0)
         f->headers = curl_slist_append(f->headers, line.data);
+    if (t->job->enable_compression)
+        f->headers = curl_slist_append(f->headers, "Accept-Encoding: gzip");
     for (size_t i = 0; i < t->job->headers.n; i++) {
         buf_clear(&line);
         buf_printf(&line, "%s: %s", t->job->headers.items[i].name, t->job->headers.items[i].value);
@@ -162,7 +172,6 @@ struct fetch *fetch_new(struct target *t, uint64_t body_bytes_max, struct buf *w
     curl_easy_setopt(c, CURLOPT_DNS_CACHE_TIMEOUT, 0l);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, f->headers);
     curl_easy_setopt(c, CURLOPT_USERAGENT, "Prometheus/3.16.0 infrafs/" INFRAFS_VERSION);
-    curl_easy_setopt(c, CURLOPT_ACCEPT_ENCODING, j->enable_compression ? "gzip" : NULL);
     curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
@@ -185,6 +194,7 @@ void fetch_free(struct fetch *f)
     curl_easy_cleanup(f->curl);
     curl_slist_free_all(f->headers);
     curl_slist_free_all(f->connect_to);
+    fetch_gzip_free(f);
     buf_done(&f->body);
     free(f);
 }
@@ -218,7 +228,9 @@ static void explain(struct fetch *f, CURLcode code, struct buf *why)
     }
     buf_printf(why, "Get \"%s\": ", f->target->url);
     curl_easy_getinfo(f->curl, CURLINFO_OS_ERRNO, &number);
-    if (code == CURLE_OPERATION_TIMEDOUT)
+    if (f->damaged)
+        buf_add_str(why, "gzip: invalid data");
+    else if (code == CURLE_OPERATION_TIMEDOUT)
         buf_add_str(why, "context deadline exceeded");
     else if (code == CURLE_COULDNT_CONNECT && number == ECONNREFUSED)
         buf_printf(why, "dial tcp %.*s: connect: connection refused", (int)strcspn(authority, "/?"),
@@ -238,6 +250,8 @@ void fetch_result(struct fetch *f, CURLcode code, struct buf *why, struct scrape
         explain(f, code, why);
     else if (status != 200)
         buf_printf(why, "server returned HTTP status %ld%s", status, status_text(status));
+    else if (fetch_is_gzip(f) && !fetch_gzip_whole(f))
+        buf_add_str(why, "unexpected EOF"); /* as Prometheus says it */
     *ret = (struct scrape){
         .ts_ms = f->ts_ms,
         .now_ms = clock_unix_ms(),

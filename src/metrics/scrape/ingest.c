@@ -5,11 +5,13 @@
 #include "metrics/scrape/protobuf.h"
 #include "metrics/scrape/starts.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FUTURE_MS (10 * 60 * 1000)
+#define FUTURE_MS      (10 * 60 * 1000)
+#define SCRATCH_SERIES 256
 
 struct staged_exemplar {
     uint32_t entry; /* of the cache */
@@ -20,12 +22,13 @@ struct run {
     struct target *t;
     const struct ingest_into *into;
     const struct scrape *scrape;
-    struct op op; /* labels of new series live here until they are made */
+    struct op op;
+    struct op scratch; /* for a while: of the series at hand */
     struct exposition x;
     struct db_sample *samples; /* ref: the entry of the cache */
     size_t n, cap;
-    struct labels *fresh; /* of the entries from first_fresh on */
-    size_t n_fresh, cap_fresh;
+    struct buf fresh; /* labels of the entries from first_fresh on, encoded: a body may have a million */
+    size_t n_fresh;
     uint32_t first_fresh;
     struct protobuf_text decoded; /* of a body of protobuf messages */
     size_t at_mark;
@@ -116,16 +119,26 @@ static int check_limits(struct run *r, const struct labels *l)
     return 0;
 }
 
+static void scratch_renew(struct run *r, size_t n)
+{
+    if (n % SCRATCH_SERIES != 0)
+        return;
+    op_done(&r->scratch);
+    op_init(&r->scratch, DOOR_INTERNAL, NULL);
+}
+
 /* An entry of the cache for a text that was not seen before. */
 static int meet(struct run *r, uint32_t *ret_entry)
 {
     struct label_builder b;
     struct labels l;
-    int e = exposition_labels(&r->x, &r->op, &l);
+    int e;
 
+    scratch_renew(r, r->n_fresh);
+    e = exposition_labels(&r->x, &r->scratch, &l);
     if (e < 0)
         return e;
-    label_builder_init(&b, &r->op);
+    label_builder_init(&b, &r->scratch);
     for (size_t i = 0; i < l.n; i++)
         label_builder_set(&b, l.items[i].name, l.items[i].value);
     /* exposition_labels leaves empty ones out; honor_labels wants to know of them. */
@@ -134,19 +147,16 @@ static int meet(struct run *r, uint32_t *ret_entry)
             label_builder_set(&b, r->x.labels[i].name, SLICE(""));
     add_target_labels(&b, r->t);
     *ret_entry = cache_add(&r->t->cache, r->x.series);
-    if (r->n_fresh == r->cap_fresh) {
-        r->cap_fresh = r->cap_fresh == 0 ? 64 : 2 * r->cap_fresh;
-        r->fresh = xrealloc(r->fresh, r->cap_fresh * sizeof *r->fresh);
-    }
-    r->fresh[r->n_fresh] = (struct labels){0};
+    r->n_fresh++;
     if (!relabel_apply(&r->t->job->metric_relabel, &b)) {
         r->t->cache.entries[*ret_entry].ref = CACHE_DROPPED;
-        r->n_fresh++;
+        labels_encode(&r->fresh, &(struct labels){0});
         return 0;
     }
-    r->fresh[r->n_fresh++] = label_builder_finish(&b);
+    l = label_builder_finish(&b);
+    labels_encode(&r->fresh, &l);
     r->added++;
-    return check_limits(r, &r->fresh[r->n_fresh - 1]);
+    return check_limits(r, &l);
 }
 
 static void stage_exemplar(struct run *r, uint32_t entry, int64_t ts_ms)
@@ -349,13 +359,21 @@ static int parse(struct run *r)
 static void resolve(struct run *r)
 {
     struct cache *c = &r->t->cache;
+    struct slice in = buf_slice(&r->fresh);
 
     for (size_t i = 0; i < r->n_fresh; i++) {
         struct cache_entry *e = &c->entries[r->first_fresh + i];
+        struct labels l;
+        int decoded;
 
+        scratch_renew(r, i);
+        decoded = labels_decode(&r->scratch, &in, &l);
+        assert(decoded == 0);
+        (void)decoded;
         if (e->ref == CACHE_NONE)
-            e->ref = db_series(r->into->db, &r->fresh[i]);
+            e->ref = db_series(r->into->db, &l);
     }
+    buf_done(&r->fresh);
     for (size_t i = 0; i < r->n; i++)
         r->samples[i].ref = c->entries[r->samples[i].ref].ref;
 }
@@ -498,12 +516,13 @@ static void run_free(struct run *r)
     starts_done(&r->starts);
     buf_done(&r->payloads);
     op_done(&r->op);
+    op_done(&r->scratch);
     free(r->payload_slices);
     free(r->payload_ends);
     free(r->samples);
     free(r->told);
     free(r->exemplars);
-    free(r->fresh);
+    buf_done(&r->fresh);
     free(r);
 }
 
@@ -516,6 +535,7 @@ int ingest(struct target *t, const struct ingest_into *into, const struct scrape
 
     *r = (struct run){.t = t, .into = into, .scrape = scrape};
     op_init(&r->op, DOOR_INTERNAL, NULL);
+    op_init(&r->scratch, DOOR_INTERNAL, NULL);
     if (t->cache.forgotten != db_forgotten(db)) { /* some refs may be of series that are no more */
         cache_done(&t->cache);
         t->cache.forgotten = db_forgotten(db);

@@ -136,20 +136,29 @@ static void put_relabels(struct buf *out, const char *key, const struct relabels
         buf_printf(out, "  %s:\n", key);
     for (size_t i = 0; i < r->n; i++) {
         const struct relabel *c = &r->items[i];
+        bool equal = c->action == RELABEL_KEEPEQUAL || c->action == RELABEL_DROPEQUAL;
 
+        if (c->action == RELABEL_LABELDROP || c->action == RELABEL_LABELKEEP) {
+            put(out, "  - ", "regex", c->regex_text); /* Prometheus takes no other key with these */
+            put(out, "    ", "action", relabel_action_names[c->action]);
+            continue;
+        }
         buf_add_str(out, "  - source_labels: [");
         for (char **l = c->source_labels; l != NULL && *l != NULL; l++) {
             buf_add_str(out, l != c->source_labels ? ", " : "");
             put_text(out, *l);
         }
         buf_add_str(out, "]\n");
-        put(out, "    ", "separator", c->separator);
-        put(out, "    ", "regex", c->regex_text);
+        if (!equal) {
+            put(out, "    ", "separator", c->separator);
+            put(out, "    ", "regex", c->regex_text);
+        }
         if (c->target_label[0] != 0)
             put(out, "    ", "target_label", c->target_label);
         if (c->modulus > 0)
             buf_printf(out, "    modulus: %" PRIu64 "\n", c->modulus);
-        put(out, "    ", "replacement", c->replacement);
+        if (!equal)
+            put(out, "    ", "replacement", c->replacement);
         put(out, "    ", "action", relabel_action_names[c->action]);
     }
 }
@@ -171,6 +180,17 @@ static void put_groups(struct buf *out, const struct target_groups *groups)
             buf_add_str(out, "    labels:\n");
         for (size_t k = 0; k < g->labels.n; k++)
             put(out, "      ", g->labels.items[k].name, g->labels.items[k].value);
+    }
+}
+
+/* Whom it reaches, but for those that a server names. */
+static void put_found(struct buf *out, const struct job *j)
+{
+    put_groups(out, &j->groups);
+    for (char **f = j->sd_files; f != NULL && *f != NULL; f++) {
+        buf_add_str(out, f == j->sd_files ? "  file_sd_configs:\n  - files:\n    - " : "    - ");
+        put_text(out, *f);
+        buf_add_char(out, '\n');
     }
 }
 
@@ -218,16 +238,63 @@ void job_print(const struct job *j, bool secrets, struct buf *out)
     put_relabels(out, "metric_relabel_configs", &j->metric_relabel);
     if (secrets) /* for comparing: what is scraped does not change how */
         return;
-    put_groups(out, &j->groups);
-    for (char **f = j->sd_files; f != NULL && *f != NULL; f++) {
-        buf_add_str(out, f == j->sd_files ? "  file_sd_configs:\n  - files:\n    - " : "    - ");
-        put_text(out, *f);
-        buf_add_char(out, '\n');
-    }
+    put_found(out, j);
     if (j->n_http_sd > 0)
         buf_add_str(out, "  http_sd_configs:\n");
     for (size_t i = 0; i < j->n_http_sd; i++)
         http_sd_print(j->http_sd[i], false, out);
+}
+
+/* A list of patterns of files. */
+static void put_patterns(struct buf *out, const char *key, char **patterns)
+{
+    if (patterns != NULL && *patterns != NULL)
+        buf_printf(out, "%s:\n", key);
+    for (; patterns != NULL && *patterns != NULL; patterns++) {
+        buf_add_str(out, "- ");
+        put_text(out, *patterns);
+        buf_add_char(out, '\n');
+    }
+}
+
+#define ALERTS_PATH "/api/v2/alerts"
+
+static void put_manager(struct buf *out, const struct job *j)
+{
+    size_t n = strlen(j->metrics_path) - strlen(ALERTS_PATH);
+    autobuf prefix = {0};
+
+    put(out, "- ", "scheme", j->scheme);
+    buf_add(&prefix, j->metrics_path, n);
+    if (n > 0)
+        put(out, "  ", "path_prefix", prefix.data);
+    put_duration(out, "  ", "timeout", j->timeout_ms);
+    put(out, "  ", "api_version", "v2");
+    put_flag(out, "follow_redirects", j->follow_redirects);
+    put_auth(out, j, false, "  ");
+    put_relabels(out, "relabel_configs", &j->relabel);
+    put_found(out, j);
+}
+
+static void put_alerting(struct buf *out, const struct jobs *j)
+{
+    autobuf inner = {0};
+    const char *line;
+
+    if (j->alert_relabel.n > 0)
+        put_relabels(&inner, "alert_relabel_configs", &j->alert_relabel);
+    if (j->alertmanagers != NULL && j->alertmanagers->n > 0) {
+        buf_add_str(&inner, "  alertmanagers:\n");
+        for (size_t i = 0; i < j->alertmanagers->n; i++) {
+            autobuf one = {0};
+
+            put_manager(&one, j->alertmanagers->items[i]);
+            for (line = one.data; line != NULL && *line != 0; line = strchr(line, '\n') + 1)
+                buf_printf(&inner, "  %.*s\n", (int)strcspn(line, "\n"), line);
+        }
+    }
+    if (inner.len > 0)
+        buf_printf(out, "alerting:\n%s", inner.data);
 }
 
 void jobs_print(const struct jobs *j, struct buf *out)
@@ -240,6 +307,9 @@ void jobs_print(const struct jobs *j, struct buf *out)
         buf_add_str(out, "  external_labels:\n");
     for (size_t i = 0; i < j->external_labels.n; i++)
         put(out, "    ", j->external_labels.items[i].name, j->external_labels.items[i].value);
+    put_alerting(out, j);
+    put_patterns(out, "rule_files", j->rule_files);
+    put_patterns(out, "scrape_config_files", j->config_files);
     if (j->n > 0)
         buf_add_str(out, "scrape_configs:\n");
     for (size_t i = 0; i < j->n; i++)

@@ -203,27 +203,41 @@ static void finish_done(struct scraper *s)
     }
 }
 
-/* Does another target make the same series? Then they are not gone. */
-static bool has_heir(const struct scraper *s, const struct target *t)
+static int cmp_labels(const void *a, const void *b)
 {
-    for (size_t i = 0; i < s->targets.n; i++) {
-        const struct pairs *a = &s->targets.items[i]->labels;
-        bool same = a->n == t->labels.n;
+    const struct pairs *x = &(*(const struct target *const *)a)->labels;
+    const struct pairs *y = &(*(const struct target *const *)b)->labels;
+    int order = 0;
 
-        for (size_t k = 0; k < a->n && same; k++)
-            same = strcmp(a->items[k].name, t->labels.items[k].name) == 0 &&
-                   strcmp(a->items[k].value, t->labels.items[k].value) == 0;
-        if (same)
-            return true;
+    for (size_t i = 0; i < x->n && i < y->n && order == 0; i++) {
+        order = strcmp(x->items[i].name, y->items[i].name);
+        order = order != 0 ? order : strcmp(x->items[i].value, y->items[i].value);
     }
-    return false;
+    return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+/* Those that are scraped, by their labels: where another target makes the same series, they are not
+ * gone. Returns new. */
+static struct target **list_heirs(const struct scraper *s)
+{
+    struct target **heirs = xcalloc(s->targets.n + 1, sizeof *heirs);
+
+    if (s->targets.n > 0) {
+        memcpy(heirs, s->targets.items, s->targets.n * sizeof *heirs);
+        qsort(heirs, s->targets.n, sizeof *heirs, cmp_labels);
+    }
+    return heirs;
 }
 
 /* Ends what was removed; `silent`: without stale markers, at the end of the daemon. */
 static void bury(struct scraper *s, bool silent)
 {
     int64_t now_ms = clock_unix_ms();
+    struct target **heirs;
 
+    if (s->gone.n == 0)
+        return;
+    heirs = list_heirs(s);
     for (size_t i = 0; i < s->gone.n; i++) {
         struct target *t = s->gone.items[i];
 
@@ -231,11 +245,13 @@ static void bury(struct scraper *s, bool silent)
             curl_multi_remove_handle(s->multi, t->fetch->curl);
             fetch_free(t->fetch);
         }
-        if (!silent && t->job->sd_url == NULL && !has_heir(s, t))
+        if (!silent && t->job->sd_url == NULL &&
+            bsearch(&t, heirs, s->targets.n, sizeof *heirs, cmp_labels) == NULL)
             ingest_end(t, s->options.into.db, now_ms);
         target_free(t);
     }
     s->gone.n = 0;
+    free(heirs);
 }
 
 static void mark_gone(struct scraper *s, struct target *t)
