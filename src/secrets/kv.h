@@ -84,7 +84,7 @@ struct kv_entry {
     int64_t updated_ns;
     uint32_t current, oldest; /* 0: no version yet; none dropped yet */
     uint32_t max_versions;    /* 0: the mount's */
-    uint32_t metadata_version; /* how often its settings were written over HTTP */
+    uint32_t metadata_version; /* how often its settings were written */
     bool cas_required, metadata_cas_required;
     bool is_protected;       /* content, name and life stay as they are: -EPERM */
     int64_t delete_after_ns; /* 0: the mount's */
@@ -146,7 +146,7 @@ int kv_doom(struct op *op, struct kv *kv, const char *path, enum kv_fate fate,
 struct kv_change {
     bool set_max_versions, set_cas_required, set_delete_after, set_custom, set_protected;
     bool set_metadata_cas_required;
-    bool counts; /* it makes a new metadata_version, if that fits metadata_cas */
+    bool checks_cas; /* refused if metadata_cas is required or does not fit */
     bool has_metadata_cas;
     int64_t metadata_cas; /* the metadata_version that it must follow */
     uint32_t max_versions;

@@ -309,12 +309,11 @@ int kv_configure(struct op *op, struct kv *kv, const char *path, const struct kv
 
     if (r < 0)
         return r;
-    if (change->counts) {
+    if (change->checks_cas)
         r = check_metadata_cas(op, kv, &t, change);
-        if (r < 0)
-            return r;
-        t.entry.metadata_version++;
-    }
+    if (r < 0)
+        return r;
+    t.entry.metadata_version++;
     if (change->set_metadata_cas_required)
         t.entry.metadata_cas_required = change->metadata_cas_required;
     if (change->set_max_versions)

@@ -148,7 +148,7 @@ static int write_change(struct kv_request *q, struct kv_change *change)
 {
     int r = kv_custom_check(q->op, &change->custom);
 
-    change->counts = true;
+    change->checks_cas = true;
     if (r == 0)
         r = kv_configure(q->op, q->mount->kv, q->path, change, &q->resp->commit);
     if (r < 0)

@@ -48,6 +48,15 @@ def test_settings_outlive_a_restart_and_a_move(own_daemon):
     assert call(own_daemon, "GET", "moved/metadata/a", status=200)["data"]["current_metadata_version"] == 2
 
 
+def test_settings_written_as_a_file_count(daemon, name):
+    call(daemon, "POST", f"secret/metadata/{name}", {"max_versions": 3})
+    call(daemon, "POST", f"secret/data/{name}", {"data": {"x": "1"}}, 200)
+    (daemon.mount / name / "@meta").write_text('{"max_versions": 4}')
+    shown = call(daemon, "GET", f"secret/metadata/{name}", status=200)["data"]
+    assert (shown["max_versions"], shown["current_metadata_version"]) == (4, 2)
+    call(daemon, "POST", f"secret/metadata/{name}", {"max_versions": 5, "metadata_cas": 1}, 400)
+
+
 def test_a_batch_mount_takes_back_what_only_service_tokens_have(daemon, name):
     call(daemon, "POST", f"sys/auth/{name}", {"type": "approle", "config": {"token_type": "default-batch"}})
     call(daemon, "POST", f"auth/{name}/role/r", {"token_period": "1h", "token_num_uses": 4})
