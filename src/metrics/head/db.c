@@ -214,18 +214,6 @@ uint32_t db_series(struct db *db, const struct labels *labels)
     return ref;
 }
 
-bool db_has_starts(struct db *db)
-{
-    bool any;
-
-    pthread_rwlock_rdlock(&db->lock);
-    any = sinces_bytes(db->sinces) > 0;
-    for (size_t i = 0; i < db->n_runs; i++)
-        any = any || (db->runs[i].beside & BESIDE_STARTS) != 0;
-    pthread_rwlock_unlock(&db->lock);
-    return any;
-}
-
 int db_sync(struct db *db)
 {
     return store_log_sync(db->log);

@@ -89,7 +89,6 @@ int db_append_batch(struct db *db, const struct db_batch *batch, struct db_resul
  * has, and at most an hour before the newest sample of all. */
 bool db_may_start(struct db *db, uint32_t ref, int64_t start_ms, int64_t ts_ms);
 int db_sync(struct db *db);
-bool db_has_starts(struct db *db); /* in the head or in a run */
 
 /* What falls due: sync, runs, retention. sober_ms: the time for what is dropped because of its age
  * (clock_sober). */
