@@ -352,6 +352,33 @@ static void test_large_rows(void **state)
                         "\"0\"],[1700000003,\"0\"]]}]},\"warnings\":[\"results truncated due to limit\"]}");
 }
 
+/* A label that is longer than a block of text. */
+static void test_a_long_label(void **state)
+{
+    enum { LEN = 10000, TIMES = 16 * 16 };
+#define SIXTEEN "$1$1$1$1$1$1$1$1$1$1$1$1$1$1$1$1"
+    static const char query[] =
+        "/api/v1/query_range?query=label_replace(label_replace(wide,%22l%22,%22" SIXTEEN "%22,%22l%22,%22(.*)%22),"
+        "%22l%22,%22" SIXTEEN "%22,%22l%22,%22(.*)%22)&start=1700000000&end=1700000001&step=1";
+    static const char end[] = "v\"},\"values\":[[1700000000,\"1\"],[1700000001,\"1\"]]}]}}";
+    char *value = malloc(LEN);
+    struct label room[] = {{LABEL_NAME, SLICE("wide")}, {SLICE("l"), slice_of(value, LEN)}};
+    struct db_result ignored;
+    struct slice body;
+    uint32_t ref;
+
+    (void)state;
+    memset(value, 'v', LEN);
+    ref = db_series(w.m->db, &(struct labels){room, 2});
+    assert_int_equal(db_append(w.m->db, &(struct db_sample){ref, T, double_bits(1)}, 1, &ignored), 0);
+    assert_int_equal(web_test_call(&t, "GET", query, NULL, SLICE("")), 200);
+    body = web_test_body(&t);
+    assert_true(body.len > LEN * TIMES);
+    assert_string_equal((const char *)body.data + body.len - sizeof end + 1, end);
+    web_test_done(&t);
+    free(value);
+}
+
 static void test_federate(void **state)
 {
     autobuf expected = {0};
@@ -656,6 +683,7 @@ int main(void)
         cmocka_unit_test(test_posted_forms),
         cmocka_unit_test(test_a_large_result),
         cmocka_unit_test(test_large_rows),
+        cmocka_unit_test(test_a_long_label),
         cmocka_unit_test(test_federate),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_remote_write),

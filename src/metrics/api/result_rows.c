@@ -82,9 +82,10 @@ static char *block_new(size_t bytes)
 
     if (bytes < BLOCK_BYTES)
         return xmalloc(bytes);
-    if (posix_memalign(&block, BLOCK_BYTES, BLOCK_BYTES) != 0)
+    bytes = (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES; /* more only for long labels */
+    if (posix_memalign(&block, BLOCK_BYTES, bytes) != 0)
         abort(); /* as base/alloc.h does */
-    madvise(block, BLOCK_BYTES, MADV_HUGEPAGE);
+    madvise(block, bytes, MADV_HUGEPAGE);
     return block;
 }
 
