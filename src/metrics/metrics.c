@@ -202,6 +202,8 @@ static void metrics_own(void *self, struct buf *out)
         "# TYPE infrafs_metrics_log_bytes gauge\ninfrafs_metrics_log_bytes %" PRIu64 "\n"
         "# HELP infrafs_metrics_runs Sorted runs on disk.\n"
         "# TYPE infrafs_metrics_runs gauge\ninfrafs_metrics_runs %" PRIu64 "\n"
+        "# HELP infrafs_metrics_read_bytes Memory of what queries read of the runs lately.\n"
+        "# TYPE infrafs_metrics_read_bytes gauge\ninfrafs_metrics_read_bytes %" PRIu64 "\n"
         "# HELP infrafs_metrics_samples_total Samples taken.\n"
         "# TYPE infrafs_metrics_samples_total counter\ninfrafs_metrics_samples_total %" PRIu64 "\n"
         "# HELP infrafs_metrics_samples_refused_total Samples refused: too old, or another value "
@@ -209,8 +211,8 @@ static void metrics_own(void *self, struct buf *out)
         "# TYPE infrafs_metrics_samples_refused_total counter\n"
         "infrafs_metrics_samples_refused_total{reason=\"duplicate\"} %" PRIu64 "\n"
         "infrafs_metrics_samples_refused_total{reason=\"out_of_order\"} %" PRIu64 "\n",
-        s.series, s.head_samples, s.head_bytes, s.log_bytes, s.runs, s.appended, s.duplicate,
-        s.out_of_order);
+        s.series, s.head_samples, s.head_bytes, s.log_bytes, s.runs, s.group_bytes, s.appended,
+        s.duplicate, s.out_of_order);
     buf_printf(out,
                "# HELP infrafs_metrics_queries Queries that run.\n"
                "# TYPE infrafs_metrics_queries gauge\ninfrafs_metrics_queries %u\n",

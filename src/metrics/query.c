@@ -253,7 +253,7 @@ static int cursors_open(struct query *q)
     return r;
 }
 
-static int cursor_load(struct cursor *c)
+static int cursor_load(struct query *q, struct cursor *c)
 {
     struct slice key;
     struct slice value;
@@ -267,7 +267,7 @@ static int cursor_load(struct cursor *c)
         c->ended = true;
         return r;
     }
-    r = group_open(value, &c->group);
+    r = group_cache_open(q->db->groups, value, &c->group);
     if (r < 0)
         return r;
     ids = group_ids(c->group, &n);
@@ -279,7 +279,7 @@ static int cursor_load(struct cursor *c)
 }
 
 /* Moves to the first group that may hold id: its key is the last id in it. */
-static int cursor_find(struct cursor *c, uint64_t id)
+static int cursor_find(struct query *q, struct cursor *c, uint64_t id)
 {
     bool fresh = c->group == NULL;
     uint8_t key[8];
@@ -288,13 +288,13 @@ static int cursor_find(struct cursor *c, uint64_t id)
     if (c->ended || (!fresh && c->last >= id))
         return 0;
     if (!fresh) {
-        r = cursor_load(c); /* often the very next */
+        r = cursor_load(q, c); /* often the very next */
         if (r < 0 || c->ended || c->last >= id)
             return r;
     }
     be64_put(key, id);
     store_scan_seek(c->scan, slice_of(key, sizeof key));
-    return cursor_load(c);
+    return cursor_load(q, c);
 }
 
 /* The starts in `since` are those of the samples from `first` on. */
@@ -327,13 +327,13 @@ static int cursor_read(struct query *q, struct cursor *c, uint64_t id, struct sa
 {
     size_t first = out->n;
     int64_t from_ms = q->from_ms - (c->tier && q->grain.instant ? q->window_ms : 0);
-    int r = cursor_find(c, id);
+    int r = cursor_find(q, c, id);
 
     while (r == 0 && !c->ended && c->first <= id) {
         group_read(c->group, id, from_ms, q->to_ms, out);
         if (c->last > id)
             break;
-        r = cursor_load(c); /* a long series goes on in the next group */
+        r = cursor_load(q, c); /* a long series goes on in the next group */
     }
     return r == 0 && c->since != NULL ? cursor_starts(q, c, id, out, first) : r;
 }

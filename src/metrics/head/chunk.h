@@ -77,7 +77,9 @@ void group_writer_finish(struct group_writer *w, struct buf *out); /* the writer
 
 struct group;                                           /* a decoded one */
 int group_open(struct slice bytes, struct group **ret); /* -EIO if damaged; copies */
-void group_free(struct group *g);
+struct group *group_ref(struct group *g);                /* one more holder, any thread */
+void group_free(struct group *g);                       /* one less; NULL is fine */
+size_t group_bytes(const struct group *g);              /* in memory */
 /* Appends the samples of the series with from <= ts <= to; nothing if it is not in the group. */
 void group_read(const struct group *g, uint64_t id, int64_t from_ms, int64_t to_ms,
                 struct samples *out);

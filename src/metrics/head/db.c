@@ -15,6 +15,7 @@
 #define FUTURE_MS     (11 * 60 * 1000ll)
 #define RETRY_MS      30000
 #define RETAIN_MS     60000
+#define GROUPS_BYTES  (32u << 20)
 
 /* What is dropped for its age does not come back: a clock that leaps ahead is not believed at once.
  * After the start it is if it agrees with what is stored. */
@@ -113,6 +114,7 @@ int db_open(struct store *store, const struct db_options *options, struct db **r
     db->index = index_new();
     db->payloads = payloads_new();
     db->sinces = sinces_new();
+    db->groups = group_cache_new(GROUPS_BYTES);
     db->oldest_bucket = INT64_MAX;
     db->bucket = -1;
     db->flushed_ms = clock_monotonic_ms();
@@ -153,6 +155,7 @@ void db_close(struct db *db)
     index_free(db->index);
     payloads_free(db->payloads);
     sinces_free(db->sinces);
+    group_cache_free(db->groups);
     free(db->runs);
     buf_done(&db->record);
     buf_done(&db->payload_record);
@@ -277,6 +280,7 @@ void db_maintain(struct db *db, int64_t now_ms, int64_t sober_ms)
 
     if (r < 0)
         __atomic_store_n(&db->dirty, true, __ATOMIC_RELEASE);
+    group_cache_age(db->groups);
     if (bucket > 0)
         r = flush_until(db, bucket);
     if (r == 0 && db->quiet >= QUIET_LOOKS &&
@@ -315,6 +319,7 @@ void db_stats(struct db *db, struct db_stats *ret)
         .head_samples = db->head_samples,
         .log_bytes = db->log_bytes,
         .runs = db->n_runs,
+        .group_bytes = group_cache_bytes(db->groups),
         .label_pairs = index_pairs(db->index),
         .appended = db->appended,
         .duplicate = db->duplicate,

@@ -114,6 +114,7 @@ void db_runs(struct db *db, void (*f)(void *ctx, const struct db_run *run), void
 
 struct db_stats {
     uint64_t series, symbol_bytes, head_bytes, head_samples, log_bytes, runs, label_pairs;
+    uint64_t group_bytes; /* what queries read of the runs lately, kept */
     uint64_t appended, duplicate, out_of_order;
     int64_t min_ms, max_ms; /* of the head; 0 if it is empty */
     int64_t oldest_ms;      /* start of the oldest run */

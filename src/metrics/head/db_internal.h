@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/scope.h"
 #include "metrics/head/coarse.h"
+#include "metrics/head/group_cache.h"
 #include "metrics/head/payload.h"
 #include "metrics/head/since.h"
 #include "store/store.h"
@@ -63,6 +64,7 @@ struct db {
     struct index *index;
     struct payloads *payloads;
     struct sinces *sinces;
+    struct group_cache *groups; /* what queries read; has its own lock */
     struct run *runs; /* by start */
     size_t n_runs;
     uint64_t flushes;      /* runs changed so many times */

@@ -26,6 +26,7 @@ struct member {
 };
 
 struct group {
+    unsigned refs; /* atomic */
     size_t n;
     uint64_t *ids;
     struct member *members;
@@ -33,9 +34,15 @@ struct group {
     unsigned planes;
 };
 
+struct group *group_ref(struct group *g)
+{
+    __atomic_add_fetch(&g->refs, 1, __ATOMIC_RELAXED);
+    return g;
+}
+
 void group_free(struct group *g)
 {
-    if (g == NULL)
+    if (g == NULL || __atomic_sub_fetch(&g->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     for (size_t i = 0; i < g->n; i++)
         if (g->members[i].owns_steps)
@@ -45,6 +52,18 @@ void group_free(struct group *g)
     free(g->ids);
     free(g->members);
     free(g);
+}
+
+size_t group_bytes(const struct group *g)
+{
+    size_t bytes = sizeof *g + (g->n + 1) * (sizeof *g->ids + sizeof *g->members);
+
+    for (size_t i = 0; i < g->n; i++)
+        if (g->members[i].owns_steps)
+            bytes += g->members[i].n * sizeof *g->members[i].steps;
+    for (int k = 0; k <= GROUP_PLANES; k++)
+        bytes += g->sections[k].cap;
+    return bytes;
 }
 
 const uint64_t *group_ids(const struct group *g, size_t *ret_n)
@@ -212,6 +231,7 @@ int group_open(struct slice bytes, struct group **ret)
     uint64_t n = 0;
     int r = -EIO;
 
+    g->refs = 1;
     if (varint_get(&bytes, &version) == 0 && version == GROUP_VERSION &&
         varint_get(&bytes, &planes) == 0 && planes <= GROUP_PLANES && varint_get(&bytes, &n) == 0) {
         g->planes = (unsigned)planes;
