@@ -1,7 +1,6 @@
 """The CLI of OpenBao, as a person uses it."""
 import json
 import os
-import tempfile
 
 import pytest
 
@@ -9,9 +8,8 @@ from conftest import need, run
 
 
 @pytest.fixture
-def bao(daemon):
-    program = need("bao")
-    home = tempfile.mkdtemp(prefix="infrafs-bao-")
+def bao(daemon, tmp_path):
+    program, home = need("bao"), tmp_path
     environment = {**os.environ, "BAO_ADDR": daemon.url, "BAO_TOKEN": daemon.root_token, "HOME": home, "BAO_FORMAT": "json"}
     for k in ("VAULT_ADDR", "VAULT_TOKEN"):
         environment.pop(k, None)

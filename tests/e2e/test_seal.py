@@ -20,7 +20,7 @@ from test_hvac import count_in_memory
 
 def cli(daemon, token=""):
     program = need("bao")
-    home = tempfile.mkdtemp(prefix="infrafs-bao-")
+    home = daemon.base
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_"))}
     environment.update({"BAO_ADDR": daemon.url, "HOME": home, "BAO_FORMAT": "json", "BAO_MAX_RETRIES": "0"})
     if token:
