@@ -14,7 +14,8 @@ static void drop_code(const char *line)
     char rights[5];
 
     if (strchr(line, '/') == NULL || strstr(line, " (deleted)") != NULL ||
-        sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &start, &end, rights) != 3 || strcmp(rights, "r-xp") != 0)
+        sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &start, &end, rights) != 3 ||
+        strcmp(rights, "r-xp") != 0)
         return;
     madvise((void *)(uintptr_t)start, end - start, MADV_DONTNEED);
 }

@@ -1,9 +1,9 @@
 #include "store/blob_pipe.h"
 
 #include "base/alloc.h"
+#include "base/cores.h"
 #include "base/scope.h"
 
-#include <sched.h>
 
 struct blob_pipe {
     struct blob_stage *stage;
@@ -20,11 +20,9 @@ struct blob_pipe {
 /* One is enough for each core: beyond that helpers would only take turns with writers. */
 static unsigned helpers_max(void)
 {
-    cpu_set_t cpus;
+    size_t cores = cores_count();
 
-    if (sched_getaffinity(0, sizeof cpus, &cpus) < 0)
-        return 0;
-    return CPU_COUNT(&cpus) > 1 ? (unsigned)CPU_COUNT(&cpus) : 0;
+    return cores > 1 ? (unsigned)cores : 0;
 }
 
 static char *address(const struct blob_pipe *p, uint64_t offset)

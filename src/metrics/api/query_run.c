@@ -3,14 +3,10 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <time.h>
 
 static double now_s(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    return (double)clock_monotonic_ns() / 1e9;
 }
 
 static bool is_cancelled(void *ctx)

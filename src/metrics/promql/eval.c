@@ -1,6 +1,7 @@
 #include "metrics/promql/eval.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/hot.h"
 #include "metrics/promql/histogram_math.h"
 #include "metrics/promql/labelset.h"
@@ -8,7 +9,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 static int eval_number(struct evaluator *ev, const struct expr *e, const struct frame *f,
                        struct vector *ret)
@@ -158,18 +158,10 @@ void eval_needs(struct evaluator *ev, const struct expr *e, int by)
     ev->above_buckets += need == NEEDS_BUCKETS ? (unsigned)by : 0;
 }
 
-uint64_t eval_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 int eval_node(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
               struct vector *ret)
 {
-    uint64_t begun = e->cost != NULL ? eval_now_ns() : 0;
+    int64_t begun_ns = e->cost != NULL ? clock_monotonic_ns() : 0;
     uint64_t samples = ev->samples_read;
     int r = eval_check(ev);
 
@@ -182,7 +174,7 @@ int eval_node(struct evaluator *ev, struct mem *m, const struct expr *e, const s
         r = eval_kind(ev, m, e, f, ret);
     eval_needs(ev, e, -1);
     if (e->cost != NULL) {
-        e->cost->ns += eval_now_ns() - begun;
+        e->cost->ns += (uint64_t)(clock_monotonic_ns() - begun_ns);
         e->cost->samples += ev->samples_read - samples;
         e->cost->series += ret->n;
     }

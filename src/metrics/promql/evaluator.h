@@ -5,6 +5,7 @@
 #ifndef METRICS_PROMQL_EVALUATOR_H
 #define METRICS_PROMQL_EVALUATOR_H
 
+#include "base/cores.h"
 #include "metrics/histogram.h"
 #include "metrics/labels.h"
 #include "metrics/promql/ast.h"
@@ -144,7 +145,6 @@ int eval_flow(struct evaluator *ev, struct mem *m, const struct expr *e, const s
               const struct row_sink *to);
 /* What a node asks of the histograms below it, from here on; `by` 1 or -1. */
 void eval_needs(struct evaluator *ev, const struct expr *e, int by);
-uint64_t eval_now_ns(void);
 int eval_call(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
               struct vector *ret);
 int eval_aggregate(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
@@ -167,6 +167,6 @@ static inline bool eval_counts_only(const struct evaluator *ev)
 }
 
 /* Threads of one query. */
-#define WORKERS_MAX 16
+#define WORKERS_MAX CORES_MAX
 
 #endif

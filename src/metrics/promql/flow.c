@@ -1,6 +1,7 @@
 /* Rows that go straight to where they are summed up: a selector or a function over a range, with
  * operators that look at one row at a time around it. None of them is kept, and the threads that
  * read the series do all of it. */
+#include "base/clock.h"
 #include "metrics/promql/range.h"
 #include "metrics/promql/select.h"
 
@@ -116,7 +117,7 @@ int eval_flow(struct evaluator *ev, struct mem *m, const struct expr *e, const s
               const struct row_sink *to)
 {
     struct between b = {.ev = ev, .e = e, .f = f, .to = to};
-    uint64_t begun = e->cost != NULL ? eval_now_ns() : 0;
+    int64_t begun_ns = e->cost != NULL ? clock_monotonic_ns() : 0;
     uint64_t samples = ev->samples_read;
     int r = eval_check(ev);
 
@@ -126,7 +127,7 @@ int eval_flow(struct evaluator *ev, struct mem *m, const struct expr *e, const s
     r = flow_kind(ev, m, &b);
     eval_needs(ev, e, -1);
     if (e->cost != NULL) {
-        e->cost->ns += eval_now_ns() - begun;
+        e->cost->ns += (uint64_t)(clock_monotonic_ns() - begun_ns);
         e->cost->samples += ev->samples_read - samples;
         e->cost->series += b.rows;
     }

@@ -1,10 +1,10 @@
 #include "metrics/promql/histogram_math.h"
 
 #include "base/alloc.h"
+#include "base/cores.h"
 #include "base/hot.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 
 #define PARALLEL_MIN 24 /* series for each thread: with fewer it costs more than it saves */
@@ -23,7 +23,6 @@ struct worker {
     int64_t from_ms;
     unsigned number;
     int r;
-    pthread_t thread;
 };
 
 /* The histograms of a series with what each says of the one before it, where it does not yet. Of
@@ -60,15 +59,16 @@ static const struct histogram *const *told_resets(struct mem *m, const struct qu
 
 #define COUNT_EVERY 64 /* series: the counts are shared by all threads */
 
-static void *work(void *arg)
+static void work(void *ctx, size_t thread, size_t k)
 {
-    struct worker *w = arg;
+    struct worker *w = (struct worker *)ctx + k;
     struct mem m = {.ev = w->ev};
     struct query_item item;
     size_t samples = 0;
     size_t series = 0;
     int r;
 
+    (void)thread;
     while ((r = query_next(w->q, &item)) > 0) {
         samples += item.n;
         if (++series == COUNT_EVERY) {
@@ -85,19 +85,16 @@ static void *work(void *arg)
     }
     eval_count(w->ev, series, samples);
     w->r = r;
-    return NULL;
 }
 
 static size_t workers_for(size_t n_series, size_t steps)
 {
     size_t n = n_series * (1 + steps / STEPS_LIKE) / PARALLEL_MIN;
-    cpu_set_t cpus;
-    size_t cores = 1;
+    size_t cores;
 
     if (n < 2)
         return 1;
-    if (sched_getaffinity(0, sizeof cpus, &cpus) == 0)
-        cores = (size_t)CPU_COUNT(&cpus);
+    cores = cores_count();
     n = n < cores ? n : cores;
     n = n < n_series ? n : n_series;
     return n < WORKERS_MAX ? n : WORKERS_MAX;
@@ -109,7 +106,6 @@ static int visit_all(struct evaluator *ev, struct query *q, const struct select_
     size_t n = query_series(q);
     size_t n_workers = workers_for(n, visit->steps);
     struct worker w[WORKERS_MAX] = {{0}};
-    bool threads[WORKERS_MAX] = {false};
     int r = 0;
 
     for (size_t k = n_workers; k-- > 0;) { /* from the end: each takes the last of what is left */
@@ -119,16 +115,9 @@ static int visit_all(struct evaluator *ev, struct query *q, const struct select_
         if (k > 0)
             w[k].q = query_split(q, w[k].base);
     }
+    cores_run(n_workers, n_workers, work, w);
     for (size_t k = 1; k < n_workers; k++)
-        threads[k] = pthread_create(&w[k].thread, NULL, work, &w[k]) == 0;
-    work(&w[0]);
-    for (size_t k = 1; k < n_workers; k++) {
-        if (threads[k])
-            pthread_join(w[k].thread, NULL);
-        else
-            work(&w[k]);
         query_close(w[k].q);
-    }
     for (size_t k = 0; k < n_workers && r == 0; k++)
         r = w[k].r;
     return r;
