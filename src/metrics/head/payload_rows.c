@@ -1,34 +1,24 @@
-/* Payloads of a run. A row: key series id (8), time of the first (8). Value: varint raw length;
- * varint 1 if zstd follows, else 0; then for each: the time after the one before, the length, the
- * bytes. */
-#include "base/alloc.h"
+/* Payloads of a run. A row: key series id (8), time of the first (8). Value, packed: for each the
+ * time after the one before, the length, the bytes. */
 #include "base/codec.h"
 #include "base/scope.h"
 #include "metrics/head/decimal.h"
+#include "metrics/head/packed.h"
 #include "metrics/head/payload.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <zstd.h>
 
-#define ROW_BYTES     (32u << 10) /* raw, from which on a row is full */
-#define ROW_BYTES_MAX (1u << 20)  /* raw, of a sound one */
-#define ROW_LEVEL     3
+#define ROW_BYTES (32u << 10) /* raw, from which on a row is full */
 
 static int put_row(struct store_bulk *bulk, uint64_t id, int64_t first_ms, struct buf *raw)
 {
     autobuf value = {0};
-    size_t bound = ZSTD_compressBound(raw->len);
-    autofree char *packed = xmalloc(bound);
-    size_t n = ZSTD_compress(packed, bound, raw->data, raw->len, ROW_LEVEL);
-    bool smaller = !ZSTD_isError(n) && n < raw->len;
     uint8_t key[16];
 
     be64_put(key, id);
     be64_put(key + 8, (uint64_t)first_ms);
-    varint_put(&value, raw->len);
-    varint_put(&value, smaller);
-    buf_add(&value, smaller ? packed : raw->data, smaller ? n : raw->len);
+    packed_put(&value, buf_slice(raw));
     buf_clear(raw);
     return store_bulk_add(bulk, slice_of(key, sizeof key), buf_slice(&value));
 }
@@ -76,17 +66,9 @@ int payload_row_decode(struct slice value, int64_t first_ms, int64_t from_ms, in
                        struct payload_list *out)
 {
     autobuf raw = {0};
-    uint64_t n = 0;
-    uint64_t packed = 0;
+    int r = packed_get(value, &raw);
 
-    if (varint_get(&value, &n) < 0 || varint_get(&value, &packed) < 0 || n > ROW_BYTES_MAX)
-        return -EIO;
-    if (packed == 0)
-        return n == value.len ? read_raw(value, first_ms, from_ms, to_ms, out) : -EIO;
-    buf_reserve(&raw, (size_t)n + 1);
-    if (ZSTD_decompress(raw.data, (size_t)n, value.data, value.len) != n)
-        return -EIO;
-    return read_raw(slice_of(raw.data, (size_t)n), first_ms, from_ms, to_ms, out);
+    return r == 0 ? read_raw(buf_slice(&raw), first_ms, from_ms, to_ms, out) : r;
 }
 
 int payload_rows_read(struct store_scan *scan, uint64_t id, int64_t from_ms, int64_t to_ms,

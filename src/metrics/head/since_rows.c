@@ -1,22 +1,19 @@
-/* Start times of a run. A row: key id of the last series in it (8), number of the row (4). Value:
- * varint raw length; varint 1 if zstd follows, else 0; then for each series: how far its id is
- * behind the one before, how many changes, and of each the time and the start as differences to
- * the change before, the time of the first to that of the series before. A series with many changes
- * goes on in the next row. */
+/* Start times of a run. A row: key id of the last series in it (8), number of the row (4). Value,
+ * packed: for each series how far its id is behind the one before, how many changes, and of each
+ * the time and the start as differences to the change before, the time of the first to that of the
+ * series before. A series with many changes goes on in the next row. */
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "base/scope.h"
 #include "metrics/head/decimal.h"
+#include "metrics/head/packed.h"
 #include "metrics/head/since.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <zstd.h>
 
-#define ROW_BYTES     (8u << 10)  /* raw, from which on a row is full */
-#define ROW_BYTES_MAX (1u << 20)  /* raw, of a sound one */
-#define PART_CHANGES  4096u       /* of a series, in one row */
-#define ROW_LEVEL     3
+#define ROW_BYTES    (8u << 10) /* raw, from which on a row is full */
+#define PART_CHANGES 4096u      /* of a series, in one row */
 
 /* What differences are told against. */
 struct carry {
@@ -57,10 +54,6 @@ void since_writer_free(struct since_writer *w)
 static int put_row(struct since_writer *w)
 {
     autobuf value = {0};
-    size_t bound = ZSTD_compressBound(w->raw.len);
-    autofree char *packed = xmalloc(bound);
-    size_t n = ZSTD_compress(packed, bound, w->raw.data, w->raw.len, ROW_LEVEL);
-    bool smaller = !ZSTD_isError(n) && n < w->raw.len;
     uint8_t key[12];
     int r = 0;
 
@@ -70,9 +63,7 @@ static int put_row(struct since_writer *w)
         return r;
     be64_put(key, w->carry.id);
     be32_put(key + 8, w->n_rows++);
-    varint_put(&value, w->raw.len);
-    varint_put(&value, smaller);
-    buf_add(&value, smaller ? packed : w->raw.data, smaller ? n : w->raw.len);
+    packed_put(&value, buf_slice(&w->raw));
     buf_clear(&w->raw);
     w->carry = (struct carry){0};
     return store_bulk_add(w->bulk, slice_of(key, sizeof key), buf_slice(&value));
@@ -174,22 +165,10 @@ void since_reader_free(struct since_reader *r)
 
 static int unpack(struct since_reader *r, struct slice value)
 {
-    uint64_t n = 0;
-    uint64_t packed = 0;
+    int e = packed_get(value, &r->raw);
 
-    if (varint_get(&value, &n) < 0 || varint_get(&value, &packed) < 0 || n > ROW_BYTES_MAX)
-        return -EIO;
-    buf_clear(&r->raw);
-    if (packed == 0) {
-        if (n != value.len)
-            return -EIO;
-        buf_add_slice(&r->raw, value);
-    } else {
-        buf_reserve(&r->raw, (size_t)n + 1);
-        if (ZSTD_decompress(r->raw.data, (size_t)n, value.data, value.len) != n)
-            return -EIO;
-        r->raw.len = (size_t)n;
-    }
+    if (e < 0)
+        return e;
     r->rest = buf_slice(&r->raw);
     r->carry = (struct carry){0};
     return 0;
