@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/scope.h"
 #include "identity/identity.h"
+#include "packages/listing.h"
 #include "packages/metadata.h"
 #include "packages/packages_web.h"
 #include "packages/state.h"
@@ -14,73 +15,36 @@
 #include <stdlib.h>
 #include <strings.h>
 
-struct item {
-    struct package_file file;
-    struct version version;
-};
-
-struct items {
-    struct item *all;
-    size_t n, cap;
-};
-
-static int collect(void *ctx, const struct package_file *file)
-{
-    struct items *is = ctx;
-
-    if (is->n == is->cap) {
-        size_t cap = is->cap > 0 ? 2 * is->cap : 32;
-        struct item *all = realloc(is->all, cap * sizeof *all);
-
-        if (all == NULL)
-            return -ENOMEM;
-        is->all = all;
-        is->cap = cap;
-    }
-    if (version_parse(slice_str(file->version), &is->all[is->n].version) < 0)
-        return -EIO;
-    is->all[is->n++].file = *file;
-    return 0;
-}
-
-static int by_version(const void *a, const void *b)
-{
-    const struct item *x = a, *y = b;
-    int r = version_cmp(&x->version, &y->version);
-
-    return r != 0 ? r : strcmp(x->file.name, y->file.name);
-}
-
 static bool is_pre(const struct version *v)
 {
     return v->pre != 0 || v->has_dev;
 }
 
 /* The newest that an installer would choose by itself; else the newest not yanked; else the last. */
-static const struct item *newest(const struct items *is)
+static const struct listed *newest(const struct listing *l)
 {
-    const struct item *kept = NULL;
+    const struct listed *kept = NULL;
 
-    for (size_t i = is->n; i-- > 0;) {
-        const struct item *it = &is->all[i];
+    for (size_t i = l->n; i-- > 0;) {
+        const struct listed *it = &l->items[i];
 
         if (it->file.yanked == NULL && !is_pre(&it->version))
             return it;
         if (it->file.yanked == NULL && kept == NULL)
             kept = it;
     }
-    return kept != NULL ? kept : &is->all[is->n - 1];
+    return kept != NULL ? kept : &l->items[l->n - 1];
 }
 
-static const struct item *of_version(const struct items *is, const char *text)
+static const struct listed *of_version(const struct listing *l, const char *text)
 {
     struct version v;
 
     if (version_parse(slice_str(text), &v) < 0)
         return NULL;
-    for (size_t i = 0; i < is->n; i++)
-        if (version_cmp(&is->all[i].version, &v) == 0)
-            return &is->all[i];
+    for (size_t i = 0; i < l->n; i++)
+        if (version_cmp(&l->items[i].version, &v) == 0)
+            return &l->items[i];
     return NULL;
 }
 
@@ -130,13 +94,13 @@ static void json_file(struct json *j, const char *base, const struct package_fil
 }
 
 /* The files of one version; `at` is the first of them. Returns the one behind. */
-static size_t json_release(struct json *j, const char *base, const struct items *is, size_t at)
+static size_t json_release(struct json *j, const char *base, const struct listing *l, size_t at)
 {
     size_t i = at;
 
     json_array(j);
-    for (; i < is->n && version_cmp(&is->all[i].version, &is->all[at].version) == 0; i++)
-        json_file(j, base, &is->all[i].file);
+    for (; i < l->n && version_cmp(&l->items[i].version, &l->items[at].version) == 0; i++)
+        json_file(j, base, &l->items[i].file);
     json_array_end(j);
     return i;
 }
@@ -230,18 +194,18 @@ static void json_metadata(struct json *j, struct slice text)
 }
 
 /* The metadata of a version's first file that has some; empty if none has. */
-static int read_metadata(struct op *op, struct packages *pk, const struct items *is,
-                         const struct item *of, struct buf *ret)
+static int read_metadata(struct op *op, struct packages *pk, const struct listing *l,
+                         const struct listed *of, struct buf *ret)
 {
     const struct package_file *f = NULL;
     struct blob *blob;
     ssize_t n;
     int r;
 
-    for (size_t i = 0; f == NULL && i < is->n; i++)
-        if (version_cmp(&is->all[i].version, &of->version) == 0 &&
-            is->all[i].file.metadata.size_bytes > 0)
-            f = &is->all[i].file;
+    for (size_t i = 0; f == NULL && i < l->n; i++)
+        if (version_cmp(&l->items[i].version, &of->version) == 0 &&
+            l->items[i].file.metadata.size_bytes > 0)
+            f = &l->items[i].file;
     if (f == NULL)
         return 0;
     r = blob_open(pk->store, &f->metadata.digest, &blob);
@@ -257,28 +221,28 @@ static int read_metadata(struct op *op, struct packages *pk, const struct items 
 }
 
 /* Of the version: yanked where all of its files are. */
-static void json_yanked(struct json *j, const struct items *is, const struct item *of)
+static void json_yanked(struct json *j, const struct listing *l, const struct listed *of)
 {
     const char *reason = NULL;
     bool yanked = true;
 
-    for (size_t i = 0; i < is->n; i++)
-        if (version_cmp(&is->all[i].version, &of->version) == 0) {
-            yanked &= is->all[i].file.yanked != NULL;
-            reason = is->all[i].file.yanked;
+    for (size_t i = 0; i < l->n; i++)
+        if (version_cmp(&l->items[i].version, &of->version) == 0) {
+            yanked &= l->items[i].file.yanked != NULL;
+            reason = l->items[i].file.yanked;
         }
     json_kbool(j, "yanked", yanked);
     json_kstr(j, "yanked_reason", yanked && reason != NULL && reason[0] != 0 ? reason : NULL);
 }
 
 /* `of`: the first file of the version. */
-static int render(struct web_request *req, const struct items *is, const struct item *of,
+static int render(struct web_request *req, const struct listing *l, const struct listed *of,
                   bool releases, struct buf *out)
 {
     const char *base = web_base_url(req), *project = of->file.project;
     autobuf metadata = {0};
     struct json j;
-    int r = read_metadata(req->op, req->self, is, of, &metadata);
+    int r = read_metadata(req->op, req->self, l, of, &metadata);
 
     if (r < 0)
         return r;
@@ -291,20 +255,20 @@ static int render(struct web_request *req, const struct items *is, const struct 
     json_kstr(&j, "requires_python",
               of->file.requires_python[0] != 0 ? of->file.requires_python : NULL);
     json_kstr(&j, "package_url", op_printf(req->op, "%s/simple/%s/", base, project));
-    json_yanked(&j, is, of);
+    json_yanked(&j, l, of);
     json_metadata(&j, buf_slice(&metadata));
     json_object_end(&j);
     if (releases) {
         json_key(&j, "releases");
         json_object(&j);
-        for (size_t i = 0; i < is->n;) {
-            json_key(&j, is->all[i].file.version);
-            i = json_release(&j, base, is, i);
+        for (size_t i = 0; i < l->n;) {
+            json_key(&j, l->items[i].file.version);
+            i = json_release(&j, base, l, i);
         }
         json_object_end(&j);
     }
     json_key(&j, "urls");
-    json_release(&j, base, is, (size_t)(of - is->all));
+    json_release(&j, base, l, (size_t)(of - l->items));
     json_key(&j, "vulnerabilities");
     json_array(&j);
     json_array_end(&j);
@@ -316,25 +280,25 @@ int api_project_json(struct web_request *req, struct web_response *resp)
 {
     const char *version = web_param(req, "version"), *project;
     struct packages *pk = req->self;
-    const struct item *of;
-    struct items is = {0};
+    const struct listed *of;
+    struct listing l = {0};
     autobuf text = {0};
     int r = packages_read_project(req, &project);
 
     if (r == 0)
         r = project_offers_files(req->op, pk, project);
     if (r == 0)
-        r = package_each(req->op, pk, project, collect, &is);
-    if (r == 0 && is.n == 0)
+        r = package_each(req->op, pk, project, listing_add, &l);
+    if (r == 0 && l.n == 0)
         r = op_fail(req->op, ENOENT, "there is no project '%s'", project);
     if (r == 0) {
-        qsort(is.all, is.n, sizeof *is.all, by_version);
-        of = of_version(&is, version[0] != 0 ? version : newest(&is)->file.version);
-        r = of != NULL ? render(req, &is, of, version[0] == 0, &text)
+        listing_sort(&l);
+        of = of_version(&l, version[0] != 0 ? version : newest(&l)->file.version);
+        r = of != NULL ? render(req, &l, of, version[0] == 0, &text)
                        : op_fail(req->op, ENOENT, "project '%s' has no version '%.100s'", project,
                                  version);
     }
-    free(is.all);
+    listing_done(&l);
     if (r < 0)
         return r;
     web_reply_buf(req, resp, 200, "application/json", &text);

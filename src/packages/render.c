@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/scope.h"
 #include "identity/identity.h"
+#include "packages/listing.h"
 #include "packages/mirror.h"
 #include "packages/state.h"
 
@@ -14,16 +15,12 @@
 
 #define API_VERSION "1.4"
 
-/* The files of a project, in the order in which they are shown, and how it stands. */
-struct listing {
+/* The page of a project: its files, and how it stands. */
+struct page {
     const char *project;
     struct project_status status;
     bool any_signed, any_unsized;
-    struct listed {
-        struct package_file file;
-        struct version version;
-    } * items;
-    size_t n, cap;
+    struct listing files;
 };
 
 static void html_escape(struct buf *out, const char *s)
@@ -70,31 +67,11 @@ static void add_url(struct buf *out, const char *file)
 
 static int collect(void *ctx, const struct package_file *file)
 {
-    struct listing *l = ctx;
+    struct page *p = ctx;
 
-    if (l->n == l->cap) {
-        size_t cap = l->cap > 0 ? 2 * l->cap : 32;
-        struct listed *items = realloc(l->items, cap * sizeof *items);
-
-        if (items == NULL)
-            return -ENOMEM;
-        l->items = items;
-        l->cap = cap;
-    }
-    if (version_parse(slice_str(file->version), &l->items[l->n].version) < 0)
-        return -EIO;
-    l->items[l->n++].file = *file;
-    l->any_signed |= file->signature.size_bytes > 0;
-    l->any_unsized |= file->size_bytes == 0;
-    return 0;
-}
-
-static int by_version(const void *a, const void *b)
-{
-    const struct listed *x = a, *y = b;
-    int r = version_cmp(&x->version, &y->version);
-
-    return r != 0 ? r : strcmp(x->file.name, y->file.name);
+    p->any_signed |= file->signature.size_bytes > 0;
+    p->any_unsized |= file->size_bytes == 0;
+    return listing_add(&p->files, file);
 }
 
 static void html_status(struct buf *out, const struct project_status *status)
@@ -156,17 +133,17 @@ static void html_file(struct buf *out, const struct package_file *f, bool any_si
     buf_add_str(out, "</a><br>\n");
 }
 
-static void html_project(struct buf *out, const struct listing *l)
+static void html_project(struct buf *out, const struct page *p)
 {
     autobuf title = {0};
 
-    buf_printf(&title, "Links for %s", l->project);
-    html_head(out, title.data, &l->status);
+    buf_printf(&title, "Links for %s", p->project);
+    html_head(out, title.data, &p->status);
     buf_add_str(out, "    <h1>");
     html_escape(out, title.data);
     buf_add_str(out, "</h1>\n");
-    for (size_t i = 0; i < l->n; i++)
-        html_file(out, &l->items[i].file, l->any_signed);
+    for (size_t i = 0; i < p->files.n; i++)
+        html_file(out, &p->files.items[i].file, p->any_signed);
     buf_add_str(out, "  </body>\n</html>\n");
 }
 
@@ -233,26 +210,26 @@ static void json_versions(struct json *j, const struct listing *l)
     json_array_end(j);
 }
 
-static void json_project(struct buf *out, const struct listing *l)
+static void json_project(struct buf *out, const struct page *p)
 {
     struct json j;
 
     json_init(&j, out);
     json_object(&j);
     /* Sizes are mandatory from 1.1 on; a mirrored page of HTML has none. */
-    json_meta(&j, l->any_unsized ? "1.0" : API_VERSION);
-    json_kstr(&j, "name", l->project);
-    json_versions(&j, l);
+    json_meta(&j, p->any_unsized ? "1.0" : API_VERSION);
+    json_kstr(&j, "name", p->project);
+    json_versions(&j, &p->files);
     json_key(&j, "files");
     json_array(&j);
-    for (size_t i = 0; i < l->n; i++)
-        json_file(&j, &l->items[i].file, l->any_signed);
+    for (size_t i = 0; i < p->files.n; i++)
+        json_file(&j, &p->files.items[i].file, p->any_signed);
     json_array_end(&j);
     json_key(&j, "project-status");
     json_object(&j);
-    json_kstr(&j, "status", project_state_names[l->status.state]);
-    if (l->status.reason[0] != 0)
-        json_kstr(&j, "reason", l->status.reason);
+    json_kstr(&j, "status", project_state_names[p->status.state]);
+    if (p->status.reason[0] != 0)
+        json_kstr(&j, "reason", p->status.reason);
     json_object_end(&j);
     json_object_end(&j);
 }
@@ -260,24 +237,23 @@ static void json_project(struct buf *out, const struct listing *l)
 int render_project(struct op *op, struct packages *pk, const char *project, bool mirrored,
                    enum page_kind kind, struct buf *out)
 {
-    struct listing l = {.project = project, .status.reason = ""};
-    int r = mirrored ? 0 : project_status_get(op, pk, project, &l.status);
+    struct page p = {.project = project, .status.reason = ""};
+    int r = mirrored ? 0 : project_status_get(op, pk, project, &p.status);
 
     if (r == 0)
-        r = (mirrored ? mirror_each : package_each)(op, pk, project, collect, &l);
-    if (r == 0 && l.n == 0 && !mirrored)
+        r = (mirrored ? mirror_each : package_each)(op, pk, project, collect, &p);
+    if (r == 0 && p.files.n == 0 && !mirrored)
         r = op_fail(op, ENOENT, "there is no project '%s'", project);
-    if (l.status.state == PROJECT_QUARANTINED)
-        l.n = 0; /* shown, and nothing offered */
+    if (p.status.state == PROJECT_QUARANTINED)
+        p.files.n = 0; /* shown, and nothing offered */
     if (r == 0) {
-        if (l.n > 0)
-            qsort(l.items, l.n, sizeof *l.items, by_version);
+        listing_sort(&p.files);
         if (kind == PAGE_V1_JSON)
-            json_project(out, &l);
+            json_project(out, &p);
         else
-            html_project(out, &l);
+            html_project(out, &p);
     }
-    free(l.items);
+    listing_done(&p.files);
     return r;
 }
 
