@@ -111,7 +111,8 @@ def test_scrapes(small, pieces, headers, words):
     try:
         small.prometheus.write_text(config(job("bad", bad.address), job("good", good.address)))
         api = Api(small)
-        wait_for(lambda: api.value('up{job="bad"}') == 0 and api.value('up{job="good"}') == 1, 30, "both to be scraped")
+        wait_for(lambda: api.value(f'up{{instance="{bad.address}"}}') == 0 and api.value(f'up{{instance="{good.address}"}}') == 1,
+                 30, "both to be scraped")
         (target,) = api.get("targets", scrapePool="bad")["data"]["activeTargets"]
         assert words in target["lastError"] and target["lastError"], target
         assert not api.query('a{job="bad"}')

@@ -144,7 +144,7 @@ static void *rules_loop(void *arg)
         if (clock_monotonic_ms() - checked_ms >= CHECK_MS) {
             checked_ms = clock_monotonic_ms();
             pthread_mutex_unlock(&r->lock);
-            rules_refresh(r);
+            rules_check(r);
             pthread_mutex_lock(&r->lock);
         }
         next = start_due(r);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define FILE_BYTES_MAX (8u << 20)
+#define SETTLE_MS      50
 
 struct files {
     char **names; /* sorted, each once */
@@ -76,10 +77,14 @@ static void files_done(struct files *files)
     free(files->names);
 }
 
-/* Changes when a file is edited, replaced, made or removed, or the configuration is another. */
-static uint64_t mark_of(const struct files *files, const struct jobs *config)
+/* Changes when a file is edited, replaced, made or removed, or the configuration is another.
+ * *ret_changed_ms: when one was written last. */
+static uint64_t mark_of(const struct files *files, const struct jobs *config,
+                        int64_t *ret_changed_ms)
 {
     uint64_t mark = hash_bytes(&config, sizeof config, 1);
+
+    *ret_changed_ms = 0;
 
     for (size_t i = 0; i < files->n; i++) {
         struct stat st;
@@ -90,6 +95,8 @@ static uint64_t mark_of(const struct files *files, const struct jobs *config)
             parts[1] = st.st_size;
             parts[2] = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
             parts[3] = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec;
+            if (parts[2] / 1000000 > *ret_changed_ms)
+                *ret_changed_ms = parts[2] / 1000000;
         }
         mark = hash_bytes(files->names[i], strlen(files->names[i]), mark);
         mark = hash_bytes(parts, sizeof parts, mark);
@@ -262,23 +269,37 @@ static void read_all(struct rules *r, struct jobs *config, const struct files *f
         r->options.changed(r->options.ctx);
 }
 
-void rules_refresh(struct rules *r)
+/* Reads the files if they changed; with `settle` not one that was written a moment ago, as it may
+ * be half written. */
+static void refresh(struct rules *r, bool settle)
 {
     struct scraper_state state;
     struct files files;
     uint64_t mark;
+    int64_t changed_ms, age_ms;
 
     guard(&r->reload);
     scraper_state(r->options.scraper, &state);
     files = find_files(r, state.jobs);
-    mark = mark_of(&files, state.jobs);
-    if (mark != r->mark) {
+    mark = mark_of(&files, state.jobs, &changed_ms);
+    age_ms = clock_unix_ms() - changed_ms;
+    if (mark != r->mark && !(settle && age_ms >= 0 && age_ms < SETTLE_MS)) {
         r->mark = mark;
         read_all(r, state.jobs, &files);
     } else {
         jobs_unref(state.jobs);
     }
     files_done(&files);
+}
+
+void rules_refresh(struct rules *r)
+{
+    refresh(r, false);
+}
+
+void rules_check(struct rules *r)
+{
+    refresh(r, true);
 }
 
 static char *path_of(const struct rules *r, const char *name)

@@ -33,5 +33,7 @@ struct rules {
 
 void group_state_free(struct group_state *g);
 int64_t group_next_due(const struct group_state *g, int64_t now_ms);
+/* rules_files.c: as rules_refresh(), but leaves files that are still being written for later. */
+void rules_check(struct rules *r);
 
 #endif

@@ -12,7 +12,6 @@
 
 #define ALIGN_MS     2    /* a scrape so much after its tick counts as on time */
 #define CONNECTIONS  65536 /* kept open between scrapes, at most */
-#define POLL_MS      1000
 #define COMPLAIN_MS  10000
 #define PARSE_BUDGET 50 /* ms of parsing before what is due is looked at again */
 #define JUMP_MS      1000 /* a clock that moved so much was set; less is late or early once */
@@ -324,9 +323,10 @@ void scraper_set_targets(struct scraper *s, struct targets *fresh, struct http_s
 static int wait_ms(const struct scraper *s, int64_t push_ms)
 {
     int64_t next_ms = s->n_heap > 0 && s->heap[0]->due_ms < push_ms ? s->heap[0]->due_ms : push_ms;
-    int64_t ms = next_ms == INT64_MAX ? POLL_MS : next_ms - clock_unix_ms();
+    int limit_ms = config_wait_ms(s);
+    int64_t ms = next_ms == INT64_MAX ? limit_ms : next_ms - clock_unix_ms();
 
-    return ms < 0 ? 0 : ms > POLL_MS ? POLL_MS : (int)ms;
+    return ms < 0 ? 0 : ms > limit_ms ? limit_ms : (int)ms;
 }
 
 static void *scrape_loop(void *arg)

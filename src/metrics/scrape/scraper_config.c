@@ -14,47 +14,48 @@
 
 #define FILE_BYTES_MAX (8u << 20)
 #define CHECK_MS       1000
-#define NOT_LOOKED     UINT64_MAX
+#define SETTLE_MS      50
+#define SETTLE_MAX_MS  1000
 
-/* Changes whenever the file is edited, replaced, made or removed. */
-static uint64_t mark_of(const char *file)
+/* What files look like. Taken before they are read: an edit while they are read shows in the next
+ * look, so that none is missed. */
+struct look {
+    uint64_t mark;      /* changes whenever one is edited, replaced, made or removed */
+    int64_t changed_ms; /* when one was written last */
+};
+
+static void look_at(void *ctx, const char *file)
 {
+    struct look *l = ctx;
     struct stat st;
     int64_t parts[5];
+    uint64_t mark = 1;
 
-    if (stat(file, &st) < 0)
-        return 1;
-    parts[0] = (int64_t)st.st_ino;
-    parts[1] = st.st_size;
-    parts[2] = st.st_mtim.tv_sec;
-    parts[3] = st.st_mtim.tv_nsec;
-    parts[4] = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec;
-    return hash_bytes(parts, sizeof parts, 2);
+    if (stat(file, &st) == 0) {
+        int64_t ms = st.st_mtim.tv_sec * 1000ll + st.st_mtim.tv_nsec / 1000000;
+
+        parts[0] = (int64_t)st.st_ino;
+        parts[1] = st.st_size;
+        parts[2] = st.st_mtim.tv_sec;
+        parts[3] = st.st_mtim.tv_nsec;
+        parts[4] = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec;
+        mark = hash_bytes(parts, sizeof parts, 2);
+        l->changed_ms = ms > l->changed_ms ? ms : l->changed_ms;
+    }
+    l->mark += hash_bytes(file, strlen(file), mark);
 }
 
-static void mix_mark(void *ctx, const char *file)
+/* At the configuration, with the files of jobs that it includes. */
+static void look_config(const struct scraper *s, struct look *ret)
 {
-    uint64_t *mark = ctx;
-
-    *mark += hash_bytes(file, strlen(file), mark_of(file));
+    look_at(ret, s->file);
+    sd_files_each(s->included, look_at, ret);
 }
 
-/* Of the configuration, with the files of jobs that it includes. */
-static uint64_t config_mark_of(const struct scraper *s)
+static void look_sd(const struct jobs *jobs, struct look *ret)
 {
-    uint64_t mark = mark_of(s->file);
-
-    sd_files_each(s->included, mix_mark, &mark);
-    return mark;
-}
-
-static uint64_t sd_mark_of(const struct jobs *jobs)
-{
-    uint64_t mark = 0;
-
     for (size_t i = 0; i < jobs->n; i++)
-        sd_files_each(jobs->items[i]->sd_files, mix_mark, &mark);
-    return mark;
+        sd_files_each(jobs->items[i]->sd_files, look_at, ret);
 }
 
 static const struct target_groups *old_groups(const struct scraper *s, const struct job *j)
@@ -106,14 +107,17 @@ static void free_sd(struct target_groups *all, size_t n)
 }
 
 /* Puts a configuration in force. Takes jobs. Under s->reload. */
-static void apply(struct scraper *s, struct jobs *jobs, uint64_t file_mark, uint64_t sd_mark)
+static void apply(struct scraper *s, struct jobs *jobs, uint64_t file_mark)
 {
-    struct target_groups *extra = read_sd(s, jobs);
+    struct look sd = {0};
+    struct target_groups *extra;
     struct http_sources sources;
     struct targets fresh;
     struct jobs *old_jobs;
     struct target_groups *old_extra;
 
+    look_sd(jobs, &sd);
+    extra = read_sd(s, jobs);
     targets_build(jobs, extra, &fresh);
     pthread_mutex_lock(&s->lock);
     old_jobs = s->jobs;
@@ -123,7 +127,7 @@ static void apply(struct scraper *s, struct jobs *jobs, uint64_t file_mark, uint
     http_sources_build(jobs, &s->sources, &sources);
     scraper_set_targets(s, &fresh, &sources);
     s->file_mark = file_mark;
-    s->sd_mark = sd_mark;
+    s->sd_mark = sd.mark;
     s->reload_ok = true;
     s->reloaded_ms = clock_unix_ms();
     s->error[0] = 0;
@@ -153,24 +157,26 @@ static void include(struct scraper *s, struct slice text)
 
 static int reload(struct scraper *s, struct buf *why)
 {
-    uint64_t mark;
+    struct look config = {0};
     struct jobs *jobs = NULL;
     autobuf text = {0};
-    int r = scraper_read(s, &text);
+    int r;
 
+    look_at(&config, s->file);
+    r = scraper_read(s, &text);
     if (r == 0)
         include(s, buf_slice(&text));
-    mark = config_mark_of(s);
+    sd_files_each(s->included, look_at, &config);
     if (r < 0)
         buf_printf(why, "%s", strerror(-r));
     else
         r = jobs_parse(buf_slice(&text), s->folder, &jobs, why);
     if (r == 0) {
-        apply(s, jobs, mark, sd_mark_of(jobs));
+        apply(s, jobs, config.mark);
         return 0;
     }
     pthread_mutex_lock(&s->lock);
-    s->file_mark = mark; /* not to be tried again before it changes */
+    s->file_mark = config.mark; /* not to be tried again before it changes */
     s->reload_ok = false;
     snprintf(s->error, sizeof s->error, "%s", why->data);
     pthread_mutex_unlock(&s->lock);
@@ -186,29 +192,25 @@ int scraper_reload(struct scraper *s, struct buf *why)
 int scraper_write(struct scraper *s, struct slice text, struct buf *why)
 {
     struct jobs *jobs = NULL;
-    uint64_t mark;
     int r;
 
     guard(&s->reload);
     r = text.len > FILE_BYTES_MAX ? -EFBIG : jobs_parse(text, s->folder, &jobs, why);
     if (r < 0)
         return r;
+    jobs_unref(jobs);
     r = file_replace(s->file, text, 0640);
     if (r < 0) {
         buf_printf(why, "cannot write '%s': %s", s->file, strerror(-r));
-        jobs_unref(jobs);
         return r;
     }
-    include(s, text);
-    mark = config_mark_of(s);
-    apply(s, jobs, mark, sd_mark_of(jobs));
-    return 0;
+    return reload(s, why); /* from the file: somebody else may have edited it since */
 }
 
 void scraper_refresh(struct scraper *s)
 {
     guard(&s->reload);
-    apply(s, jobs_ref(s->jobs), s->file_mark, sd_mark_of(s->jobs));
+    apply(s, jobs_ref(s->jobs), s->file_mark);
 }
 
 /* The folder, so that a file renamed over it is seen; the descriptor of the file would go blind. */
@@ -231,29 +233,67 @@ static void drain(int fd)
         ;
 }
 
+/* A file that was written a moment ago may be cut to nothing or half written: it is read when it has
+ * been left alone for SETTLE_MS, or after SETTLE_MAX_MS. Until then the scraper looks often. */
+static bool is_settling(struct scraper *s, int64_t changed_ms, int64_t ms)
+{
+    int64_t age_ms = clock_unix_ms() - changed_ms;
+
+    if (age_ms < 0 || age_ms >= SETTLE_MS) {
+        s->settling_ms = 0;
+        return false;
+    }
+    if (s->settling_ms == 0)
+        s->settling_ms = ms;
+    if (ms - s->settling_ms < SETTLE_MAX_MS)
+        return true;
+    s->settling_ms = 0;
+    return false;
+}
+
+/* Under s->reload. */
+static void check(struct scraper *s, int64_t ms)
+{
+    struct look config = {0}, sd = {0};
+    autobuf why = {0};
+    bool file_changed, sd_changed;
+
+    look_config(s, &config);
+    look_sd(s->jobs, &sd);
+    file_changed = config.mark != s->file_mark;
+    sd_changed = sd.mark != s->sd_mark;
+    if (!file_changed && !sd_changed)
+        s->settling_ms = 0;
+    else if (is_settling(s, config.changed_ms > sd.changed_ms ? config.changed_ms : sd.changed_ms,
+                         ms))
+        return;
+    if (__atomic_exchange_n(&s->sources_changed, false, __ATOMIC_ACQ_REL))
+        sd_changed = true;
+    if (file_changed && reload(s, &why) < 0)
+        log_line(LOG_ERROR, NULL, "metrics.config.refused", "file=%s why=%s", s->file, why.data);
+    else if (!file_changed && sd_changed)
+        apply(s, jobs_ref(s->jobs), s->file_mark);
+}
+
 void config_check(struct scraper *s, bool now)
 {
     int64_t ms = clock_monotonic_ms();
-    autobuf why = {0};
-    bool file_changed;
-    bool sd_changed;
 
     if (now)
         drain(s->notify);
-    if (!now && ms - s->checked_ms < CHECK_MS &&
+    if (!now && s->settling_ms == 0 && ms - s->checked_ms < CHECK_MS &&
         !__atomic_load_n(&s->sources_changed, __ATOMIC_ACQUIRE))
         return;
     s->checked_ms = ms;
     if (pthread_mutex_trylock(&s->reload) != 0)
         return; /* somebody is at it */
-    sd_changed = __atomic_exchange_n(&s->sources_changed, false, __ATOMIC_ACQ_REL);
-    file_changed = config_mark_of(s) != s->file_mark;
-    sd_changed = sd_changed || sd_mark_of(s->jobs) != s->sd_mark;
-    if (file_changed && reload(s, &why) < 0)
-        log_line(LOG_ERROR, NULL, "metrics.config.refused", "file=%s why=%s", s->file, why.data);
-    else if (!file_changed && sd_changed)
-        apply(s, jobs_ref(s->jobs), s->file_mark, sd_mark_of(s->jobs));
+    check(s, ms);
     pthread_mutex_unlock(&s->reload);
+}
+
+int config_wait_ms(const struct scraper *s)
+{
+    return s->settling_ms != 0 ? SETTLE_MS / 2 : CHECK_MS;
 }
 
 void config_done(struct scraper *s)

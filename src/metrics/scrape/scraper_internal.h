@@ -32,6 +32,7 @@ struct scraper {
     char **included;             /* patterns of scrape_config_files, or NULL; under reload */
     uint64_t file_mark, sd_mark; /* what the files looked like when they were read */
     int64_t checked_ms;
+    int64_t settling_ms;   /* monotonic: since when a file is being written; 0: none is */
     int64_t complained_ms; /* monotonic */
     int64_t clock_ms;      /* the wall clock less the monotonic one, when it was looked at last */
     bool reload_ok;
@@ -43,6 +44,7 @@ struct scraper {
 void scraper_set_targets(struct scraper *s, struct targets *fresh, struct http_sources *sources);
 /* scraper_config.c */
 void config_check(struct scraper *s, bool now); /* without the lock */
+int config_wait_ms(const struct scraper *s);    /* until the next check, at most */
 void config_done(struct scraper *s);
 int config_watch(const char *file); /* an inotify descriptor, or -1 */
 
