@@ -146,6 +146,13 @@ static void set_tls(struct fetch *f)
     }
 }
 
+void fetch_forgive(struct fetch *f, int64_t ms)
+{
+    f->within_ms += ms;
+    curl_easy_setopt(f->curl, CURLOPT_TIMEOUT_MS, (long)f->within_ms);
+    curl_easy_setopt(f->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)f->within_ms);
+}
+
 struct fetch *fetch_new(struct target *t, uint64_t body_bytes_max, struct buf *why)
 {
     struct fetch *f = xcalloc(1, sizeof *f);
@@ -178,8 +185,7 @@ struct fetch *fetch_new(struct target *t, uint64_t body_bytes_max, struct buf *w
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, j->follow_redirects ? 1l : 0l);
     curl_easy_setopt(c, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
     curl_easy_setopt(c, CURLOPT_PROXY, j->proxy_url != NULL ? j->proxy_url : "");
-    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)t->timeout_ms);
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)t->timeout_ms);
+    fetch_forgive(f, t->timeout_ms);
     curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 128l << 10);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, f);

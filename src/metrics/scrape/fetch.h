@@ -16,12 +16,15 @@ struct fetch {
     struct fetch_gzip *gzip; /* NULL: not coded, or nothing of it has come */
     int64_t ts_ms;    /* by the wall clock */
     int64_t start_ns; /* monotonic */
+    int64_t within_ms; /* it may take so long */
     char error[CURL_ERROR_SIZE];
 };
 
 /* Ready to be added to a multi handle. NULL with a reason in why, if a file of a password cannot be
  * read. */
 struct fetch *fetch_new(struct target *t, uint64_t body_bytes_max, struct buf *why);
+/* So much of its time went by while nobody could take an answer. */
+void fetch_forgive(struct fetch *f, int64_t ms);
 void fetch_free(struct fetch *f);
 /* What came of it, for ingest; strings in why, body and type are the fetch's. */
 void fetch_result(struct fetch *f, CURLcode code, struct buf *why, struct scrape *ret);

@@ -16,6 +16,7 @@
 #define PARSE_BUDGET 50 /* ms of parsing before what is due is looked at again */
 #define JUMP_MS      1000 /* a clock that moved so much was set; less is late or early once */
 #define LOOK_MS      50   /* between two looks at clocks; more says nothing of them */
+#define AWAY_MS      100  /* of a turn of the loop: from here on targets did not make it long */
 
 static void heap_swap(struct scraper *s, size_t a, size_t b)
 {
@@ -329,24 +330,55 @@ static int wait_ms(const struct scraper *s, int64_t push_ms)
     return ms < 0 ? 0 : ms > limit_ms ? limit_ms : (int)ms;
 }
 
+/* A large body, a disk that is slow to sync or a machine that is busy kept the thread from taking
+ * answers that may be here: that time is not the targets', whose requests would all end as late. */
+static void forgive(struct scraper *s, int64_t away_ms)
+{
+    if (away_ms < AWAY_MS)
+        return;
+    for (size_t i = 0; i < s->targets.n; i++)
+        if (s->targets.items[i]->fetch != NULL)
+            fetch_forgive(s->targets.items[i]->fetch, away_ms);
+    for (size_t i = 0; i < s->sources.n; i++)
+        if (s->sources.items[i].asked != NULL && s->sources.items[i].asked->fetch != NULL)
+            fetch_forgive(s->sources.items[i].asked->fetch, away_ms);
+}
+
+/* Waits for answers. Returns how long it waited for them: one that took longer than was asked for
+ * was none. Without the lock. */
+static int64_t wait_for_answers(struct scraper *s, struct curl_waitfd *notify, int wait)
+{
+    int64_t begun_ms = clock_monotonic_ms();
+    int64_t ms;
+
+    curl_multi_poll(s->multi, notify, s->notify >= 0, wait, NULL);
+    ms = clock_monotonic_ms() - begun_ms;
+    return ms <= wait + AWAY_MS ? ms : 0;
+}
+
 static void *scrape_loop(void *arg)
 {
     struct scraper *s = arg;
     struct curl_waitfd notify = {.fd = s->notify, .events = CURL_WAIT_POLLIN};
+    int64_t turn_ms = clock_monotonic_ms();
+    int64_t waited_ms = 0;
 
     pthread_mutex_lock(&s->lock);
     while (!s->stopping) {
+        int64_t last_ms = turn_ms;
         int running = 0;
         int wait;
 
+        turn_ms = clock_monotonic_ms();
         bury(s, false);
+        forgive(s, turn_ms - last_ms - waited_ms);
         follow_clock(s);
         begin_due(s);
         curl_multi_perform(s->multi, &running);
         finish_done(s);
         wait = wait_ms(s, push_due(s));
         pthread_mutex_unlock(&s->lock);
-        curl_multi_poll(s->multi, &notify, s->notify >= 0, wait, NULL);
+        waited_ms = wait_for_answers(s, &notify, wait);
         config_check(s, (notify.revents & CURL_WAIT_POLLIN) != 0);
         pthread_mutex_lock(&s->lock);
     }
