@@ -161,11 +161,12 @@ void *token_sweeper(void *arg)
         int64_t ms;
         struct timespec until;
 
+        t->made = false;
         pthread_mutex_unlock(&t->sleep_lock);
         ms = sweep(t);
         pthread_mutex_lock(&t->sleep_lock);
         until = wait_until(ms);
-        if (!t->stop)
+        if (!t->stop && !t->made)
             pthread_cond_timedwait(&t->sleep, &t->sleep_lock, &until);
     }
     pthread_mutex_unlock(&t->sleep_lock);

@@ -158,7 +158,8 @@ static int store_token(struct tokens *t, struct op *op, const struct token_info 
         return op_fail(op, EEXIST, "cannot create a token with a duplicate ID");
     if (r < 0)
         return op_fail(op, -r, "the token was not stored: %s", strerror(-r));
-    pthread_mutex_lock(&t->sleep_lock); /* it may be the next to expire */
+    pthread_mutex_lock(&t->sleep_lock);
+    t->made = true;
     pthread_cond_signal(&t->sleep);
     pthread_mutex_unlock(&t->sleep_lock);
     return 0;

@@ -35,9 +35,10 @@ struct tokens {
     void *on_end_ctx;
     struct token_sealer sealer;      /* guarded by write_lock */
     pthread_t thread;
-    pthread_mutex_t sleep_lock;
+    pthread_mutex_t sleep_lock; /* guards: stop, made */
     pthread_cond_t sleep;
     bool started, stop;
+    bool made; /* one that may be the next to expire, since the sweeper looked */
 };
 
 void token_id_of(const struct tokens *t, struct slice text, char ret[65]);
