@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/wait.h"
 #include "feed.h"
 #include "fs/event.h"
@@ -20,7 +21,7 @@
 #include <limits.h>
 #include <utlist.h>
 
-#define WAIT_MS       1000  /* an HTTP answer waits so long for its invalidations, then goes out */
+#define WAIT_MS       10000 /* an HTTP answer waits so long for its invalidations, then goes out */
 #define GRACE_MS      5000  /* for a handler that began before a change */
 #define REAP_EVERY_S  60
 #define SCRATCH_AGE_MS (3600 * 1000)
@@ -197,8 +198,10 @@ static void on_change(void *ctx, const struct op_change *changes, bool wait, enu
         return; /* a worker that waited for the sender could wait for itself */
     end = wait_until(WAIT_MS);
     while (n->done < ticket && !n->stop)
-        if (pthread_cond_timedwait(&n->sent, &n->lock, &end) == ETIMEDOUT)
+        if (pthread_cond_timedwait(&n->sent, &n->lock, &end) == ETIMEDOUT) {
+            log_line(LOG_WARN, NULL, "mount.late", "waited_ms=%d", WAIT_MS);
             break;
+        }
 }
 
 void notifier_drop_inode(struct fs *fs, struct inode *inode)
