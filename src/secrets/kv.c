@@ -70,7 +70,7 @@ int kv_commit(struct store_batch *batch)
     return batch != NULL ? store_commit(batch, STORE_DURABLE) : 0;
 }
 
-#define TRIES       60
+#define TRIES       300 /* of eight writers who sync at once one loses 60 times now and then */
 #define BACKOFF_MAX 6 /* doublings */
 #define BACKOFF_NS  100000
 
