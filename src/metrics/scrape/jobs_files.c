@@ -135,6 +135,10 @@ static void read_sd_file(void *ctx, const char *file)
     autobuf why = {0};
     int r = file_read(file, 64 * FILE_BYTES_MAX, &text);
 
+    if (r == 0 && text.len == 0) { /* as who rewrites it in place leaves it for a moment */
+        r = -EINVAL;
+        buf_add_str(&why, "the file is empty; a list without targets is '[]'");
+    }
     if (r == 0)
         r = target_groups_parse(buf_slice(&text), reading->groups, &why);
     if (r < 0) {
