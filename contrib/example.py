@@ -112,13 +112,13 @@ def metrics(mount, url):
         "  - record: job:up:sum\n    expr: sum by (job) (up)\n"
         "  - alert: TargetDown\n    expr: up == 0\n    for: 1m\n"
         "    annotations: {summary: '{{ $labels.instance }} does not answer'}\n")
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while time.monotonic() < end:
-        with urllib.request.urlopen(url + "/api/v1/query?query=up", timeout=10) as answer:
+        with urllib.request.urlopen(url + "/api/v1/query?query=up", timeout=60) as answer:
             if json.load(answer)["data"]["result"]:
                 return
         time.sleep(0.2)
-    raise SystemExit("the first scrape did not arrive within 15 s; see http /api/v1/targets")
+    raise SystemExit("the first scrape did not arrive within 60 s; see http /api/v1/targets")
 
 
 def main():

@@ -17,7 +17,7 @@ USAGE, DATAERR, NOINPUT, NOUSER, UNAVAILABLE, NOPERM, CONFIG = 64, 65, 66, 67, 6
 def cli(*arguments, input=None, environment=None, cwd=None):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("INFRAFS_", "VAULT_", "BAO_"))}
     env.update(environment or {})
-    r = subprocess.run([program(), *map(str, arguments)], input=input, env=env, cwd=cwd, timeout=60,
+    r = subprocess.run([program(), *map(str, arguments)], input=input, env=env, cwd=cwd, timeout=120,
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     r.out, r.err = r.stdout.decode(), r.stderr.decode()
     assert "Sanitizer" not in r.err, r.err
@@ -265,17 +265,17 @@ def test_gc(tmp_path):
         r = client(d, "gc")
         assert r.returncode == 0 and "freed 1 blobs of 3 bytes" in r.out
         assert "freed 0 blobs" in client(d, "gc").out
-        assert "infrafs_reaped_blobs_total 1\n" in requests.get(d.url + "/metrics", timeout=30).text
+        assert "infrafs_reaped_blobs_total 1\n" in requests.get(d.url + "/metrics", timeout=60).text
 
 
 def test_own_metrics(daemon):
-    text = requests.get(daemon.url + "/metrics", timeout=30)
+    text = requests.get(daemon.url + "/metrics", timeout=60)
     assert text.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     r = subprocess.run([need("promtool"), "check", "metrics"], input=text.content, capture_output=True)
     assert r.returncode == 0, (r.stdout + r.stderr).decode()
     for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "infrafs_build_info", "infrafs_disk_free_bytes"):
         assert f"\n{name}" in text.text
-    assert requests.get(daemon.url + "/health", timeout=30).text == "ok\n"
+    assert requests.get(daemon.url + "/health", timeout=60).text == "ok\n"
     assert (daemon.mount / ".infra/health").read_text() == "ok\n"
     assert "process_open_fds" in (daemon.mount / ".infra/metrics").read_text()
 
@@ -302,7 +302,7 @@ def test_own_folder(daemon):
 
 def test_reload_and_stop(own_daemon):
     own_daemon.process.send_signal(1)  # SIGHUP: goes on
-    assert requests.get(own_daemon.url + "/health", timeout=30).status_code == 200
+    assert requests.get(own_daemon.url + "/health", timeout=60).status_code == 200
     own_daemon.stop()  # exit code 0, checked there
     assert not os.path.ismount(own_daemon.mount)
 
@@ -310,7 +310,7 @@ def test_reload_and_stop(own_daemon):
 def test_tells_systemd(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.bind(str(tmp_path / "notify"))
-        s.settimeout(30)
+        s.settimeout(120)
         with running(mount=False, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as d:
             assert s.recv(100) == b"READY=1"
             d.stop()

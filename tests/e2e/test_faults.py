@@ -16,7 +16,7 @@ from conftest import program, run, running, wait_for
 
 
 def serve(*arguments):
-    return subprocess.run([program(), "serve", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    return subprocess.run([program(), "serve", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
 
 
 def test_port_in_use(tmp_path):

@@ -19,7 +19,7 @@ from conftest import Daemon, need, run, wait_for
 H = b"Host: h\r\n"
 
 
-def talk(daemon, data, seconds=10, until_closed=False):
+def talk(daemon, data, seconds=60, until_closed=False):
     """Sends bytes, returns what comes: one answer, or all until the end."""
     with socket.create_connection(("127.0.0.1", daemon.port), timeout=seconds) as s:
         s.sendall(data)
@@ -200,7 +200,7 @@ def listeners():
         {"address": "127.0.0.1:0", "areas": ["images"]},
         {"address": "127.0.0.1:0", "areas": ["secrets", "tree"], "tls": {"certificate": f"{base}/tls.pem", "key": f"{base}/tls.key"}},
         {"address": "[::1]:0"},
-    ], "limits": {"connections_per_address": 20, "idle_timeout": "2s"}}
+    ], "limits": {"connections_per_address": 20, "idle_timeout": "4s"}}
     (d.base / "infrafs.yml").write_text(json.dumps(config))
     try:
         d.start()
@@ -213,7 +213,7 @@ def listeners():
 
 
 def secure(d, path, **k):
-    return requests.get(f"https://{d.addresses[1]}{path}", verify=f"{d.base}/tls.pem", timeout=30, **k)
+    return requests.get(f"https://{d.addresses[1]}{path}", verify=f"{d.base}/tls.pem", timeout=60, **k)
 
 
 def test_areas(listeners):
@@ -259,34 +259,39 @@ def test_certificate_is_renewed_without_a_restart(listeners):
 
 def test_plain_client_on_tls_and_the_reverse(listeners):
     host, port = listeners.addresses[1].rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=10) as s:
+    with socket.create_connection((host, int(port)), timeout=60) as s:
         s.sendall(b"GET / HTTP/1.1\r\n" + H + b"\r\n")
         try:
             assert not s.recv(100).startswith(b"HTTP/1.1 200")
         except ConnectionResetError:
             pass
     with pytest.raises(requests.exceptions.SSLError):
-        requests.get(f"https://{listeners.addresses[0]}/health", timeout=10)
+        requests.get(f"https://{listeners.addresses[0]}/health", timeout=60)
     assert secure(listeners, "/health").status_code == 200
 
 
 def test_connections_of_one_address_are_limited(listeners):
     host, port = listeners.addresses[0].rsplit(":", 1)
     idle = []
-    try:
+
+    def one_too_many():
+        """Is it refused? Not if the first were idle for too long before it came, on a busy machine."""
+        while idle:
+            idle.pop().close()
         for _ in range(20):
-            s = socket.create_connection((host, int(port)), timeout=10)
-            s.sendall(b"GET /health HTTP/1.1\r\n" + H)
-            idle.append(s)
-        with socket.create_connection((host, int(port)), timeout=10) as s:
+            idle.append(socket.create_connection((host, int(port)), timeout=60))
+            idle[-1].sendall(b"GET /health HTTP/1.1\r\n" + H)
+        with socket.create_connection((host, int(port)), timeout=60) as s:
             s.sendall(b"GET /health HTTP/1.1\r\n" + H + b"\r\n")
             try:
-                assert s.recv(100) == b""
-            except ConnectionResetError:
-                pass
+                return s.recv(100) == b""
+            except (ConnectionResetError, BrokenPipeError):
+                return True
+
+    try:
+        wait_for(one_too_many, what="the refusal")
         # who says nothing is not waited for
         for s in idle:
-            s.settimeout(20)
             try:
                 s.recv(1000)
             except ConnectionResetError:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from conftest import running
+from conftest import running, wait_for
 
 hvac = pytest.importorskip("hvac")
 
@@ -152,7 +152,7 @@ def test_kill_loses_nothing_that_was_acknowledged():
 
         threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
         [t.start() for t in threads]
-        threading.Event().wait(1.5)
+        wait_for(lambda: len(acknowledged) == 8 and min(acknowledged.values()) > 3, what="a few writes of each")
         d.kill9()
         stop.set()
         [t.join() for t in threads]

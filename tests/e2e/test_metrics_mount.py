@@ -78,16 +78,16 @@ def test_targets_and_series(daemon, name, target):
     target.body = 'a{x="1/2"} 2.5\nb 7\n'
     yml(daemon).write_text(config(job(name, target.address)))
     state = daemon.mount / "metrics" / "targets" / name / target.address
-    wait_for(lambda: "health=up\n" in state.read_text(), what="the target to be up")
-    lines = dict(line.split("=", 1) for line in state.read_text().splitlines())
+    up = wait_for(lambda: "health=up\n" in (text := state.read_text()) and text, what="the target to be up")
+    lines = dict(line.split("=", 1) for line in up.splitlines())
     assert lines["url"] == f"http://{target.address}/metrics" and lines["label.job"] == name and lines["last_samples"] == "2"
     series = daemon.mount / "metrics" / "series"
     assert {"a", "b", "up"} <= set(os.listdir(series))
     file = [f for f in os.listdir(series / "a") if f'job="{name}"' in f]
     assert file == [f'instance="{target.address}",job="{name}",x="1%2F2"']
-    value, at = (series / "a" / file[0]).read_text().split()
-    assert value == "2.5" and abs(float(at) - time.time()) < 10
-    assert (series / "a" / file[0]).stat().st_size == len((series / "a" / file[0]).read_text())
+    text = wait_for(lambda: (text := (series / "a" / file[0]).read_text()).startswith("2.5 ") and text, what="the value")
+    assert abs(float(text.split()[1]) - time.time()) < 300
+    wait_for(lambda: (series / "a" / file[0]).stat().st_size == len((series / "a" / file[0]).read_text()), what="its size")
     target.body = "b 8\n"
     wait_for(lambda: (series / "a" / file[0]).read_text().startswith("stale "), what="the mark")
     target.status = 404

@@ -32,7 +32,7 @@ def source(tmp_path_factory):
         yield url
     finally:
         peer.terminate()
-        peer.wait(30)
+        peer.wait(60)
 
 
 def everything(url, auth=None):

@@ -130,12 +130,11 @@ def test_a_prometheus_writes_federates_and_reads(target, tmp_path):
             # what it could not send it would count here
             failed = sending.query("prometheus_remote_storage_samples_failed_total + prometheus_remote_storage_histograms_failed_total")
             assert all(s["value"][1] == "0" for s in failed), failed
-            count = sending.query('sum(histogram_count(prometheus_http_request_duration_seconds))')
-            assert count
+            assert wait_for(lambda: sending.query('sum(histogram_count(prometheus_http_request_duration_seconds))'), what="histograms")
             read = f"global: {{scrape_interval: 1m}}\nremote_read: [{{url: '{daemon.url}/api/v1/read', read_recent: true}}]\n"
             with Prometheus(tmp_path / "two", read) as reading:
                 for via in ("v1", "v2"):
-                    assert reading.query(f'c_total{{via="{via}"}}')[0]["value"][1] == "3"
+                    wait_for(lambda: reading.query(f'c_total{{via="{via}"}}')[0]["value"][1] == "3", what="what was written")
                     # bit for bit: each histogram that both have at one time
                     q = 'prometheus_http_request_duration_seconds{handler="/-/ready"%s}[5m]'
                     got = reading.query(q % f',via="{via}"')[0]["histograms"]
@@ -184,16 +183,15 @@ def test_counters_begin_with_a_zero(target, tmp_path):
             for write_to in (lambda **k: requests.post(real.url + "/api/v1/write", **k), lambda **k: d.http().post("/api/v1/write", **k)):
                 r = write_to(data=message, headers=headers)
                 assert r.status_code == 204 and r.headers["X-Prometheus-Remote-Write-Samples-Written"] == "3", r.text
-            mine, theirs = first(api.query(q)), first(real.query(q))
-            assert mine == theirs
+            mine = wait_for(lambda: (found := first(api.query(q))) == first(real.query(q)) and found, what="the same zeros")
             assert [v for _, v in next(v for k, v in mine.items() if "w_total" in k)] == ["0", "7", "8", "0", "1"]
             assert sum([[begun / 1000, "0"] in v for v in mine.values()]) == 17
             names = ("c_total", "h_bucket", "h_count", "h_sum", "s", "s_sum", "g", "g_created", "pc_total", "ps_count", "ph_count", "ph_bucket")
 
             def starts(of):
                 return {(n, json.dumps(s["metric"], sort_keys=True)): s["value"][1] for n in names for s in of.query(f"start_timestamp({n})")}
-            want = starts(api)
-            assert want == starts(real) and set(want.values()) == {str(begun / 1000), "0"}
+            want = wait_for(lambda: (found := starts(api)) == starts(real) and found, what="the same starts")
+            assert set(want.values()) == {str(begun / 1000), "0"}
             assert api.query("start_timestamp(w_total)", time=now / 1000 - 299)[0]["value"][1] == str((now - 350_000) / 1000)
             d.kill9()
             d.start()
@@ -243,7 +241,7 @@ def test_native_histograms_are_scraped(tmp_path):
         wait_for(lambda: api.query('prometheus_http_request_duration_seconds{handler="/metrics"}'), what="a native histogram")
         assert api.query('prometheus_http_request_duration_seconds_bucket{handler="/metrics"}') == []
         assert api.get("metadata", metric="prometheus_http_request_duration_seconds")["data"]["prometheus_http_request_duration_seconds"][0]["type"] == "histogram"
-        assert api.value("go_goroutines") > 1 and api.query('go_gc_duration_seconds{quantile="0.5"}')
+        wait_for(lambda: api.value("go_goroutines") > 1 and api.query('go_gc_duration_seconds{quantile="0.5"}'), what="the others")
         daemon.prometheus.write_text(config(f"- {{job_name: q, scrape_protocols: [PrometheusProto], static_configs: [{{targets: ['127.0.0.1:{exposing.port}']}}]}}\n"))
         wait_for(lambda: api.query('prometheus_http_request_duration_seconds_bucket{job="q",handler="/metrics",le="+Inf"}'), what="classic buckets")
 
@@ -377,7 +375,6 @@ def test_a_load_takes_little_room():
         def bytes_on_disk():
             return sum(f.stat().st_size for f in list(files.glob("*.sst")) + list(files.glob("*.log")))
 
-        assert bytes_on_disk() > 2_000_000
         wait_for(lambda: bytes_on_disk() < 1_200_000, 30, "the log to go")
         assert Api(d).get("status/tsdb/blocks")["data"]["blocks"]
         assert write(d, "loaded", [(end, 1)], n="0") == 204
@@ -436,7 +433,7 @@ def test_http_sd(daemon, name, target):
 
 
 def test_push_by_file():
-    with running(config="metrics: {push_age: 6s}\n") as daemon:
+    with running(config="metrics: {push_age: 12s}\n") as daemon:
         api, folder = Api(daemon), daemon.mount / "metrics" / "push"
         (folder / "backup.prom").write_text('# TYPE backup_bytes gauge\nbackup_bytes{db="a"} 5\nbackup_bytes{db="b",job="mine"} 6\n')
         assert api.value('backup_bytes{job="push",instance="backup",db="a"}') == 5  # when close returns

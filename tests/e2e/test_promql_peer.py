@@ -242,7 +242,7 @@ def pair(tmp_path_factory):
             yield servers
     finally:
         peer.terminate()
-        peer.wait(30)
+        peer.wait(60)
 
 
 def close(a, b):

@@ -24,7 +24,10 @@ def test_the_example_is_there_and_its_hints_are_true(daemon):
     assert (daemon.mount / "service-1" / "env-1" / "db_url").read_text().startswith("postgres://")
     assert list((daemon.mount / "packages" / "hello-infrafs").iterdir())
     assert (daemon.mount / "images" / "team" / "hello" / "1.0" / "manifest.json").exists()
-    state = wait_for(lambda: [p.read_text() for p in (daemon.mount / "metrics" / "targets" / "infrafs").iterdir()], 10, "the target")
-    assert re.search(r"(?m)^health=up|up=1", state[0]), state
-    up = requests.get(daemon.url + "/api/v1/query", params={"query": "up"}, timeout=10).json()["data"]["result"]
-    assert up and up[0]["value"][1] == "1"
+    targets = daemon.mount / "metrics" / "targets" / "infrafs"
+    wait_for(lambda: any(re.search(r"(?m)^health=up|up=1", p.read_text()) for p in targets.iterdir()), 30, "the target to be up")
+
+    def up():
+        return requests.get(daemon.url + "/api/v1/query", params={"query": "up"}, timeout=60).json()["data"]["result"][0]["value"][1] == "1"
+
+    wait_for(up, 30, "up")

@@ -166,7 +166,7 @@ def test_somebody_elses_upload(daemon, session):
     for method in ("GET", "PATCH", "PUT", "DELETE"):
         r = other.request(method, location, data=b"x" if method != "GET" else None, params={"digest": make.digest(b"minex")} if method == "PUT" else None)
         refused(r, (404,), ("BLOB_UPLOAD_UNKNOWN",))
-    assert requests.get(daemon.url + location, timeout=20).status_code == 401
+    assert requests.get(daemon.url + location, timeout=60).status_code == 401
     moved = location.replace("/bad/app/", "/bad/other/")
     refused(session.patch(moved, data=b"x"), (404,), ("BLOB_UPLOAD_UNKNOWN",))
     assert session.get(location).headers["Range"] == "0-3"

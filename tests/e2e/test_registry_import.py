@@ -47,7 +47,7 @@ http: {{addr: "127.0.0.1:{port}"}}
         a, b, index, gone = fill(f"http://127.0.0.1:{port}")
     finally:
         old.send_signal(signal.SIGTERM)
-        old.wait(20)
+        old.wait(60)
     with running(mount=False) as d:
         def take_over(source, ok=True):
             return run(program(), "import", "registry", source, "--address", d.url, "--data", d.data, ok=ok, env=dict(os.environ, INFRAFS_TOKEN=d.root_token))
@@ -104,7 +104,7 @@ http: {{addr: "127.0.0.1:{port}"}}
             assert "0 manifests, 5 tags and 0 blobs imported" in sync(d, url, **login).text  # again: nothing to do
     finally:
         old.send_signal(signal.SIGTERM)
-        old.wait(20)
+        old.wait(60)
     assert b"s3cret" not in (tmp_path / "config.yml").read_bytes()
 
 

@@ -96,6 +96,7 @@ def test_rules_are_recorded_and_shown(ruled):
     assert value(http, 'answer:double{team="infra"}') == "42"
     wait_for(lambda: value(http, 'ALERTS{alertname="Always",alertstate="firing"}') == "1",
              what="the alert")
+    wait_for(lambda: value(http, 'ALERTS{alertname="Patient",alertstate="pending"}') == "1", what="the one that waits")
     groups = data(http, "rules")["groups"]
     assert [g["name"] for g in groups] == ["one"]
     assert groups[0]["interval"] == 1 and groups[0]["file"].endswith("/rules/one.yml")

@@ -63,7 +63,7 @@ def test_a_byte_more_is_refused_at_both_doors(daemon, folder, name):
     assert daemon.vault("GET", f"secret/data/{name}/http").status_code == 404
 
 
-def edit(command, keys, seconds=30):
+def edit(command, keys, seconds=120):
     """Runs a program at a terminal; types each text once what it waits for is on the screen."""
     pid, fd = pty.fork()
     if pid == 0:

@@ -61,7 +61,7 @@ def peer(tmp_path_factory):
         yield server
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         log.close()
 
 

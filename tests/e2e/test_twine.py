@@ -151,7 +151,7 @@ def cut_upload(daemon, file, share):
     """Sends a part of an upload and goes away."""
     import requests
     body = requests.Request("POST", daemon.url + "/", auth=daemon.auth, **form(file)).prepare()
-    c = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=10)
+    c = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
     c.putrequest("POST", "/")
     for k, v in body.headers.items():
         c.putheader(k, v)

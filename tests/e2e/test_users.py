@@ -14,7 +14,7 @@ TARGET = "/simple/"  # needs a user
 
 def status(daemon, user=None, password=None, path=TARGET):
     auth = (user, password) if user else None
-    return requests.get(daemon.url + path, auth=auth, timeout=30, allow_redirects=False).status_code
+    return requests.get(daemon.url + path, auth=auth, timeout=60, allow_redirects=False).status_code
 
 
 def hashed(password, cost=5):
@@ -162,7 +162,7 @@ def test_wrong_passwords_and_unknown_users(own_daemon):
     start = cpu(daemon)
     assert [status(daemon, daemon.user, daemon.password) for _ in range(10)] == [200] * 10
     assert cpu(daemon) - start < wrong / 2  # a known one is remembered
-    challenge = requests.get(daemon.url + TARGET, timeout=30)
+    challenge = requests.get(daemon.url + TARGET, timeout=60)
     assert challenge.status_code == 401 and challenge.headers["WWW-Authenticate"].startswith("Basic ")
 
 
@@ -222,7 +222,7 @@ def test_user_file_is_for_root(daemon):
     assert s.get("/tree/.infra/audit.log").status_code == 404
     assert s.get("/tree/.infra/policies/team.hcl").status_code == 404
     root = {"Authorization": f"Bearer {daemon.root_token}"}
-    assert requests.get(daemon.url + "/tree/.htpasswd", headers=root, timeout=30).text == daemon.htpasswd.read_text()
+    assert requests.get(daemon.url + "/tree/.htpasswd", headers=root, timeout=60).text == daemon.htpasswd.read_text()
     if shutil.which("setpriv"):
         nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
         r = subprocess.run(nobody + ["cat", str(daemon.mount / ".htpasswd")], capture_output=True)
@@ -270,7 +270,7 @@ def test_no_users_yet(tmp_path):
         d.htpasswd.unlink()
 
         def told():
-            answer = requests.get(d.url + TARGET, timeout=30)
+            answer = requests.get(d.url + TARGET, timeout=60)
             return answer.status_code == 401 and "infrafs user add NAME" in answer.text
 
         wait_for(told, what="the missing file to be noticed")
@@ -301,7 +301,7 @@ def test_root_token_file(tmp_path):
         first = d.root_token
         headers = {"Authorization": f"Bearer {first}"}
         assert (d.data / "root-token").stat().st_mode & 0o777 == 0o600
-        assert requests.get(d.url + TARGET, headers=headers, timeout=30).status_code == 200
+        assert requests.get(d.url + TARGET, headers=headers, timeout=60).status_code == 200
         assert status(d, "__token__", first) == 200
         assert status(d, "__token__", first + "x") == 401
         d.restart()
@@ -310,4 +310,4 @@ def test_root_token_file(tmp_path):
         (d.data / "root-token").unlink()
         d.start()
         assert d.root_token != first
-        assert requests.get(d.url + TARGET, headers=headers, timeout=30).status_code == 401
+        assert requests.get(d.url + TARGET, headers=headers, timeout=60).status_code == 401

@@ -65,6 +65,17 @@ def normalize(response):
     return re.sub(r'"(ttl|lease_duration)": (\d+)', lambda m: f'"{m[1]}": {round(int(m[2]) / 10) * 10}', text)
 
 
+LEFT = r'(?<="ttl": )\d+|(?<="lease_duration": )\d+'
+
+
+def alike(want, got):
+    """But for the time that is left of something, of which a busy machine takes more."""
+    if not isinstance(want, str) or not isinstance(got, str):
+        return want == got
+    left = [[int(n) for n in re.findall(LEFT, text)] for text in (want, got)]
+    return re.sub(LEFT, "N", want) == re.sub(LEFT, "N", got) and all(a == b or a - 100 <= b < a and b > 0 for a, b in zip(*left))
+
+
 def play(url, root):
     """Yields each line with its status and normalized body."""
     saved = {"ROOT": root, "none": ""}
@@ -99,7 +110,7 @@ def test_answers_are_those_of_openbao(daemon):
     assert [line for line, _, _ in played] == [line for line, _ in recorded]
     wrong = [f"{line}\n  want {want[0]} {want[1]}\n  got  {status} {body}"
              for (line, status, body), (_, want) in zip(played, recorded)
-             if want is not None and [status, body] != want]
+             if want is not None and not (status == want[0] and alike(want[1], body))]
     assert not wrong, "\n".join(wrong)
     assert sum(want is not None for _, want in recorded) > 400
 

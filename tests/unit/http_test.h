@@ -222,7 +222,7 @@ static inline const char *headers_end(const struct buf *b)
 /* Reads one answer whose length is told; its bytes are cut off the front of *in into *out. */
 static inline bool client_answer(int fd, struct buf *in, struct buf *out, bool head)
 {
-    int64_t until = clock_monotonic_ms() + 20000;
+    int64_t until = clock_monotonic_ms() + 60000;
     bool closed = false;
 
     for (;;) {
@@ -232,7 +232,8 @@ static inline bool client_answer(int fd, struct buf *in, struct buf *out, bool h
         if (end != NULL) {
             length = strcasestr(in->data, "\r\nContent-Length:");
             n = (size_t)(end + 4 - in->data);
-            if (!head && length != NULL && length < end)
+            if (!head && length != NULL && length < end &&
+                strncmp(in->data, "HTTP/1.1 304", 12) != 0) /* which tells that of another */
                 n += strtoul(length + 17, NULL, 10);
             if (in->len >= n) {
                 struct buf rest = {0};

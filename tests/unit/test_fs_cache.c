@@ -243,7 +243,7 @@ static uint32_t events_for(int fd, uint32_t want, int timeout_ms)
 
 static uint32_t events(int fd, uint32_t want)
 {
-    return events_for(fd, want, 5000);
+    return events_for(fd, want, 60000);
 }
 
 /* As a domain does that changes a folder and what is in it. */

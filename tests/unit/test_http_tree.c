@@ -327,6 +327,18 @@ static const struct {
     {"GET /" H HTML "Accept-Encoding: gzip\r\n", 200, "Content-Encoding: gzip", "<script>"},
 };
 
+/* Of an answer that tells no length, to its end. */
+static void read_chunks(int fd, const struct buf *head, struct buf *in)
+{
+    int64_t until = clock_monotonic_ms() + 60000;
+
+    if (head->data == NULL || strcasestr(head->data, "\r\nTransfer-Encoding: chunked") == NULL)
+        return;
+    while ((in->len < 5 || memcmp(in->data + in->len - 5, "0\r\n\r\n", 5) != 0) &&
+           clock_monotonic_ms() < until && !client_read(fd, in, 10))
+        ;
+}
+
 static void test_tree(void **state)
 {
     (void)state;
@@ -338,7 +350,8 @@ static void test_tree(void **state)
         if (strstr(cases[i].send, "\r\n\r\n") == NULL)
             client_send(fd, "\r\n", 2);
         client_answer(fd, &in, &out, strncmp(cases[i].send, "HEAD", 4) == 0);
-        client_read(fd, &in, 20); /* what is chunked */
+        if (strncmp(cases[i].send, "HEAD", 4) != 0)
+            read_chunks(fd, &out, &in);
         buf_add_slice(&out, buf_slice(&in));
         close(fd);
         buf_reserve(&out, 0);
