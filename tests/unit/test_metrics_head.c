@@ -518,8 +518,10 @@ static void *read_thread(void *arg)
         struct query *q;
         struct query_item item;
         struct matcher m;
+        struct db_stats stats;
         size_t n = 0;
 
+        db_stats(c->f->db, &stats); /* of which some are counted under another lock */
         matcher_init(&m, MATCH_EQ, LABEL_NAME, SLICE("crowd"), NULL);
         query_open(c->f->db, &m, 1, T0, T0 + BUCKET_MS, 0, &q);
         while (query_next(q, &item) > 0) {

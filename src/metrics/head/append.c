@@ -159,7 +159,7 @@ int log_write(struct db *db, struct buf *record)
     if (r < 0)
         return r;
     db->next_seq = seq + 1;
-    db->log_bytes += record->len;
+    __atomic_add_fetch(&db->log_bytes, record->len, __ATOMIC_RELAXED);
     buf_clear(record);
     __atomic_store_n(&db->dirty, true, __ATOMIC_RELEASE);
     return 0;

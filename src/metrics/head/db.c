@@ -317,7 +317,7 @@ void db_stats(struct db *db, struct db_stats *ret)
         .head_bytes = db->head_bytes + payloads_bytes(db->payloads) +
                       sinces_bytes(db->sinces),
         .head_samples = db->head_samples,
-        .log_bytes = db->log_bytes,
+        .log_bytes = __atomic_load_n(&db->log_bytes, __ATOMIC_RELAXED),
         .runs = db->n_runs,
         .group_bytes = group_cache_bytes(db->groups),
         .label_pairs = index_pairs(db->index),

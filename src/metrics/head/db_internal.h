@@ -57,7 +57,8 @@ struct db {
     uint64_t bucket_seq;    /* first record of the log that has one of it */
     uint64_t bucket_bytes;  /* of the log before it */
     uint64_t next_seq;
-    uint64_t log_bytes, series_bytes; /* of it, records of new series */
+    uint64_t log_bytes;     /* written atomically: db_stats() has only the other lock */
+    uint64_t series_bytes;  /* of it, records of new series */
     struct buf record, payload_record;
 
     pthread_rwlock_t lock; /* guards: index with its streams, payloads, sinces, runs, counters below */

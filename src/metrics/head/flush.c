@@ -410,7 +410,7 @@ int flush_until(struct db *db, int64_t bucket)
         r = store_log_trim(db->log, trim);
     if (r == 0) {
         guard(&db->append);
-        db->log_bytes -= log_bytes;
+        __atomic_sub_fetch(&db->log_bytes, log_bytes, __ATOMIC_RELAXED);
         db->series_bytes = 0; /* what is left of them is little */
         __atomic_store_n(&db->untidy, true, __ATOMIC_RELEASE);
         __atomic_store_n(&db->flushed_ms, clock_monotonic_ms(), __ATOMIC_RELEASE);
