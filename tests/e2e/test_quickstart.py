@@ -3,10 +3,12 @@ import os
 import re
 import subprocess
 
+import pytest
 import requests
 from conftest import ROOT, need, wait_for
 
 
+@pytest.mark.timeout(1000)  # it builds, where nobody has before
 def test_quickstart_loads_all_four_areas_and_leaves_nothing(tmp_path):
     mount = tmp_path / "mnt"
     p = subprocess.Popen([ROOT / "contrib" / "quickstart", "--data", tmp_path / "data", "--mount", mount, "--listen", "127.0.0.1:0", "--once"],
