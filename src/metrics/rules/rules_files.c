@@ -17,6 +17,7 @@
 
 #define FILE_BYTES_MAX (8u << 20)
 #define SETTLE_MS      50
+#define EMPTY_MS       500 /* of a file that is cut to nothing, as its writer may be kept waiting */
 
 struct files {
     char **names; /* sorted, each once */
@@ -78,25 +79,24 @@ static void files_done(struct files *files)
 }
 
 /* Changes when a file is edited, replaced, made or removed, or the configuration is another.
- * *ret_changed_ms: when one was written last. */
+ * *ret_whole_ms: when what was written last counts as whole. */
 static uint64_t mark_of(const struct files *files, const struct jobs *config,
-                        int64_t *ret_changed_ms)
+                        int64_t *ret_whole_ms)
 {
     uint64_t mark = hash_bytes(&config, sizeof config, 1);
 
-    *ret_changed_ms = 0;
-
+    *ret_whole_ms = 0;
     for (size_t i = 0; i < files->n; i++) {
         struct stat st;
-        int64_t parts[4] = {0};
+        int64_t parts[4] = {0}, ms;
 
         if (stat(files->names[i], &st) == 0) {
             parts[0] = (int64_t)st.st_ino;
             parts[1] = st.st_size;
             parts[2] = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
             parts[3] = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec;
-            if (parts[2] / 1000000 > *ret_changed_ms)
-                *ret_changed_ms = parts[2] / 1000000;
+            ms = parts[2] / 1000000 + (st.st_size > 0 ? SETTLE_MS : EMPTY_MS);
+            *ret_whole_ms = ms > *ret_whole_ms ? ms : *ret_whole_ms;
         }
         mark = hash_bytes(files->names[i], strlen(files->names[i]), mark);
         mark = hash_bytes(parts, sizeof parts, mark);
@@ -276,14 +276,14 @@ static void refresh(struct rules *r, bool settle)
     struct scraper_state state;
     struct files files;
     uint64_t mark;
-    int64_t changed_ms, age_ms;
+    int64_t whole_ms, left_ms;
 
     guard(&r->reload);
     scraper_state(r->options.scraper, &state);
     files = find_files(r, state.jobs);
-    mark = mark_of(&files, state.jobs, &changed_ms);
-    age_ms = clock_unix_ms() - changed_ms;
-    if (mark != r->mark && !(settle && age_ms >= 0 && age_ms < SETTLE_MS)) {
+    mark = mark_of(&files, state.jobs, &whole_ms);
+    left_ms = whole_ms - clock_unix_ms();
+    if (mark != r->mark && !(settle && left_ms > 0 && left_ms <= EMPTY_MS)) {
         r->mark = mark;
         read_all(r, state.jobs, &files);
     } else {

@@ -15,13 +15,14 @@
 #define FILE_BYTES_MAX (8u << 20)
 #define CHECK_MS       1000
 #define SETTLE_MS      50
+#define EMPTY_MS       500 /* of a file that is cut to nothing, as its writer may be kept waiting */
 #define SETTLE_MAX_MS  1000
 
 /* What files look like. Taken before they are read: an edit while they are read shows in the next
  * look, so that none is missed. */
 struct look {
     uint64_t mark;      /* changes whenever one is edited, replaced, made or removed */
-    int64_t changed_ms; /* when one was written last */
+    int64_t whole_ms;   /* when what was written last counts as whole */
 };
 
 static void look_at(void *ctx, const char *file)
@@ -32,7 +33,8 @@ static void look_at(void *ctx, const char *file)
     uint64_t mark = 1;
 
     if (stat(file, &st) == 0) {
-        int64_t ms = st.st_mtim.tv_sec * 1000ll + st.st_mtim.tv_nsec / 1000000;
+        int64_t ms = st.st_mtim.tv_sec * 1000ll + st.st_mtim.tv_nsec / 1000000 +
+                     (st.st_size > 0 ? SETTLE_MS : EMPTY_MS);
 
         parts[0] = (int64_t)st.st_ino;
         parts[1] = st.st_size;
@@ -40,7 +42,7 @@ static void look_at(void *ctx, const char *file)
         parts[3] = st.st_mtim.tv_nsec;
         parts[4] = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec;
         mark = hash_bytes(parts, sizeof parts, 2);
-        l->changed_ms = ms > l->changed_ms ? ms : l->changed_ms;
+        l->whole_ms = ms > l->whole_ms ? ms : l->whole_ms;
     }
     l->mark += hash_bytes(file, strlen(file), mark);
 }
@@ -235,11 +237,11 @@ static void drain(int fd)
 
 /* A file that was written a moment ago may be cut to nothing or half written: it is read when it has
  * been left alone for SETTLE_MS, or after SETTLE_MAX_MS. Until then the scraper looks often. */
-static bool is_settling(struct scraper *s, int64_t changed_ms, int64_t ms)
+static bool is_settling(struct scraper *s, int64_t whole_ms, int64_t ms)
 {
-    int64_t age_ms = clock_unix_ms() - changed_ms;
+    int64_t left_ms = whole_ms - clock_unix_ms();
 
-    if (age_ms < 0 || age_ms >= SETTLE_MS) {
+    if (left_ms <= 0 || left_ms > EMPTY_MS) { /* the clock was set back */
         s->settling_ms = 0;
         return false;
     }
@@ -264,8 +266,7 @@ static void check(struct scraper *s, int64_t ms)
     sd_changed = sd.mark != s->sd_mark;
     if (!file_changed && !sd_changed)
         s->settling_ms = 0;
-    else if (is_settling(s, config.changed_ms > sd.changed_ms ? config.changed_ms : sd.changed_ms,
-                         ms))
+    else if (is_settling(s, config.whole_ms > sd.whole_ms ? config.whole_ms : sd.whole_ms, ms))
         return;
     if (__atomic_exchange_n(&s->sources_changed, false, __ATOMIC_ACQ_REL))
         sd_changed = true;
