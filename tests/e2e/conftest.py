@@ -81,7 +81,7 @@ def wait_for(check, seconds=20, what="it"):
 
 def run(*command, ok=True, **options):
     """Runs a command to its end; with ok, a failure shows its output."""
-    options.setdefault("timeout", 120)
+    options.setdefault("timeout", 240)
     r = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
     text = r.stdout.decode(errors="replace")
     if ok and r.returncode != 0:
