@@ -126,7 +126,7 @@ void audit_reopen(struct audit *a)
 {
     int r;
 
-    if (a == NULL || a->fd < 0)
+    if (a == NULL || a->path[0] == 0)
         return;
     pthread_mutex_lock(&a->lock);
     r = open_file(a);
@@ -179,7 +179,7 @@ int audit_write(struct audit *a, struct op *op, const char *what, const char *pa
     char time[CLOCK_TEXT_MAX];
     int r;
 
-    if (a == NULL || a->fd < 0)
+    if (a == NULL || a->path[0] == 0)
         return 0;
     buf_reserve(&line, 500);
     json_init(&j, &line);
@@ -208,7 +208,7 @@ void audit_note_values(struct audit *a, struct op *op, const struct slice *value
     size_t bytes = 0;
     struct json j;
 
-    if (a == NULL || a->fd < 0 || n == 0)
+    if (a == NULL || a->path[0] == 0 || n == 0)
         return;
     buf_reserve(&out, 100 * (n < VALUES_MAX ? n : VALUES_MAX));
     json_init(&j, &out);

@@ -165,7 +165,7 @@ int mirror_fail(struct op *op, struct mirror *m, int r, const struct fetch *f, c
     log_event(LOG_WARN, op, "packages.mirror", "url=%.*s error=%s", (int)strcspn(f->url, "?"),
               f->url, text.data);
     pthread_mutex_lock(&m->lock);
-    m->failed++;
+    __atomic_add_fetch(&m->failed, 1, __ATOMIC_RELAXED);
     if (down)
         m->down_until_ms = clock_monotonic_ms() + DOWN_MS;
     pthread_mutex_unlock(&m->lock);

@@ -142,7 +142,8 @@ static void end_transfer(struct transfer *t, int r, struct blob *blob, struct bu
     pthread_mutex_unlock(&t->lock);
     pthread_mutex_lock(&m->lock);
     HASH_DEL(m->transfers, t);
-    m->fetched += r == 0;
+    if (r == 0)
+        __atomic_add_fetch(&m->fetched, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&m->lock);
 }
 
