@@ -10,6 +10,7 @@
 
 #define SECRET_BYTES_MAX (64u << 10)
 #define REDIRECTS_MAX    10l
+#define FORGIVEN_MAX_MS  10000 /* where nobody ever has time, who is silent must end too */
 
 /* Past the limit the transfer ends: what came so far is of no use. */
 static bool take_plain(struct fetch *f, const char *data, size_t n)
@@ -148,7 +149,9 @@ static void set_tls(struct fetch *f)
 
 void fetch_forgive(struct fetch *f, int64_t ms)
 {
-    f->within_ms += ms;
+    int64_t limit_ms = f->target->timeout_ms + FORGIVEN_MAX_MS;
+
+    f->within_ms = f->within_ms + ms < limit_ms ? f->within_ms + ms : limit_ms;
     curl_easy_setopt(f->curl, CURLOPT_TIMEOUT_MS, (long)f->within_ms);
     curl_easy_setopt(f->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)f->within_ms);
 }
