@@ -1,5 +1,6 @@
 #include "test_blob.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -334,6 +335,44 @@ static void test_lend(void **state)
     free(bytes);
 }
 
+/* The flags that /proc/self/smaps shows for the mapping that holds an address; "" if it shows none. */
+static void flags_of_mapping(const void *address, char flags[256])
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    bool inside = false;
+    char line[4096];
+
+    flags[0] = '\0';
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        uintptr_t from, to;
+
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) == 2)
+            inside = (uintptr_t)address >= from && (uintptr_t)address < to;
+        else if (inside && sscanf(line, "VmFlags:%255[^\n]", flags) == 1)
+            break;
+    }
+    if (f != NULL)
+        fclose(f);
+}
+
+/* "sr": the kernel is told that what is lent is read in order. */
+static void test_lent_is_read_ahead(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d = blob_make(f->store, 9 * MIB, 3);
+    struct blob_loan loan;
+    struct blob *b = NULL;
+    char flags[256];
+
+    assert_int_equal(blob_open(f->store, &d, &b), 0);
+    assert_int_equal(blob_lend(b, 0, 9 * MIB, &loan), 0);
+    flags_of_mapping(loan.iov[0].iov_base, flags);
+    blob_unlend(&loan);
+    blob_close(b);
+    if (flags[0] != '\0')
+        assert_non_null(strstr(flags, " sr"));
+}
+
 static int count_blob(void *ctx, const struct digest *d, const struct blob_stat *st)
 {
     uint64_t *sum = ctx;
@@ -496,14 +535,15 @@ static void test_write_fails_behind(void **state)
     on(test_sizes), on(test_hint_is_only_a_hint), on(test_wrong_digest), on(test_other_algorithm), \
         on(test_stage_read), on(test_same_content_twice), on(test_owners), on(test_reap),          \
         on(test_pin_outlives_reap), on(test_suspend), on(test_old_stages_are_reaped),              \
-        on(test_lend), on(test_each), on(test_fault),                      \
-        on(test_fault_in_suspend), on(test_many_at_once), on(test_write_fails_behind)
+        on(test_lend), on(test_each), on(test_fault), on(test_fault_in_suspend),                   \
+        on(test_many_at_once), on(test_write_fails_behind)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TESTS(on_mem),
         TESTS(on_rocks),
+        on_rocks(test_lent_is_read_ahead),
     };
 
     return cmocka_run_group_tests_name("blob", tests, NULL, NULL);
