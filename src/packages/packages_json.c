@@ -220,6 +220,32 @@ static int read_metadata(struct op *op, struct packages *pk, const struct listin
     return 0;
 }
 
+int project_brief(struct op *op, struct packages *pk, const char *project,
+                  struct project_brief *ret)
+{
+    const struct listed *of;
+    struct slice rest, summary = {0};
+    struct listing l = {0};
+    autobuf metadata = {0};
+    int r = package_each(op, pk, project, listing_add, &l);
+
+    if (r == 0 && l.n == 0)
+        r = op_fail(op, ENOENT, "there is no project '%s'", project);
+    if (r == 0) {
+        listing_sort(&l);
+        of = newest(&l);
+        r = read_metadata(op, pk, &l, of, &metadata);
+    }
+    if (r == 0) {
+        rest = buf_slice(&metadata);
+        next_field(&rest, "Summary", &summary);
+        *ret = (struct project_brief){of->file.display, of->file.version,
+                                      op_strndup(op, summary.data, summary.len)};
+    }
+    listing_done(&l);
+    return r;
+}
+
 /* Of the version: yanked where all of its files are. */
 static void json_yanked(struct json *j, const struct listing *l, const struct listed *of)
 {

@@ -375,6 +375,12 @@ void packages_render(void *self, struct web_request *req, int err, struct web_re
         .body_limit_bytes = UINT64_MAX                                                             \
     }
 
+#define SEARCH(path)                                                                               \
+    {                                                                                              \
+        .methods = "POST", .pattern = path, .handle = api_search,                                  \
+        .body_limit_bytes = SEARCH_BODY_MAX                                                        \
+    }
+
 const struct route packages_routes[] = {
     {.methods = "GET", .pattern = "/simple/", .handle = get_root, .flags = ROUTE_INLINE},
     {.methods = "GET", .pattern = "/simple", .handle = redirect_root, .flags = ROUTE_INLINE},
@@ -393,6 +399,10 @@ const struct route packages_routes[] = {
      .flags = ROUTE_INLINE},
     {.methods = "GET", .pattern = "/pypi/{project}/json", .handle = api_project_json},
     {.methods = "GET", .pattern = "/pypi/{project}/{version}/json", .handle = api_project_json},
+    SEARCH("/RPC2"),
+    SEARCH("/RPC2/"),
+    SEARCH("/pypi"),
+    SEARCH("/pypi/"),
     {.methods = "PATCH",
      .pattern = "/packages/{file}",
      .handle = api_patch_file,

@@ -2,6 +2,7 @@
 #ifndef PACKAGES_PACKAGES_WEB_H
 #define PACKAGES_PACKAGES_WEB_H
 
+#include "packages/packages.h"
 #include "web.h"
 
 extern const struct route packages_routes[];
@@ -18,6 +19,17 @@ int api_patch_project(struct web_request *req, struct web_response *resp);
 int packages_read_project(struct web_request *req, const char **ret);
 /* PyPI's JSON API (packages_json.c). */
 int api_project_json(struct web_request *req, struct web_response *resp);
+
+/* What an installer would choose of a project, and what that says of itself. In the op. -ENOENT: it
+ * has no files (packages_json.c). */
+struct project_brief {
+    const char *display, *version, *summary;
+};
+int project_brief(struct op *op, struct packages *pk, const char *project,
+                  struct project_brief *ret);
+/* `pip search` (packages_search.c). */
+#define SEARCH_BODY_MAX (64u << 10)
+int api_search(struct web_request *req, struct web_response *resp);
 
 /* The upload's route (upload.c). */
 int upload_begin(struct web_request *req);

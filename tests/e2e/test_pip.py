@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import xmlrpc.client
 
 import pytest
 import requests
@@ -213,3 +214,22 @@ def test_json_api(daemon, name):
     assert (info["yanked"], info["yanked_reason"]) == (True, "loses data")
     assert [s.get(f"/pypi/{p}/json").status_code for p in (f"{name}/9", f"{name}/x!", "none-" + name, "bad%0aname")] == [404] * 4
     assert requests.get(f"{daemon.url}/pypi/{name}/json").status_code == 401
+
+
+def test_search(daemon, name):
+    upload(daemon, make.wheel(name, "1.0", metadata="Summary: old"), make.wheel(name, "1.1", metadata="Summary: sells <things> & more"),
+           make.wheel(name + "-tools", "0.3"))
+    for path in ("pypi", "RPC2"):
+        found = pip("search", "--index", index(daemon).replace("simple/", path), name.upper()).text
+        assert f"{name} (1.1)" in found and "sells <things> & more" in found and f"{name}-tools (0.3)" in found
+    assert pip("search", "--index", index(daemon).replace("simple/", "pypi"), "none-" + name, ok=False).returncode == 23
+    user = f"{daemon.user}:{daemon.password.replace(' ', '%20')}@"
+    server = xmlrpc.client.ServerProxy(f"http://{user}{daemon.host}/RPC2")
+    assert [(p["name"], p["_pypi_ordering"]) for p in server.search({"name": name})] == [(name, 0), (name + "-tools", 1)]
+    with pytest.raises(xmlrpc.client.Fault, match="no such method"):
+        server.package_releases(name)
+    with pytest.raises(xmlrpc.client.ProtocolError, match="401"):
+        xmlrpc.client.ServerProxy(f"http://{daemon.host}/RPC2").search(name)
+    s = daemon.http()
+    assert s.post("/RPC2", data="<!DOCTYPE x>" + xmlrpc.client.dumps((name,), "search")).status_code == 400
+    assert s.post("/RPC2", data=" " * (65 << 10)).status_code == 413
