@@ -361,14 +361,20 @@ static void test_threads(void **state)
 
 #define NOISE 500
 
+struct noise {
+    const char *name;
+    bool calm; /* no value is below zero */
+    double v[NOISE];
+    size_t at[NOISE], n;
+};
+
 /* A value of each kind, some of them missing. */
-static size_t put_noise(struct fixture *f, double *v, size_t *at)
+static void put_noise(struct fixture *f, struct noise *x)
 {
-    struct label room[] = {{LABEL_NAME, SLICE("noise")}};
+    struct label room[] = {{LABEL_NAME, slice_str(x->name)}};
     uint32_t ref = db_series(f->db, &(struct labels){room, 1});
     struct db_result ignored;
     uint64_t seed = 88172645463325252ull;
-    size_t n = 0;
 
     for (size_t i = 0; i < NOISE; i++) {
         seed ^= seed << 13;
@@ -376,18 +382,18 @@ static size_t put_noise(struct fixture *f, double *v, size_t *at)
         seed ^= seed << 17;
         if (seed % 23 == 0 && i > 100)
             continue;
-        v[n] = seed % 17 == 0 && i > 60 ? NAN
+        x->v[x->n] = x->calm ? (double)(seed % (i % 40 < 30 ? 1000 : 100000)) / 700
+               : seed % 17 == 0 && i > 60 ? NAN
                : seed % 13 == 0         ? 0
                : seed % 11 == 0         ? -0.0
                : seed % 7 == 0          ? 1e16
                : seed % 5 == 0          ? -1e16
                : i > 450                ? 1.7e308
                                         : (double)(int64_t)(seed % 200001 - 100000) / 100;
-        at[n++] = i;
-        assert_int_equal(db_append(f->db, &(struct db_sample){ref, T0 + (int64_t)i * STEP, double_bits(v[n - 1])},
+        x->at[x->n++] = i;
+        assert_int_equal(db_append(f->db, &(struct db_sample){ref, T0 + (int64_t)i * STEP, double_bits(x->v[x->n - 1])},
                                    1, &ignored), 0);
     }
-    return n;
 }
 
 static void add(double x, double *sum, double *c)
@@ -407,7 +413,17 @@ static double of_window(char what, const double *v, size_t n)
     double sum = what == 'a' ? v[0] : 0;
     double c = 0;
     double best = v[0];
+    double mean = 0;
+    double mean_c = 0;
 
+    for (size_t k = 0; k < n && what == 'd'; k++) {
+        double delta = v[k] - (mean + mean_c);
+
+        add(delta / (double)(k + 1), &mean, &mean_c);
+        add(delta * (v[k] - (mean + mean_c)), &sum, &c);
+    }
+    if (what == 'd')
+        return sqrt((sum + c) / (double)n);
     for (size_t k = 0; k < n; k++) {
         if (what == 's' || k > 0)
             add(v[k], &sum, &c);
@@ -419,55 +435,58 @@ static double of_window(char what, const double *v, size_t n)
     return what == 'a' ? sum / (double)n + c / (double)n : best;
 }
 
+static const struct window_function {
+    const char *name;
+    char what;
+} window_functions[] = {{"max", '>'}, {"min", '<'}, {"sum", 's'}, {"avg", 'a'}, {"stddev", 'd'}};
+
+static void expect_windows(struct fixture *f, const struct noise *x, const struct window_function *fn, int range, int step)
+{
+    size_t last = fn->what == 'a' ? 440 : NOISE; /* there a mean overflows */
+    struct eval ev = {.db = f->db, .start_ms = T0, .end_ms = T0 + (int64_t)(last - 1) * STEP,
+                      .step_ms = step * STEP, .lookback_ms = 300000, .as_cells = true};
+    struct promql q = {0};
+    struct result result;
+    struct op op;
+    autobuf why = {0};
+    char text[64];
+
+    snprintf(text, sizeof text, "%s_over_time(%s[%dm])", fn->name, x->name, range);
+    op_init(&op, DOOR_INTERNAL, NULL);
+    ev.text = slice_str(text);
+    assert_int_equal(promql_parse(&op, ev.text, &q, &why), 0);
+    assert_int_equal(promql_prepare(&q, ev.start_ms, ev.end_ms, ev.step_ms, &why), 0);
+    assert_int_equal(promql_eval(&ev, q.root, &result, &why), 0);
+    assert_int_equal(result.n, 1);
+    for (size_t i = 0; i < result.n_steps; i++) {
+        size_t end = 0;
+        size_t from;
+        double want;
+        double got = result.series[0].cells[i];
+
+        while (end < x->n && x->at[end] <= i * (size_t)step)
+            end++;
+        for (from = end; from > 0 && (int)(i * (size_t)step) - (int)x->at[from - 1] < range;)
+            from--;
+        want = from < end ? of_window(fn->what, x->v + from, end - from) : bits_double(CELL_EMPTY);
+        if (double_bits(got) != double_bits(want) && !(isnan(got) && isnan(want) && from < end))
+            fail_msg("%s, step %zu: %.17g, not %.17g", text, i, got, want);
+    }
+    result_done(&result);
+    promql_done(&q);
+    op_done(&op);
+}
+
 /* Windows that share samples, also those taken side by side, are what each alone would be. */
 static void test_windows(void **state)
 {
-    static const struct {
-        const char *name;
-        char what;
-    } functions[] = {{"max", '>'}, {"min", '<'}, {"sum", 's'}, {"avg", 'a'}};
     static const int minutes[] = {1, 3, 7, 50, 400};
-    struct fixture *f = *state;
-    double v[NOISE];
-    size_t at[NOISE];
-    size_t n = put_noise(f, v, at);
+    struct noise noise[] = {{.name = "noise"}, {.name = "calm", .calm = true}};
 
-    for (size_t k = 0; k < 4 * 5 * 3; k++) {
-        int range = minutes[k / 4 % 5];
-        int step = 1 + (int)(k / 20);
-        size_t last = functions[k % 4].what == 'a' ? 440 : NOISE; /* there a mean overflows */
-        struct eval ev = {.db = f->db, .start_ms = T0, .end_ms = T0 + (int64_t)(last - 1) * STEP,
-                          .step_ms = step * STEP, .lookback_ms = 300000, .as_cells = true};
-        struct promql q = {0};
-        struct result result;
-        struct op op;
-        autobuf why = {0};
-        char text[64];
-
-        snprintf(text, sizeof text, "%s_over_time(noise[%dm])", functions[k % 4].name, range);
-        op_init(&op, DOOR_INTERNAL, NULL);
-        ev.text = slice_str(text);
-        assert_int_equal(promql_parse(&op, ev.text, &q, &why), 0);
-        assert_int_equal(promql_prepare(&q, ev.start_ms, ev.end_ms, ev.step_ms, &why), 0);
-        assert_int_equal(promql_eval(&ev, q.root, &result, &why), 0);
-        assert_int_equal(result.n, 1);
-        for (size_t i = 0; i < result.n_steps; i++) {
-            size_t end = 0;
-            size_t from;
-            double want;
-            double got = result.series[0].cells[i];
-
-            while (end < n && at[end] <= i * (size_t)step)
-                end++;
-            for (from = end; from > 0 && (int)(i * (size_t)step) - (int)at[from - 1] < range;)
-                from--;
-            want = from < end ? of_window(functions[k % 4].what, v + from, end - from) : bits_double(CELL_EMPTY);
-            if (double_bits(got) != double_bits(want) && !(isnan(got) && isnan(want) && from < end))
-                fail_msg("%s, step %zu: %.17g, not %.17g", text, i, got, want);
-        }
-        result_done(&result);
-        promql_done(&q);
-        op_done(&op);
+    for (size_t i = 0; i < 2; i++) {
+        put_noise(*state, &noise[i]);
+        for (size_t k = 0; k < 5 * 5 * 3; k++)
+            expect_windows(*state, &noise[i], &window_functions[k % 5], minutes[k / 5 % 5], 1 + (int)(k / 25));
     }
 }
 

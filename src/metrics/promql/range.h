@@ -119,9 +119,14 @@ void extended_started(struct range_work *w, size_t i, double per_seconds);
 
 double quantile_of(double q, double *values, size_t n); /* sorts them */
 
-/* The sums or means of windows from step i on, side by side; how many, 0: they are not alike. The
- * series has no histograms. */
-size_t sum_lanes(struct range_work *w, size_t i, bool average);
+/* The sums or means of windows from step i on, side by side; how many, 0: they are not alike. `most`:
+ * of all samples, most_of. */
+size_t sum_lanes(struct range_work *w, size_t i, bool average, double most);
+/* The same of variances, into `ret`, where there is room for LANES_MAX. */
+#define LANES_MAX 8
+size_t variance_lanes(struct range_work *w, size_t i, double ret[]);
+/* The largest, if none is below zero, and none not a number; else infinite. */
+double most_of(const double *v, size_t n);
 
 range_run run_rate, run_increase, run_delta, run_irate, run_idelta, run_resets, run_changes;
 range_run run_sum, run_avg, run_count, run_first, run_last, run_present, run_smooth;

@@ -118,8 +118,10 @@ static void sum_window(struct range_work *w, size_t i, bool average)
 
 static void run_sums(struct range_work *w, bool average)
 {
+    double most = most_of(w->s.v, w->s.n);
+
     for (size_t i = 0; i < w->c->f->n;) {
-        size_t done = w->s.n_h == 0 ? sum_lanes(w, i, average) : 0;
+        size_t done = sum_lanes(w, i, average, most);
 
         if (done == 0)
             sum_window(w, i, average);

@@ -120,14 +120,6 @@ static bool kernel_stdvar(struct range_work *w, size_t i, const double *v, const
     return true;
 }
 
-static bool kernel_stddev(struct range_work *w, size_t i, const double *v, const int64_t *ts,
-                          size_t n, double *ret)
-{
-    kernel_stdvar(w, i, v, ts, n, ret);
-    *ret = sqrt(*ret);
-    return true;
-}
-
 struct line {
     double slope, intercept;
 };
@@ -300,12 +292,41 @@ RUN(ts_of_max)
 RUN(ts_of_min)
 RUN(quantile)
 RUN(mad)
-RUN(stdvar)
-RUN(stddev)
 RUN(deriv)
 RUN(predict)
 RUN(smoothing)
 RUN(integral)
+
+static void run_variance(struct range_work *w, bool deviation)
+{
+    for (size_t i = 0; i < w->c->f->n;) {
+        double v[LANES_MAX] = {0};
+        size_t done = variance_lanes(w, i, v);
+        size_t from = i;
+
+        if (done == 0 && floats_in(w, i) > 0)
+            kernel_stdvar(w, i, w->s.v + w->from[i], w->s.ts + w->from[i], floats_in(w, i), v);
+        for (size_t end = i + (done > 0 ? done : 1); i < end; i++) {
+            if (range_stops(w, i))
+                return;
+            if (floats_in(w, i) == 0)
+                continue;
+            w->out->v[i] = deviation ? sqrt(v[i - from]) : v[i - from];
+            if (histograms_in(w, i) > 0)
+                note_ignored_in_range(w->c->ev, w->c->at, w->name);
+        }
+    }
+}
+
+static void run_stdvar(struct range_work *w)
+{
+    run_variance(w, false);
+}
+
+static void run_stddev(struct range_work *w)
+{
+    run_variance(w, true);
+}
 
 /* Does a number give way to a later one? Equal ones stay, NaN goes before any. */
 static inline bool gives_way(double early, double late, bool max)
