@@ -217,6 +217,13 @@ def test_cost_is_that_of_the_samples_read(filled):
     assert stats(40, "20m")["peakBytes"] == stats(40, "5m")["peakBytes"] > 0
 
 
+def test_the_text_of_an_answer_counts_in_its_memory(filled):
+    a = filled.http.get("/api/v1/query_range", params={
+        "query": "vector(1)", "start": filled.now - 36000, "end": filled.now, "step": 60, "stats": "all"})
+    peak = a.json()["data"]["stats"]["samples"]["peakBytes"]
+    assert peak > 601 * 8 + 601 * 20  # cells and text; what is evaluated takes the cells alone
+
+
 def test_broken_queries_leave_the_server_well(filled):
     """A few hundred texts cut, joined and doubled at random: each is answered, as an error or not."""
     rnd = random.Random(5)

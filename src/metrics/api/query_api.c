@@ -55,9 +55,10 @@ static void add_seconds(struct buf *out, const char *name, double v)
 }
 
 /* As Prometheus' engine has them, and peakBytes; sorting the result is part of the evaluation here. */
-static void add_stats(struct buf *out, const struct query_run *run)
+static void add_stats(struct buf *out, const struct query_run *run, uint64_t limit)
 {
     const struct result *r = &run->result;
+    uint64_t answered = r->bytes + result_text_bytes(r, limit);
 
     buf_add_str(out, ",\"stats\":{\"timings\":{");
     add_seconds(out, "evalTotalTime", run->prepare_s + run->eval_s);
@@ -71,7 +72,7 @@ static void add_stats(struct buf *out, const struct query_run *run)
                ",\"seriesTouched\":%" PRIu64 ",\"peakSamples\":%" PRIu64
                ",\"peakBytes\":%" PRIu64 "}}",
                r->samples_total, r->samples_read, r->series_touched, r->samples_peak,
-               r->bytes_peak);
+               r->bytes_peak > answered ? r->bytes_peak : answered);
 }
 
 static void json_node(struct json *j, const struct expr *e)
@@ -114,7 +115,7 @@ static int answer(struct answer *a, const struct query_spec *spec, uint64_t limi
     if (r < 0)
         return prom_fail(a, r);
     if (stats != NULL && stats[0] != 0)
-        add_stats(&more, &run);
+        add_stats(&more, &run, limit);
     if (spec->explain)
         add_explain(&more, &run);
     r = result_send(a, &run.result, spec->start_ms, limit, &more);

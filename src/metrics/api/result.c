@@ -401,6 +401,21 @@ static void send_rows(struct answer *a, struct printer *p)
         send_stream(a, p, generate_rows);
 }
 
+static size_t series_shown(const struct result *r, uint64_t limit)
+{
+    return limit > 0 && limit < r->n ? (size_t)limit : r->n;
+}
+
+uint64_t result_text_bytes(const struct result *r, uint64_t limit)
+{
+    size_t n = series_shown(r, limit);
+    uint64_t bytes = rows_bytes(r, 0, n);
+
+    if (n > 0 && rows_printable(r))
+        return bytes <= AT_ONCE_BYTES ? bytes : BATCH_BYTES;
+    return bytes <= IN_MEMORY_BYTES ? bytes : IN_MEMORY_BYTES;
+}
+
 int result_send(struct answer *a, struct result *result, int64_t at_ms, uint64_t limit,
                 struct buf *more)
 {
@@ -409,7 +424,7 @@ int result_send(struct answer *a, struct result *result, int64_t at_ms, uint64_t
     *p = (struct printer){.result = *result, .at_ms = at_ms, .text = a->body, .more = *more};
     *result = (struct result){0};
     a->body = *more = (struct buf){0};
-    p->n = limit > 0 && limit < p->result.n ? (size_t)limit : p->result.n;
+    p->n = series_shown(&p->result, limit);
     p->m = a->m;
     if (p->n > 0 && rows_printable(&p->result)) {
         send_rows(a, p);

@@ -11,5 +11,7 @@
  * comma; taken. */
 int result_send(struct answer *a, struct result *result, int64_t at_ms, uint64_t limit,
                 struct buf *more);
+/* Bytes that the text of the answer will take at once, about. */
+uint64_t result_text_bytes(const struct result *result, uint64_t limit);
 
 #endif

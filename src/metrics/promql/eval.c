@@ -342,6 +342,7 @@ int promql_eval(const struct eval *q, const struct expr *e, struct result *ret, 
     ret->series_touched = ev.series_touched;
     ret->samples_peak = ev.samples_peak;
     ret->bytes_peak = ev.bytes_peak;
+    ret->bytes = ev.bytes;
     ret->chunks = ev.chunks;
     pthread_mutex_destroy(&ev.lock);
     if (r < 0)

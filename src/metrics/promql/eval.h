@@ -38,7 +38,8 @@ struct result {
     uint64_t samples_total;  /* looked at, summed over the steps */
     uint64_t series_touched; /* summed over the selectors */
     uint64_t samples_peak;   /* held at once */
-    uint64_t bytes_peak;
+    uint64_t bytes_peak;     /* of the evaluation */
+    uint64_t bytes;          /* of what is left of it, this result among it */
     struct mem_chunk *chunks; /* private */
 };
 void result_done(struct result *r); /* of a zeroed one too */
