@@ -26,8 +26,8 @@
     }                                                                                              \
     break
 
-void binop_floats(const struct float_op *op, const double *l, const double *r, double *ret,
-                  size_t n)
+static void operate(const struct float_op *op, const double *l, const double *r, double *ret,
+                    size_t n)
 {
     switch (op->op) {
     case OP_ADD:
@@ -59,6 +59,16 @@ void binop_floats(const struct float_op *op, const double *l, const double *r, d
     default: /* trims need a histogram; sets are not here */
         for (size_t i = 0; i < n; i++)
             ret[i] = ABSENT;
+    }
+}
+
+void binop_floats(struct evaluator *ev, const struct float_op *op, const double *l, const double *r,
+                  double *ret, size_t n)
+{
+    for (size_t i = 0; i < n; i += EVAL_RUN) {
+        if (i > 0 && eval_check(ev) < 0)
+            return;
+        operate(op, l + i, r + i, ret + i, n - i < EVAL_RUN ? n - i : EVAL_RUN);
     }
 }
 
@@ -202,7 +212,7 @@ static int scalars(struct evaluator *ev, const struct expr *e, const struct fram
 
     if (row == NULL)
         return eval_check(ev);
-    binop_floats(&op, l, r, row->v, f->n);
+    binop_floats(ev, &op, l, r, row->v, f->n);
     return 0;
 }
 
@@ -217,6 +227,8 @@ static void with_scalar_mixed(const struct mixed_op *op, const struct row *in, c
         struct cell c = {s[i], NULL};
         struct cell result;
 
+        if (eval_stops(op->ev, i))
+            return;
         if (v.h == NULL && !(trims && present(v.v)))
             continue;
         if (!binop_mixed(op, swap ? &c : &v, swap ? &v : &c, &result))
@@ -248,7 +260,7 @@ int binary_scalar_row(struct evaluator *ev, struct mem *m, const struct expr *e,
             return eval_check(ev);
         }
     }
-    binop_floats(&op, swap ? s : in.v, swap ? in.v : s, row->v, f->n);
+    binop_floats(ev, &op, swap ? s : in.v, swap ? in.v : s, row->v, f->n);
     if (in.h != NULL || trims) {
         with_scalar_mixed(&mixed, &in, s, swap, f->n, row);
         row_done(ev, &in, f->n);

@@ -11,13 +11,14 @@ static inline bool op_drops_name(enum binary_op op)
 }
 
 /* n floats each; a cell is ABSENT where either is. A comparison that does not hold gives ABSENT
- * (0 with `as_bool`), else l (1). `keep_right`: comparisons give r. */
+ * (0 with `as_bool`), else l (1). `keep_right`: comparisons give r. `ret` may be l or r. If the
+ * query has ended meanwhile, the rest stays as it was. */
 struct float_op {
     enum binary_op op;
     bool as_bool, keep_right;
 };
-void binop_floats(const struct float_op *op, const double *l, const double *r, double *ret,
-                  size_t n);
+void binop_floats(struct evaluator *ev, const struct float_op *op, const double *l, const double *r,
+                  double *ret, size_t n);
 
 /* What there is to note of one pair of values. */
 enum op_note {
@@ -51,6 +52,9 @@ void binop_notes(const struct mixed_op *op, size_t n_steps);
 bool binop_mixed(const struct mixed_op *op, const struct cell *l, const struct cell *r,
                  struct cell *ret);
 
+/* Numbers what rows are matched by; freed with free. */
+uint32_t *match_signatures(struct label_index *x, const struct matching *how,
+                           const struct vector *v);
 int binop_vectors(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
                   struct vector *l, struct vector *r, struct vector *ret);
 int binop_sets(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,

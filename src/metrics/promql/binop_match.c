@@ -24,8 +24,8 @@ struct sides {
     struct mixed_op mixed;
 };
 
-static uint32_t *signatures(struct label_index *x, const struct matching *how,
-                            const struct vector *v)
+uint32_t *match_signatures(struct label_index *x, const struct matching *how,
+                           const struct vector *v)
 {
     uint32_t *sigs = xmalloc((v->n + 1) * sizeof *sigs);
     struct label room[EDIT_MAX];
@@ -53,8 +53,8 @@ static void sides_init(struct sides *s, struct vector *l, struct vector *r)
     s->has_fill_one = swap ? how->has_fill_left : how->has_fill_right;
     s->fill_one = swap ? how->fill_left : how->fill_right;
     label_index_init(&x, s->m);
-    s->many_sig = signatures(&x, how, s->many);
-    s->one_sig = signatures(&x, how, s->one);
+    s->many_sig = match_signatures(&x, how, s->many);
+    s->one_sig = match_signatures(&x, how, s->one);
     s->n_sigs = x.n;
     label_index_done(&x);
     s->first_one = xcalloc(s->n_sigs + 1, sizeof *s->first_one);
@@ -237,6 +237,8 @@ static void mixed_cells(struct sides *s, const struct row *l, const struct row *
         struct cell b = {r->v[i], r->h != NULL ? r->h[i] : NULL};
         struct cell result;
 
+        if (eval_stops(s->ev, i))
+            return;
         if ((a.h == NULL && !present(a.v)) || (b.h == NULL && !present(b.v)) ||
             (a.h == NULL && b.h == NULL && !trims))
             continue;
@@ -252,27 +254,106 @@ static void mixed_cells(struct sides *s, const struct row *l, const struct row *
     }
 }
 
+static bool is_mixed(const struct sides *s, const struct row *many, const struct row *one)
+{
+    return many->h != NULL || one->h != NULL || s->e->binary.op == OP_TRIM_UPPER ||
+           s->e->binary.op == OP_TRIM_LOWER;
+}
+
+static int name_pair(struct sides *s, const struct row *many, const struct row *one,
+                     struct row *out)
+{
+    out->drop_name = s->e->binary.return_bool || many->drop_name;
+    return result_labels(s, &many->labels, &one->labels, &out->labels);
+}
+
+static void pair_floats(const struct sides *s, const double *many, const double *one, double *out)
+{
+    bool swap = s->how->card == CARD_ONE_TO_MANY;
+    struct float_op op = {s->e->binary.op, s->e->binary.return_bool, false};
+
+    binop_floats(s->ev, &op, swap ? one : many, swap ? many : one, out, s->f->n);
+}
+
 /* One row of each side. */
 static int put_pair(struct sides *s, const struct row *many, const struct row *one,
                     struct vector *ret)
 {
     bool swap = s->how->card == CARD_ONE_TO_MANY;
-    const struct row *l = swap ? one : many;
-    const struct row *r = swap ? many : one;
-    struct float_op op = {s->e->binary.op, s->e->binary.return_bool, false};
     struct row *out = vector_add(s->ev, ret, s->f->n);
-    int result;
+    int r;
 
     if (out == NULL)
         return eval_check(s->ev);
-    result = result_labels(s, &many->labels, &one->labels, &out->labels);
-    if (result < 0)
-        return result;
-    out->drop_name = s->e->binary.return_bool || many->drop_name;
-    binop_floats(&op, l->v, r->v, out->v, s->f->n);
-    if (l->h != NULL || r->h != NULL || op.op == OP_TRIM_UPPER || op.op == OP_TRIM_LOWER)
-        mixed_cells(s, l, r, out);
+    r = name_pair(s, many, one, out);
+    if (r < 0)
+        return r;
+    pair_floats(s, many->v, one->v, out->v);
+    if (is_mixed(s, many, one))
+        mixed_cells(s, swap ? one : many, swap ? many : one, out);
     return 0;
+}
+
+/* Pairs whose labels are there, and whose cells all cores are to fill. */
+struct pair {
+    uint32_t many, one, out;
+};
+struct pairs {
+    struct sides *s;
+    struct vector *ret;
+    struct pair items[1024];
+    size_t n;
+};
+#define PAIRS_MAX (sizeof((struct pairs *)0)->items / sizeof(struct pair))
+
+/* Does nobody look again at the cells of the many side? */
+static bool pairs_once(const struct sides *s, const struct pair *p)
+{
+    return s->how->card == CARD_ONE_TO_ONE && !s->has_fill_many && !s->has_fill_one &&
+           s->first_one[s->many_sig[p->many]] == p->one + 1 && s->next_one[p->one] == 0;
+}
+
+/* Then they become those of the result. */
+static void fill_pair(void *ctx, size_t worker, size_t k)
+{
+    struct pairs *p = ctx;
+    struct sides *s = p->s;
+    struct row *many = &s->many->rows[p->items[k].many];
+    struct row *out = &p->ret->rows[p->items[k].out];
+
+    (void)worker;
+    if (pairs_once(s, &p->items[k])) {
+        out->v = many->v;
+        many->v = NULL;
+        pair_floats(s, out->v, s->one->rows[p->items[k].one].v, out->v);
+        return;
+    }
+    out->v = cells_new(s->ev, s->f->n);
+    if (out->v != NULL)
+        pair_floats(s, many->v, s->one->rows[p->items[k].one].v, out->v);
+}
+
+static int pairs_fill(struct pairs *p)
+{
+    cores_run(eval_threads(p->n, p->s->f->n), p->n, fill_pair, p);
+    p->n = 0;
+    return eval_check(p->s->ev);
+}
+
+static int pairs_put(struct pairs *p, uint32_t many, uint32_t one)
+{
+    struct sides *s = p->s;
+    struct row out = {0};
+    int r;
+
+    if (is_mixed(s, &s->many->rows[many], &s->one->rows[one]))
+        return put_pair(s, &s->many->rows[many], &s->one->rows[one], p->ret);
+    r = name_pair(s, &s->many->rows[many], &s->one->rows[one], &out);
+    if (r < 0)
+        return r;
+    p->items[p->n++] = (struct pair){many, one, (uint32_t)p->ret->n};
+    vector_push(p->ret, out);
+    return p->n == PAIRS_MAX ? pairs_fill(p) : 0;
 }
 
 /* A row that stands for a side without one: `fill` wherever `other` has a value that no row of
@@ -380,6 +461,7 @@ static int check_unique(struct sides *s, const struct vector *ret, const uint32_
 
 static int put_pairs(struct sides *s, struct vector *ret)
 {
+    struct pairs pairs = {.s = s, .ret = ret};
     uint32_t *many_of = NULL; /* of a pair: the row of the many side */
     size_t n = 0;
     size_t cap = 0;
@@ -389,7 +471,7 @@ static int put_pairs(struct sides *s, struct vector *ret)
         const struct row *many = &s->many->rows[k];
 
         for (uint32_t j = s->first_one[s->many_sig[k]]; j != 0 && r == 0; j = s->next_one[j - 1])
-            r = put_pair(s, many, &s->one->rows[j - 1], ret);
+            r = pairs_put(&pairs, (uint32_t)k, j - 1);
         if (r == 0 && s->has_fill_one)
             r = put_filled_one(s, many, s->many_sig[k], ret);
         if (ret->n > cap) {
@@ -401,6 +483,8 @@ static int put_pairs(struct sides *s, struct vector *ret)
         if (r == 0)
             r = eval_check(s->ev);
     }
+    if (r == 0)
+        r = pairs_fill(&pairs);
     if (r == 0 && s->how->card != CARD_ONE_TO_ONE)
         r = check_unique(s, ret, many_of);
     free(many_of);
@@ -435,66 +519,4 @@ int binop_vectors(struct evaluator *ev, struct mem *m, const struct expr *e, con
     if (result == 0)
         vector_compact(ev, ret, f->n);
     return result == 0 && f->n > 1 ? vector_merge(ev, ret, f->n) : result;
-}
-
-/* 1 for each signature and step at which a row of the vector has a value. */
-static uint8_t *presence(const struct vector *v, const uint32_t *sigs, size_t n_sigs, size_t n)
-{
-    uint8_t *there = xcalloc(n_sigs * n + 1, 1);
-
-    for (size_t k = 0; k < v->n; k++)
-        for (size_t i = 0; i < n; i++)
-            there[sigs[k] * n + i] |= row_has(&v->rows[k], i);
-    return there;
-}
-
-/* Keeps of a row the steps at which its signature is there, or is not. */
-static void mask_row(struct row *row, const uint8_t *there, bool keep, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if ((there[i] != 0) == keep)
-            continue;
-        row->v[i] = ABSENT;
-        if (row->h != NULL)
-            row->h[i] = NULL;
-    }
-}
-
-static void move_rows(struct vector *from, struct vector *to)
-{
-    for (size_t k = 0; k < from->n; k++) {
-        vector_push(to, from->rows[k]);
-        from->rows[k].v = NULL;
-        from->rows[k].h = NULL;
-    }
-}
-
-int binop_sets(struct evaluator *ev, struct mem *m, const struct expr *e, const struct frame *f,
-               struct vector *l, struct vector *r, struct vector *ret)
-{
-    bool is_or = e->binary.op == OP_OR;
-    struct vector *masked = is_or ? r : l;
-    struct vector *mask = is_or ? l : r;
-    struct label_index x;
-    uint32_t *masked_sigs;
-    uint32_t *mask_sigs;
-    uint8_t *there;
-
-    vector_compact(ev, l, f->n);
-    vector_compact(ev, r, f->n);
-    label_index_init(&x, m);
-    masked_sigs = signatures(&x, e->binary.matching, masked);
-    mask_sigs = signatures(&x, e->binary.matching, mask);
-    there = presence(mask, mask_sigs, x.n, f->n);
-    for (size_t k = 0; k < masked->n; k++)
-        mask_row(&masked->rows[k], there + masked_sigs[k] * f->n, e->binary.op == OP_AND, f->n);
-    if (is_or)
-        move_rows(l, ret);
-    move_rows(masked, ret);
-    label_index_done(&x);
-    free(masked_sigs);
-    free(mask_sigs);
-    free(there);
-    vector_compact(ev, ret, f->n);
-    return f->n > 1 ? vector_merge(ev, ret, f->n) : 0;
 }

@@ -81,29 +81,43 @@ static int date_now(struct evaluator *ev, float_fn *fn, const struct frame *f, s
 
     if (row == NULL)
         return eval_check(ev);
-    for (size_t i = 0; i < f->n; i++)
+    for (size_t i = 0; i < f->n && !eval_stops(ev, i); i++)
         row->v[i] = fn((double)(frame_ms(f, i) / 1000));
     return 0;
+}
+
+struct mapping {
+    struct evaluator *ev;
+    float_fn *fn;
+    struct vector *rows;
+    size_t n;
+};
+
+static void map_row(void *ctx, size_t worker, size_t k)
+{
+    struct mapping *x = ctx;
+    struct row *row = &x->rows->rows[k];
+
+    (void)worker;
+    row_drop_histograms(x->ev, row, x->n);
+    for (size_t i = 0; i < x->n && !eval_stops(x->ev, i); i++)
+        if (present(row->v[i]))
+            row->v[i] = x->fn(row->v[i]);
 }
 
 static int call_floats(struct evaluator *ev, struct mem *m, const struct expr *e,
                        const struct frame *f, struct vector *ret)
 {
-    float_fn *fn = float_fns[e->call.f->id];
+    struct mapping x = {ev, float_fns[e->call.f->id], ret, f->n};
     int r;
 
     if (e->call.n_args == 0)
-        return date_now(ev, fn, f, ret);
+        return date_now(ev, x.fn, f, ret);
     r = eval_node(ev, m, e->call.args[0], f, ret);
-    for (size_t k = 0; k < ret->n && r == 0; k++) {
-        struct row *row = &ret->rows[k];
-
-        row_drop_histograms(ev, row, f->n);
-        for (size_t i = 0; i < f->n; i++)
-            if (present(row->v[i]))
-                row->v[i] = fn(row->v[i]);
-    }
-    return r == 0 ? named(ev, m, f, ret) : r;
+    if (r < 0)
+        return r;
+    cores_run(eval_threads(ret->n, f->n), ret->n, map_row, &x);
+    return named(ev, m, f, ret);
 }
 
 static double of_histogram(enum function_id fn, const struct histogram *h)

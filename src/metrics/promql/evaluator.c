@@ -122,6 +122,11 @@ int eval_check(struct evaluator *ev)
     return __atomic_load_n(&ev->failure, __ATOMIC_RELAXED);
 }
 
+size_t eval_threads(size_t rows, size_t cells)
+{
+    return rows * cells < EVAL_RUN ? 1 : cores_count();
+}
+
 void eval_count(struct evaluator *ev, size_t series, size_t samples)
 {
     __atomic_add_fetch(&ev->samples_read, samples, __ATOMIC_RELAXED);

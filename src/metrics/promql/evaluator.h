@@ -99,6 +99,14 @@ struct labels mem_labels(struct mem *m, const struct labels *l); /* a copy of th
 int eval_fail(struct evaluator *ev, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Time, cancellation, limits: 0, or a negative errno that stays. Cheap enough for every series. */
 int eval_check(struct evaluator *ev);
+/* In a loop over many cells: has the query ended meanwhile? Asked once in so many. */
+#define EVAL_RUN 65536
+static inline bool eval_stops(struct evaluator *ev, size_t i)
+{
+    return i % EVAL_RUN == EVAL_RUN - 1 && eval_check(ev) < 0;
+}
+/* For cores_run: as many as are worth it. */
+size_t eval_threads(size_t rows, size_t cells);
 void eval_count(struct evaluator *ev, size_t series, size_t samples); /* read */
 void eval_looked(struct evaluator *ev, size_t samples);               /* at a step, or all */
 
