@@ -152,7 +152,7 @@ static bool publishing_waits(const struct request *r)
     return r->op.changes != NULL && feed_is_watched(r->http->options.feed);
 }
 
-/* The committer's thread: it must not wait. */
+/* The committer's thread, or whose ever the answer waited for: it must not wait. */
 static void on_commit(void *ctx, int result)
 {
     struct request *r = ctx;
@@ -171,18 +171,18 @@ static void on_commit(void *ctx, int result)
         request_resume(r);
 }
 
-/* Calls the handler. True: done, `result` is set. False: the connection is suspended for a commit,
- * and r belongs to another thread. */
+/* Calls the handler. True: done, `result` is set. False: the connection is suspended for what the
+ * answer waits for, and r belongs to another thread. */
 static bool call_handler(struct request *r, bool suspended)
 {
     r->result = r->tries == 0 ? body_finish(r) : 0;
     if (r->result == 0)
         r->result = r->web.route->handle(&r->web, &r->resp);
-    if (r->result < 0 || r->resp.commit == NULL)
+    if (r->result < 0 || !web_waits(&r->resp))
         return true;
     if (!suspended)
         request_suspend(r);
-    web_commit_async(&r->resp, on_commit, r);
+    web_wait(&r->resp, on_commit, r);
     return false;
 }
 

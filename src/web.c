@@ -118,11 +118,22 @@ void web_response_done(struct web_response *resp)
     *resp = (struct web_response){0};
 }
 
-void web_commit_async(struct web_response *resp, void (*done)(void *ctx, int r), void *ctx)
+bool web_waits(const struct web_response *resp)
+{
+    return resp->commit != NULL || resp->later != NULL;
+}
+
+void web_wait(struct web_response *resp, void (*done)(void *ctx, int r), void *ctx)
 {
     struct store_batch *batch = resp->commit;
+    void (*later)(void *, void (*)(void *, int), void *) = resp->later;
 
     resp->commit = NULL;
+    resp->later = NULL;
+    if (later != NULL) {
+        later(resp->later_ctx, done, ctx);
+        return;
+    }
     store_commit_async(batch, STORE_DURABLE, done, ctx);
 }
 

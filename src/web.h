@@ -161,6 +161,11 @@ struct web_response {
      * after_commit (may be NULL) runs when it is durable; it must not block. */
     struct store_batch *commit;
     int (*after_commit)(struct web_request *req, struct web_response *resp);
+    /* Or something else that the answer waits for. It is called once, after the handler, and calls
+     * done(done_ctx, r) once, from any thread, perhaps before it returns; until then the request
+     * and the answer are its own. r: 0, or what is rendered; not -EAGAIN. */
+    void (*later)(void *ctx, void (*done)(void *done_ctx, int r), void *done_ctx);
+    void *later_ctx;
 };
 
 void web_set_header(struct web_request *req, struct web_response *resp, const char *name,
@@ -176,9 +181,11 @@ void web_reply_page(struct web_response *resp, struct web_page *page); /* takes 
 void web_reply_blob(struct web_response *resp, struct blob *blob, const char *content_type,
                     struct web_request *req); /* takes the blob; etag is its digest */
 void web_response_done(struct web_response *resp); /* frees what was taken and not sent */
-/* For who serves: begins the durable commit of resp->commit, which it takes. `done` is called once,
- * from another thread or before this returns; it must not block. */
-void web_commit_async(struct web_response *resp, void (*done)(void *ctx, int r), void *ctx);
+/* For who serves: does the answer wait for resp->commit or resp->later? Then web_wait begins that,
+ * and takes it. `done` is called once, from any thread, perhaps before it returns; it must not
+ * block. */
+bool web_waits(const struct web_response *resp);
+void web_wait(struct web_response *resp, void (*done)(void *ctx, int r), void *ctx);
 /* Appends the bytes as gzip; false if that failed. */
 bool web_gzip(struct slice bytes, int level, struct buf *out);
 

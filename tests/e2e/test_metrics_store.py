@@ -334,33 +334,38 @@ def close(a, b):
 
 
 def test_what_was_acknowledged_is_there_after_kill_9():
-    """Writers go on while the daemon is killed; each answer of 204 must be in the next one's data."""
-    now = int(time.time() * 1000) - 500000
+    """Writers at once go on while the daemon is killed, and share the syncs of its log; each answer of
+    204 must be in the next one's data."""
+    now = int(time.time() * 1000) - 3000000
     with running(mount=False) as daemon:
         kept = []
         for round in range(4):
-            stop, at = threading.Event(), [round * 100]
+            stop = threading.Event()
 
-            def send():
+            def send(writer):
+                at = round * 100
                 while not stop.is_set():
-                    ts = now + at[0] * 1000
+                    ts = now + at * 1000
                     try:
-                        if write(daemon, "k", [(ts, at[0])]) == 204:
-                            kept.append((ts, at[0]))
+                        if write(daemon, "k", [(ts, at)], writer=writer) == 204:
+                            kept.append((writer, ts, at))
                     except requests.RequestException:
                         return
-                    at[0] += 1
+                    at += 1
 
             before = len(kept)
-            t = threading.Thread(target=send)
-            t.start()
-            wait_for(lambda: len(kept) >= before + 20, what="writes")
+            writers = [threading.Thread(target=send, args=(str(i),)) for i in range(6)]
+            for t in writers:
+                t.start()
+            wait_for(lambda: len(kept) >= before + 60, what="writes")
             daemon.kill9()
             stop.set()
-            t.join()
+            for t in writers:
+                t.join()
             daemon.start()
-            stored = {int(ts * 1000): float(v) for ts, v in Api(daemon).query("k[15m]")[0]["values"]}
-            assert all(stored.get(ts) == v for ts, v in kept)
+            stored = {(s["metric"]["writer"], int(ts * 1000)): float(v)
+                      for s in Api(daemon).query("k[1h]") for ts, v in s["values"]}
+            assert all(stored.get((writer, ts)) == v for writer, ts, v in kept)
 
 
 def test_a_load_takes_little_room():

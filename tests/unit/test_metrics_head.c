@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -473,7 +474,113 @@ static void test_large_append(void **state)
     down(&f);
 }
 
-#define WRITERS 2
+/* A batch of one sample; the first brings the others when it hears of itself: they are one group. */
+struct group_member {
+    struct db_pending pending; /* first */
+    struct db_sample sample;
+    struct fixture *f;
+    struct group_member *others;
+    size_t n_others;
+    int heard; /* its place among those that heard; 0: it did not */
+    int *n_heard;
+    int r;
+};
+
+static void member_heard(struct db_pending *p, int r)
+{
+    struct group_member *m = (struct group_member *)p;
+
+    m->heard = ++*m->n_heard;
+    m->r = r;
+    for (size_t i = 0; i < m->n_others; i++)
+        db_append_durable(m->f->db, &m->others[i].pending);
+    assert_int_equal(m->heard, *m->n_heard); /* they wait until this is over */
+}
+
+#define MEMBERS 5
+
+static void group_of(struct fixture *f, struct group_member m[MEMBERS], int *n_heard)
+{
+    struct db_sample samples[MEMBERS] = {
+        {series(f, "group", "first"), T0, double_bits(0)},
+        {series(f, "group", "a"), T0, double_bits(0)},
+        {series(f, "group", "a"), T0, double_bits(7)},        /* another value: refused */
+        {series(f, "group", "a"), T0, double_bits(0)},        /* the same: good, and once there */
+        {series(f, "group", "b"), T0, double_bits(0)},
+    };
+
+    *n_heard = 0;
+    for (int i = 0; i < MEMBERS; i++) {
+        m[i] = (struct group_member){.sample = samples[i], .f = f, .n_heard = n_heard};
+        m[i].pending = (struct db_pending){
+            .batch = {.samples = &m[i].sample, .n = 1, .whole = true}, .done = member_heard};
+    }
+    m[0].others = m + 1;
+    m[0].n_others = MEMBERS - 1;
+    db_append_durable(f->db, &m[0].pending);
+}
+
+static void test_group(void **state)
+{
+    struct fixture f;
+    struct group_member m[MEMBERS];
+    struct samples s = {0};
+    int n_heard;
+
+    (void)state;
+    up(&f);
+    group_of(&f, m, &n_heard);
+    for (int i = 0; i < MEMBERS; i++) {
+        assert_int_equal(m[i].heard, i + 1);
+        assert_int_equal(m[i].r, 0);
+        assert_int_equal(m[i].pending.result.added, i != 2);
+        assert_int_equal(m[i].pending.result.duplicate, i == 2);
+    }
+    assert_int_equal(get(&f, "group", T0, T0, 0, &s), 3);
+    restart(&f);
+    assert_int_equal(get(&f, "group", T0, T0, 0, &s), 3);
+    assert_int_equal(s.n, 3);
+    samples_done(&s);
+    down(&f);
+}
+
+/* Each write may fail, and each sync: who heard that it is stored finds it after a restart. */
+static void test_group_faults(void **state)
+{
+    size_t whole = 0;
+
+    (void)state;
+    for (unsigned n = 0; n < 12; n++) {
+        struct fixture f;
+        struct group_member m[MEMBERS];
+        struct samples s = {0};
+        int n_heard;
+
+        up(&f);
+        store_fault(f.store, n, EIO);
+        group_of(&f, m, &n_heard);
+        store_fault(f.store, 0, 0);
+        assert_int_equal(n_heard, MEMBERS);
+        restart(&f);
+        whole += m[MEMBERS - 1].r == 0;
+        for (int i = 0; i < MEMBERS; i++) {
+            bool stored = m[i].r == 0 && m[i].pending.result.added == 1;
+            const char *instance = i == 0 ? "first" : i < 4 ? "a" : "b";
+            struct label room[2] = {{LABEL_NAME, SLICE("group")},
+                                    {SLICE("instance"), slice_str(instance)}};
+
+            if (stored && db_find(f.db, &(struct labels){room, 2}) == SERIES_NONE)
+                fail_msg("fault after %u writes: '%s' is lost", n, instance);
+        }
+        get(&f, "group", T0, T0, 0, &s);
+        assert_true(s.n >= (size_t)((m[0].r == 0) + (m[1].r == 0) + (m[4].r == 0)));
+        samples_done(&s);
+        down(&f);
+    }
+    assert_true(whole > 0 && whole < 12);
+}
+
+#define WRITERS 5
 #define ROUNDS  400
 
 struct crowd {
@@ -482,17 +589,46 @@ struct crowd {
     int *stopped;
 };
 
+struct waited {
+    struct db_pending pending; /* first */
+    sem_t over;
+    int r;
+};
+
+static void waited_done(struct db_pending *p, int r)
+{
+    struct waited *w = (struct waited *)p;
+
+    w->r = r;
+    sem_post(&w->over);
+}
+
+static int put_durable(struct fixture *f, struct db_sample sample)
+{
+    struct waited w = {.pending = {.batch = {.samples = &sample, .n = 1}, .done = waited_done}};
+
+    sem_init(&w.over, 0, 0);
+    db_append_durable(f->db, &w.pending);
+    while (sem_wait(&w.over) < 0)
+        ;
+    sem_destroy(&w.over);
+    return w.r < 0 ? w.r : w.pending.result.added == 1 ? 0 : -EINVAL;
+}
+
 static void *append_thread(void *arg)
 {
     struct crowd *c = arg;
 
     for (int i = 0; i < ROUNDS; i++) {
         char instance[16];
+        struct db_sample sample = {.ts_ms = T0 + i / 7 * 1000,
+                                   .bits = double_bits((double)(i / 7 * 1000))};
 
         snprintf(instance, sizeof instance, "w%d-%d", c->number, i % 7);
         /* seven series, all with samples a second apart */
-        if (put(c->f, series(c->f, "crowd", instance), T0 + i / 7 * 1000, (double)(i / 7 * 1000),
-                NULL) < 0)
+        sample.ref = series(c->f, "crowd", instance);
+        if (c->number % 2 == 0 ? put_durable(c->f, sample) < 0
+                               : db_append(c->f->db, &sample, 1, &(struct db_result){0}) < 0)
             abort();
     }
     return NULL;
@@ -916,6 +1052,7 @@ int main(void)
         cmocka_unit_test(test_histograms),   cmocka_unit_test(test_histograms_refused),
         cmocka_unit_test(test_delete),       cmocka_unit_test(test_delete_faults),
         cmocka_unit_test(test_compact),      cmocka_unit_test(test_compact_faults),
+        cmocka_unit_test(test_group),        cmocka_unit_test(test_group_faults),
         cmocka_unit_test(test_crowd),
     };
 

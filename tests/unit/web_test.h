@@ -20,6 +20,7 @@
 #include "web.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -81,6 +82,39 @@ static inline int web_test_stream(struct web_test *t, const struct route *route,
     return r;
 }
 
+struct web_test_wait {
+    pthread_mutex_t lock; /* guards: over, r */
+    pthread_cond_t end;
+    bool over;
+    int r;
+};
+
+static inline void web_test_waited(void *ctx, int r)
+{
+    struct web_test_wait *w = ctx;
+
+    pthread_mutex_lock(&w->lock);
+    w->over = true;
+    w->r = r;
+    pthread_cond_signal(&w->end);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* What the answer waits for. */
+static inline int web_test_wait(struct web_response *resp)
+{
+    struct web_test_wait w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0};
+
+    if (!web_waits(resp))
+        return 0;
+    web_wait(resp, web_test_waited, &w);
+    pthread_mutex_lock(&w.lock);
+    while (!w.over)
+        pthread_cond_wait(&w.end, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    return w.r;
+}
+
 static inline int web_test_handle(struct web_test *t, const struct route *route, struct slice body)
 {
     int r = -EAGAIN;
@@ -93,14 +127,10 @@ static inline int web_test_handle(struct web_test *t, const struct route *route,
     for (int i = 0; r == -EAGAIN && i < 8; i++) {
         op_forgive(&t->op);
         r = route->handle(&t->req, &t->resp);
-        if (r == 0 && t->resp.commit != NULL) {
-            struct store_batch *batch = t->resp.commit;
-
-            t->resp.commit = NULL;
-            r = store_commit(batch, STORE_DURABLE);
-            if (r == 0 && t->resp.after_commit != NULL)
-                r = t->resp.after_commit(&t->req, &t->resp);
-        }
+        if (r == 0)
+            r = web_test_wait(&t->resp);
+        if (r == 0 && t->resp.after_commit != NULL)
+            r = t->resp.after_commit(&t->req, &t->resp);
         if (r < 0)
             web_response_done(&t->resp);
     }

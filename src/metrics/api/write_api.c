@@ -28,6 +28,10 @@ struct write {
     size_t n_zeros, cap_zeros;
     struct buf reasons; /* why something was refused, a line each */
     unsigned n_reasons;
+    struct buf message; /* decoded; labels of exemplars lie in it */
+    struct db_pending pending;
+    void (*done)(void *ctx, int r);
+    void *done_ctx;
 };
 
 static int refuse(struct web_request *req, struct web_response *resp, int status, const char *text)
@@ -221,40 +225,21 @@ static size_t store_exemplars(struct write *w)
     return n;
 }
 
-static int append(struct write *w, bool whole, uint8_t *verdicts, struct db_result *result)
-{
-    struct db_batch batch = {.samples = w->taken.samples,
-                             .n = w->taken.n,
-                             .payloads = taken_payloads(&w->taken, w->req->op),
-                             .whole = whole,
-                             .verdicts = verdicts,
-                             .starts = w->taken.starts,
-                             .n_starts = w->taken.n_starts};
-    int r = db_append_batch(w->m->db, &batch, result);
-
-    if (r == 0 && result->added > 0)
-        r = db_sync(w->m->db); /* what is acknowledged is on disk */
-    return r < 0 ? op_fail(w->req->op, -r, "storing samples: %s", strerror(-r)) : 0;
-}
-
 /* 1.0: one bad sample, and nothing of the request is kept. */
-static int store_whole(struct write *w)
+static void answer_whole(struct write *w)
 {
-    struct db_result result;
-    int r;
+    const struct db_result *result = &w->pending.result;
 
-    if (w->n_reasons > 0)
-        return refuse(w->req, w->resp, 400, op_strdup(w->req->op, w->reasons.data));
-    r = append(w, true, NULL, &result);
-    if (r < 0)
-        return r;
-    if (result.out_of_order > 0)
-        return refuse(w->req, w->resp, 400, "out of order sample\n");
-    if (result.duplicate > 0)
-        return refuse(w->req, w->resp, 400, "duplicate sample for timestamp\n");
+    if (result->out_of_order > 0) {
+        refuse(w->req, w->resp, 400, "out of order sample\n");
+        return;
+    }
+    if (result->duplicate > 0) {
+        refuse(w->req, w->resp, 400, "duplicate sample for timestamp\n");
+        return;
+    }
     store_exemplars(w);
     w->resp->status = 204;
-    return 0;
 }
 
 struct refused {
@@ -301,18 +286,15 @@ static void hide_zeros(const struct write *w, uint8_t *verdicts, struct db_resul
 }
 
 /* 2.0: what is good is kept, and the sender hears how much that was. */
-static int store_parts(struct write *w)
+static void answer_parts(struct write *w)
 {
-    autofree uint8_t *verdicts = xcalloc(w->taken.n + 1, 1);
-    struct db_result result;
+    struct db_result *result = &w->pending.result;
+    uint8_t *verdicts = w->pending.batch.verdicts;
     size_t written[2] = {0, 0}; /* floats, histograms */
     size_t exemplars;
     size_t payload = 0;
-    int r = append(w, false, verdicts, &result);
 
-    if (r < 0)
-        return r;
-    hide_zeros(w, verdicts, &result);
+    hide_zeros(w, verdicts, result);
     for (size_t i = 0; i < w->taken.n; i++) {
         bool marked = w->taken.samples[i].bits == HISTOGRAM_BITS;
         bool histogram = marked && w->taken.spans[payload].len > 0;
@@ -322,14 +304,74 @@ static int store_parts(struct write *w)
     }
     written[0] -= w->n_zeros;
     exemplars = store_exemplars(w);
-    if (result.out_of_order + result.duplicate > 0)
+    if (result->out_of_order + result->duplicate > 0)
         db_look(w->m->db, say_refused, &(struct refused){w, verdicts});
     say_written(w, "Samples", written[0]);
     say_written(w, "Histograms", written[1]);
     say_written(w, "Exemplars", exemplars);
     if (w->n_reasons > 0)
-        return refuse(w->req, w->resp, 400, op_strdup(w->req->op, w->reasons.data));
-    w->resp->status = 204;
+        refuse(w->req, w->resp, 400, op_strdup(w->req->op, w->reasons.data));
+    else
+        w->resp->status = 204;
+}
+
+static void write_free(struct write *w)
+{
+    remote_done(w->remote);
+    free(w->remote);
+    buf_done(&w->message);
+    taken_done(&w->taken);
+    free(w->pending.batch.verdicts);
+    free(w->zeros);
+    buf_done(&w->reasons);
+    free(w);
+}
+
+/* What was taken is on disk, or is not. */
+static void on_stored(struct db_pending *p, int r)
+{
+    struct write *w = (struct write *)((char *)p - offsetof(struct write, pending));
+    void (*done)(void *, int) = w->done;
+    void *ctx = w->done_ctx;
+
+    if (r < 0)
+        r = op_fail(w->req->op, -r, "storing samples: %s", strerror(-r));
+    else if (w->remote->version == REMOTE_1)
+        answer_whole(w);
+    else
+        answer_parts(w);
+    write_free(w);
+    done(ctx, r);
+}
+
+static void store_later(void *ctx, void (*done)(void *ctx, int r), void *done_ctx)
+{
+    struct write *w = ctx;
+
+    w->done = done;
+    w->done_ctx = done_ctx;
+    db_append_durable(w->m->db, &w->pending);
+}
+
+/* The answer is that of on_stored. Takes w. */
+static int store(struct write *w)
+{
+    bool whole = w->remote->version == REMOTE_1;
+
+    if (w->taken.n_exemplars == 0)
+        buf_done(&w->message);
+    w->pending = (struct db_pending){
+        .batch = {.samples = w->taken.samples,
+                  .n = w->taken.n,
+                  .payloads = taken_payloads(&w->taken, w->req->op),
+                  .whole = whole,
+                  .verdicts = whole ? NULL : xcalloc(w->taken.n + 1, 1),
+                  .starts = w->taken.starts,
+                  .n_starts = w->taken.n_starts},
+        .done = on_stored,
+    };
+    w->resp->later = store_later;
+    w->resp->later_ctx = w;
     return 0;
 }
 
@@ -351,9 +393,9 @@ static bool version_of(const char *type, enum remote_version *ret)
     return strcmp(proto + 6, "io.prometheus.write.v2.Request") == 0;
 }
 
-static int answer(struct write *w, enum remote_version version, struct slice message)
+static int answer(struct write *w, enum remote_version version)
 {
-    int r = take_message(w, version, message);
+    int r = take_message(w, version, buf_slice(&w->message));
 
     if (r == -EFBIG)
         return refuse(w->req, w->resp, 413, "too many symbols in one request\n");
@@ -364,17 +406,16 @@ static int answer(struct write *w, enum remote_version version, struct slice mes
                       version == REMOTE_1
                           ? "the body is not a prometheus.WriteRequest\n"
                           : "the body is not an io.prometheus.write.v2.Request\n");
-    return version == REMOTE_1 ? store_whole(w) : store_parts(w);
+    if (version == REMOTE_1 && w->n_reasons > 0)
+        return refuse(w->req, w->resp, 400, op_strdup(w->req->op, w->reasons.data));
+    return store(w);
 }
 
 int api_write(struct web_request *req, struct web_response *resp)
 {
     const char *encoding = web_header(req, "Content-Encoding");
     enum remote_version version;
-    struct write w = {.req = req,
-                      .resp = resp,
-                      .m = req->self,
-                      .latest_ms = clock_unix_ms() + FUTURE_MS};
+    struct write *w;
     autobuf message = {0};
     int r = identity_check(req->op, POLICY_UPDATE, "metrics/write");
 
@@ -391,13 +432,17 @@ int api_write(struct web_request *req, struct web_response *resp)
         return refuse(req, resp, 415,
                       "the Content-Type must be application/x-protobuf, with or without "
                       "proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request\n");
-    w.remote = xmalloc(sizeof *w.remote);
-    w.starts = version == REMOTE_2 && w.m->env.config->created_timestamps > 0;
-    r = answer(&w, version, buf_slice(&message));
-    remote_done(w.remote);
-    free(w.remote);
-    taken_done(&w.taken);
-    free(w.zeros);
-    buf_done(&w.reasons);
+    w = xcalloc(1, sizeof *w);
+    *w = (struct write){.req = req,
+                        .resp = resp,
+                        .m = req->self,
+                        .latest_ms = clock_unix_ms() + FUTURE_MS,
+                        .remote = xmalloc(sizeof *w->remote),
+                        .message = message};
+    message = (struct buf){0};
+    w->starts = version == REMOTE_2 && w->m->env.config->created_timestamps > 0;
+    r = answer(w, version);
+    if (resp->later == NULL)
+        write_free(w);
     return r;
 }

@@ -106,6 +106,9 @@ int db_open(struct store *store, const struct db_options *options, struct db **r
     pthread_mutex_init(&db->flushing, NULL);
     pthread_mutex_init(&db->thread_lock, NULL);
     pthread_mutex_init(&db->sober_lock, NULL);
+    pthread_mutex_init(&db->pending_lock, NULL);
+    pthread_cond_init(&db->pending_room, NULL);
+    db->pending_last = &db->pending;
     wait_init(&db->thread_wake);
     pthread_rwlockattr_init(&fair);
     pthread_rwlockattr_setkind_np(&fair, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -163,6 +166,8 @@ void db_close(struct db *db)
     pthread_mutex_destroy(&db->flushing);
     pthread_mutex_destroy(&db->thread_lock);
     pthread_mutex_destroy(&db->sober_lock);
+    pthread_mutex_destroy(&db->pending_lock);
+    pthread_cond_destroy(&db->pending_room);
     pthread_cond_destroy(&db->thread_wake);
     pthread_rwlock_destroy(&db->lock);
     free(db);

@@ -85,6 +85,17 @@ struct db_batch {
     size_t n_starts;
 };
 int db_append_batch(struct db *db, const struct db_batch *batch, struct db_result *ret);
+/* A batch that is on disk when `done` hears of it, with all that came while the one before was
+ * written: one sync for all of them. r: 0, or why nothing is certain. done is called once, from any
+ * thread, perhaps before db_append_durable returns, and keeps the rest waiting while it runs. */
+struct db_pending {
+    struct db_batch batch;
+    struct db_result result;
+    void (*done)(struct db_pending *p, int r);
+    struct db_pending *next; /* private, as is r */
+    int r;
+};
+void db_append_durable(struct db *db, struct db_pending *p); /* borrows p until done is called */
 /* May a zero at start_ms go before a series' sample at ts_ms? It must be behind all that the series
  * has, and at most an hour before the newest sample of all. */
 bool db_may_start(struct db *db, uint32_t ref, int64_t start_ms, int64_t ts_ms);

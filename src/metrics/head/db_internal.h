@@ -61,6 +61,12 @@ struct db {
     uint64_t series_bytes;  /* of it, records of new series */
     struct buf record, payload_record;
 
+    pthread_mutex_t pending_lock; /* guards: the next five */
+    pthread_cond_t pending_room;
+    struct db_pending *pending, **pending_last;
+    size_t pending_samples;
+    bool pending_led; /* somebody writes them, and looks for more before it ends */
+
     pthread_rwlock_t lock; /* guards: index with its streams, payloads, sinces, runs, counters below */
     struct index *index;
     struct payloads *payloads;
