@@ -174,14 +174,14 @@ static void print_caller(struct json *j, const struct op *op)
 
 int audit_write(struct audit *a, struct op *op, const char *what, const char *path, int result)
 {
-    autobuf line = {0};
+    struct buf line = {0}; /* wiped, and not moved while it grows: it has the name of a secret */
     struct json j;
     char time[CLOCK_TEXT_MAX];
     int r;
 
     if (a == NULL || a->path[0] == 0)
         return 0;
-    buf_reserve(&line, 500);
+    buf_reserve(&line, 700 + strlen(path) + op->audit_values.len);
     json_init(&j, &line);
     json_object(&j);
     json_kstr(&j, "time", clock_print_ns(clock_unix_ns(), 6, time));
@@ -199,6 +199,7 @@ int audit_write(struct audit *a, struct op *op, const char *what, const char *pa
     r = append(a, buf_slice(&line));
     if (r < 0)
         log_event(LOG_ERROR, op, "audit.failed", "file=%s what=%s", a->path, what);
+    buf_wipe(&line);
     return r;
 }
 
