@@ -1,35 +1,39 @@
+/* dl_iterate_phdr is one of GNU's. */
 #include "base/lean.h"
 
-#include <inttypes.h>
+#include <link.h>
 #include <malloc.h>
-#include <stdio.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-/* Only what is mapped to run: nothing is ever written there, so that the file has all of it. Data
- * that the linker relocated stands in mappings that look like constants, and would be lost. */
-static void drop_code(const char *line)
+/* Only what is mapped without the right to write: the file has all of it. What the linker relocated
+ * and protected then stands in segments that may be written, by their headers, and is left alone.
+ * The vdso has a name without a slash, and no file. */
+static int drop_object(struct dl_phdr_info *object, size_t size, void *ctx)
 {
-    uint64_t start, end;
-    char rights[5];
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
 
-    if (strchr(line, '/') == NULL || strstr(line, " (deleted)") != NULL ||
-        sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &start, &end, rights) != 3 ||
-        strcmp(rights, "r-xp") != 0)
-        return;
-    madvise((void *)(uintptr_t)start, end - start, MADV_DONTNEED);
+    (void)size;
+    (void)ctx;
+    if (object->dlpi_name[0] != 0 && strchr(object->dlpi_name, '/') == NULL)
+        return 0;
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+        uintptr_t start = object->dlpi_addr + segment->p_vaddr;
+        uintptr_t end = (start + segment->p_memsz + page - 1) & ~(page - 1);
+
+        if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W) != 0)
+            continue;
+        start &= ~(page - 1);
+        madvise((void *)start, end - start, MADV_DONTNEED);
+    }
+    return 0;
 }
 
 void lean_trim(void)
 {
-    char line[512];
-    FILE *maps;
-
     malloc_trim(0);
-    maps = fopen("/proc/self/maps", "re");
-    if (maps == NULL)
-        return;
-    while (fgets(line, sizeof line, maps) != NULL)
-        drop_code(line);
-    fclose(maps);
+    dl_iterate_phdr(drop_object, NULL);
 }
