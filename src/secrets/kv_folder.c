@@ -203,8 +203,10 @@ int kv_chain_claim(struct kv *kv, struct store_batch *batch, const struct chain 
         else
             store_batch_expect(batch, slice_of(e->key, sizeof e->key), e->raw);
         e->folder_flags &= ~(unsigned)(KV_HIDDEN | KV_DYING);
-        if (i >= c->n_existing)
+        if (i >= c->n_existing) {
+            kv_listings_make(kv, batch, e->id);
             r = kv_name_put(kv, batch, e);
+        }
         if (r == 0 && (dirty || i >= c->n_existing))
             r = kv_row_put(kv, batch, e);
         if (r < 0)

@@ -62,16 +62,21 @@ struct kv_reads *kv_reads_new(void);
 void kv_reads_free(struct kv *kv); /* writes what was not written */
 void kv_reads_delete(struct kv *kv, struct store_batch *batch, const uint8_t id[KV_ID_BYTES]);
 
-/* kv_listings.c: the names of large folders, sorted, as they were listed last. */
+/* kv_listings.c: the names of large folders, as they were listed last and added to since. */
+enum kv_listing { KV_LISTING_NONE, KV_LISTING_UNSORTED, KV_LISTING_SORTED };
 struct kv_listings *kv_listings_ref(struct kv_listings *l);
-/* 1: the list of a folder was kept, and is in the op now; 0: not. *ret_moment is for keeping it. */
-int kv_listings_get(struct op *op, struct kv *kv, const uint8_t folder[KV_ID_BYTES],
-                    struct kv_name **ret, size_t *ret_n, uint64_t *ret_moment);
-/* Keeps it, unless names changed since that moment. */
+/* The list of a folder, if one was kept: it is in the op then. *ret_moment is for keeping one. */
+enum kv_listing kv_listings_get(struct op *op, struct kv *kv, const uint8_t folder[KV_ID_BYTES],
+                                struct kv_name **ret, size_t *ret_n, uint64_t *ret_moment);
+/* Keeps it, sorted, unless names changed since that moment. */
 void kv_listings_keep(struct kv *kv, const uint8_t folder[KV_ID_BYTES], const struct kv_name *list,
                       size_t n, uint64_t moment);
-/* The batch changes a name in this folder. */
-void kv_listings_change(struct kv *kv, struct store_batch *batch,
+/* The batch makes this folder, with a new id; adds a name to it, which is not there; or takes one
+ * away. Said before the batch is committed, and a name's before it is encrypted. */
+void kv_listings_make(struct kv *kv, struct store_batch *batch, const uint8_t folder[KV_ID_BYTES]);
+void kv_listings_add(struct kv *kv, struct store_batch *batch, const uint8_t folder[KV_ID_BYTES],
+                     struct slice name, enum kv_kind kind);
+void kv_listings_remove(struct kv *kv, struct store_batch *batch,
                         const uint8_t folder[KV_ID_BYTES]);
 
 /* kv_folder.c: paths. */

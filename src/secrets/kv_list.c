@@ -109,18 +109,17 @@ int kv_list(struct op *op, struct kv *kv, const char *path, struct kv_entry **re
 }
 
 struct names {
-    struct order *list; /* of its own: only names in it point into the op */
+    struct kv_name *list; /* of its own, in no order; the names are in the op */
     size_t n, cap;
 };
 
-static void add_order(struct op *op, struct names *names, const struct kv_name *name)
+static void add_name(struct op *op, struct names *names, const struct kv_name *name)
 {
     if (names->n == names->cap) {
         names->cap = names->cap > 0 ? names->cap * 2 : 64;
         names->list = xrealloc(names->list, names->cap * sizeof *names->list);
     }
-    names->list[names->n] = order_of(op_slice(op, name->name), name->kind, names->n);
-    names->n++;
+    names->list[names->n++] = (struct kv_name){op_slice(op, name->name), name->kind};
 }
 
 static int collect_names(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES],
@@ -140,12 +139,11 @@ static int collect_names(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BY
         r = kv_name_parse(op, kv, key, raw, plain, &name);
         if (r < 0)
             return r;
-        add_order(op, names, &name);
+        add_name(op, names, &name);
     }
     return r;
 }
 
-/* Sorted; in the op. */
 static int read_names(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES],
                       struct kv_name **ret, size_t *ret_n)
 {
@@ -154,21 +152,34 @@ static int read_names(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES
 
     if (r == 0) {
         *ret = op_alloc(op, (names.n + 1) * sizeof **ret);
-        if (names.n > 1)
-            qsort(names.list, names.n, sizeof *names.list, compare_order);
-        for (size_t i = 0; i < names.n; i++)
-            (*ret)[i] = (struct kv_name){names.list[i].name, names.list[i].kind};
+        if (names.n > 0)
+            memcpy(*ret, names.list, names.n * sizeof **ret);
         *ret_n = names.n;
     }
-    if (names.list != NULL)
-        explicit_bzero(names.list, names.cap * sizeof *names.list);
     free(names.list);
     return r;
+}
+
+static void sort_names(struct kv_name *list, size_t n)
+{
+    struct order *order;
+
+    if (n < 2)
+        return;
+    order = xmalloc(n * sizeof *order);
+    for (size_t i = 0; i < n; i++)
+        order[i] = order_of(list[i].name, list[i].kind, i);
+    qsort(order, n, sizeof *order, compare_order);
+    for (size_t i = 0; i < n; i++)
+        list[i] = (struct kv_name){order[i].name, order[i].kind};
+    explicit_bzero(order, n * sizeof *order); /* heads of names */
+    free(order);
 }
 
 int kv_names(struct op *op, struct kv *kv, const char *path, struct kv_name **ret, size_t *ret_n)
 {
     uint8_t id[KV_ID_BYTES];
+    enum kv_listing kept;
     uint64_t moment;
     int r = kv_path_check(op, path);
 
@@ -176,12 +187,16 @@ int kv_names(struct op *op, struct kv *kv, const char *path, struct kv_name **re
         r = kv_folder_id(op, kv, path, id);
     if (r < 0)
         return r;
-    if (kv_listings_get(op, kv, id, ret, ret_n, &moment))
+    kept = kv_listings_get(op, kv, id, ret, ret_n, &moment);
+    if (kept == KV_LISTING_SORTED)
         return 0;
-    r = read_names(op, kv, id, ret, ret_n);
-    if (r == 0)
-        kv_listings_keep(kv, id, *ret, *ret_n, moment);
-    return r;
+    if (kept == KV_LISTING_NONE)
+        r = read_names(op, kv, id, ret, ret_n);
+    if (r < 0)
+        return r;
+    sort_names(*ret, *ret_n);
+    kv_listings_keep(kv, id, *ret, *ret_n, moment);
+    return 0;
 }
 
 int kv_folder_has(struct op *op, struct kv *kv, const uint8_t id[KV_ID_BYTES], bool visible)

@@ -231,14 +231,13 @@ int kv_name_put(struct kv *kv, struct store_batch *batch, const struct kv_entry 
     autobuf record = {0};
     int r;
 
+    kv_listings_add(kv, batch, e->key + 1, e->name, e->kind);
     buf_add_char(&plain, (char)e->kind);
     buf_add_slice(&plain, e->name);
     r = keyring_encrypt(kv->keyring, kv->part, key, buf_slice(&plain), &record);
     buf_wipe(&plain);
-    if (r == 0) {
+    if (r == 0)
         store_batch_put(batch, key, buf_slice(&record));
-        kv_listings_change(kv, batch, e->key + 1);
-    }
     return r;
 }
 
@@ -246,7 +245,7 @@ void kv_name_delete(struct kv *kv, struct store_batch *batch, const struct kv_en
 {
     uint8_t room[KV_ROW_KEY_BYTES];
 
-    kv_listings_change(kv, batch, e->key + 1);
+    kv_listings_remove(kv, batch, e->key + 1);
     store_batch_delete(batch, name_key(e, room));
 }
 

@@ -60,8 +60,9 @@ void secrets_seal(struct secrets *s)
     guard(&s->lock);
 
     __atomic_store_n(&s->open, false, __ATOMIC_RELEASE);
-    mounts_forget(s->mounts);
+    mounts_forget(s->mounts); /* writes when secrets were read last */
     keyring_seal(s->keyring);
+    mounts_forget(s->mounts); /* a list that was read meanwhile */
     watches_wake(s->watches);
     log_line(LOG_INFO, NULL, "secrets.sealed", "by=request");
 }
