@@ -27,23 +27,41 @@ bool place_may_add(struct op *op, const char *path)
            identity_may(op, POLICY_UPDATE, "%s", below);
 }
 
+static bool may_anything(struct op *op, const char *full)
+{
+    unsigned rights = identity_rights(op->who, slice_str(full));
+
+    return rights != 0 && (rights & POLICY_DENY) == 0;
+}
+
+static const char *const nouns[] = {"data", "metadata"};
+
 bool place_is_visible(struct op *op, const char *path)
 {
-    static const char *const nouns[] = {"data", "metadata"};
     const struct policy_set *set = op->who->policies;
 
     if (path[0] == 0)
         return true;
     for (size_t i = 0; i < array_size(nouns); i++) {
         const char *full = op_printf(op, SECRETS_TREE_MOUNT "%s/%s", nouns[i], path);
-        unsigned rights = identity_rights(op->who, slice_str(full));
 
-        if (rights != 0 && (rights & POLICY_DENY) == 0)
+        if (may_anything(op, full))
             return true;
         if (policy_set_touches(set, slice_str(op_printf(op, "%s/", full))))
             return true;
     }
     return false;
+}
+
+/* Nobody without a right there, on the secret above either, is let look: how long the look takes
+ * would tell what is there. */
+static bool may_look(struct op *op, const char *parent, const char *path)
+{
+    for (size_t i = 0; i < array_size(nouns) && parent[0] != 0; i++) {
+        if (may_anything(op, op_printf(op, SECRETS_TREE_MOUNT "%s/%s", nouns[i], parent)))
+            return true;
+    }
+    return place_is_visible(op, path);
 }
 
 bool place_is_whole(const struct place *p)
@@ -104,8 +122,14 @@ static int find_plain(struct op *op, struct place *p, const char *parent, const 
 {
     const char *folder = tree_folder_of(op, name);
     const char *path = op_printf(op, "%s%s%s", parent, parent[0] != 0 ? "/" : "", folder);
-    int r = kv_find_folder(op, p->mount->kv, path, &p->folder);
+    int r;
 
+    p->path = parent;
+    p->child = path;
+    p->field = tree_field_of(op, name);
+    if (!may_look(op, parent, path))
+        return 0;
+    r = kv_find_folder(op, p->mount->kv, path, &p->folder);
     p->has_folder = r == 0 && (p->folder.folder_flags & KV_HIDDEN) == 0;
     if (r == 0 || r == -ENOENT)
         r = kv_find(op, p->mount->kv, path, &p->secret);
@@ -115,12 +139,10 @@ static int find_plain(struct op *op, struct place *p, const char *parent, const 
     p->has_secret = r == 0 && kv_is_live(&p->secret);
     if (p->has_folder || p->has_secret) {
         p->path = path;
+        p->child = NULL;
         p->kind = PLACE_FOLDER;
         return 0;
     }
-    p->path = parent;
-    p->child = path;
-    p->field = tree_field_of(op, name);
     return find_member(op, p, parent[0] != 0 ? place_load(op, p) : -ENOENT, PLACE_FIELD);
 }
 
@@ -136,12 +158,13 @@ static int find_special(struct op *op, struct place *p, const char *name)
                  {"@meta", PLACE_META},
                  {"@watch", PLACE_WATCH},
                  {"@versions", PLACE_VERSIONS}};
+    bool seen = place_is_visible(op, p->path);
     int r;
 
     if (strncmp(name, TREE_KEY_PREFIX, strlen(TREE_KEY_PREFIX)) == 0) {
         p->is_key = true;
         p->field = tree_field_of(op, name + strlen(TREE_KEY_PREFIX));
-        return find_member(op, p, place_load(op, p), PLACE_FIELD);
+        return find_member(op, p, seen ? place_load(op, p) : -ENOENT, PLACE_FIELD);
     }
     for (size_t i = 0; i < array_size(names); i++) {
         if (strcmp(name, names[i].name) != 0)
@@ -150,8 +173,8 @@ static int find_special(struct op *op, struct place *p, const char *name)
         if (p->kind == PLACE_WATCH) /* also of a secret that is yet to come */
             return 0;
         if (p->kind == PLACE_META || p->kind == PLACE_VERSIONS)
-            return kv_find(op, p->mount->kv, p->path, &p->secret);
-        r = place_load(op, p);
+            return seen ? kv_find(op, p->mount->kv, p->path, &p->secret) : -ENOENT;
+        r = seen ? place_load(op, p) : -ENOENT;
         if (r == -ENOENT) /* it may be written */
             op_forgive(op);
         return r == -ENOENT ? 0 : r;
@@ -168,7 +191,7 @@ static int find_old(struct op *op, struct place *p, const char *rest)
     int r;
 
     if (value_integer(op, slice_str(number), &n) < 0 || n < 1 || n > UINT32_MAX ||
-        strchr(field, '/') != NULL)
+        strchr(field, '/') != NULL || !place_is_visible(op, p->path))
         return -ENOENT;
     p->kind = PLACE_VERSION;
     r = place_load_version(op, p, (uint32_t)n);

@@ -41,8 +41,9 @@ struct place {
     const struct member *member; /* of fields */
 };
 
-/* What the path names, whatever the caller's rights. 0 (also PLACE_ABSENT), -EACCES sealed (with
- * the reason), -ENOENT: a name that means nothing. */
+/* What the path names, which the caller may know of or not; where he has no right at all nobody
+ * looks, and it is as if nothing were there. 0 (also PLACE_ABSENT), -EACCES sealed (with the
+ * reason), -ENOENT: a name that means nothing. */
 int place_find(struct op *op, struct secrets *s, const char *path, struct place *ret);
 void place_done(struct place *p);
 /* Reads the current content of the secret at p->path into it. -ENOENT: none can be read. */

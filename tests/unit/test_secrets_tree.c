@@ -686,6 +686,47 @@ static void meta_tells_and_sets(void **state)
     assert_int_equal(put_back(f, "s/@meta"), 0);
 }
 
+static int spoil(void *ctx, struct slice part)
+{
+    struct store *store = ctx;
+    struct store_batch *batch = store_batch_new(store, part);
+    struct store_scan *scan;
+    struct slice key;
+
+    assert_int_equal(
+        store_scan(store, part, slice_of(NULL, 0), slice_of(NULL, 0), STORE_KEYS_ONLY, &scan), 0);
+    while (store_scan_next(scan, &key, NULL) == 1)
+        store_batch_put(batch, key, SLICE("damaged"));
+    store_scan_free(scan);
+    return store_commit(batch, 0);
+}
+
+/* Where somebody has no right nobody looks, so that the time tells nothing: rows that cannot be read
+ * are an error to those who may, and to others as if they were not there. */
+static void nobody_looks_for_the_denied(void **state)
+{
+    static const char *const paths[] = {"private",          "private/key",
+                                        "private/@json",    "private/@meta",
+                                        "private/@versions", "private/@versions/1/key",
+                                        "private/@key:key", "private/sub/key"};
+    struct fixture *f = *state;
+    struct node_stat st;
+
+    mkdir_(f, "private");
+    put(f, "private/key", "1");
+    world_restart(f->w); /* no folder is remembered */
+    f->web.self = f->w->s;
+    assert_int_equal(store_partitions(f->w->store, SLICE("secrets/kv/"), spoil, f->w->store), 0);
+    assert_string_equal(get(f, "private/key"), "EIO");
+    f->who = &f->w->app;
+    for (size_t i = 0; i < array_size(paths); i++) {
+        assert_int_equal(secrets_tree.stat(op(f), f->w->s, paths[i], &st), -ENOENT);
+        assert_string_equal(get(f, paths[i]), "ENOENT");
+    }
+    assert_int_equal(secrets_tree.mkdir(op(f), f->w->s, "private", 0700), -EACCES);
+    assert_int_equal(secrets_tree.mkdir(op(f), f->w->s, "absent", 0700), -EACCES);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -702,6 +743,7 @@ int main(void)
         TEST(protected_secrets),
         TEST(old_versions),
         TEST(rights),
+        TEST(nobody_looks_for_the_denied),
         TEST(sealed),
         TEST(limits),
         TEST(changes_are_told),
