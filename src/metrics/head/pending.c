@@ -33,20 +33,15 @@ static int sync_all(struct db *db)
 
 static void write_all(struct db *db, struct db_pending *first)
 {
-    bool any = false;
-    int synced = 0;
+    int synced;
 
-    for (struct db_pending *p = first; p != NULL; p = p->next) {
+    for (struct db_pending *p = first; p != NULL; p = p->next)
         p->r = db_append_batch(db, &p->batch, &p->result);
-        any = any || p->result.added > 0;
-    }
-    if (any)
-        synced = sync_all(db);
+    synced = sync_all(db); /* also of samples that were there already: their sync may have failed */
     for (struct db_pending *p = first; p != NULL;) {
         struct db_pending *next = p->next;
-        int r = p->r == 0 && p->result.added > 0 ? synced : p->r;
 
-        p->done(p, r); /* p is no more */
+        p->done(p, p->r == 0 ? synced : p->r); /* p is no more */
         p = next;
     }
 }
