@@ -198,6 +198,11 @@ static struct policy_set *current_set(const struct identity *who)
     return __atomic_load_n(&who->policies, __ATOMIC_ACQUIRE);
 }
 
+const struct policy_set *identity_policies(const struct identity *who)
+{
+    return who->within != NULL ? who->policies : current_set(who);
+}
+
 unsigned identity_rights(const struct identity *who, struct slice path)
 {
     unsigned rights;

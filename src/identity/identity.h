@@ -16,11 +16,11 @@ struct identities;
 
 enum identity_kind { IDENTITY_ANONYMOUS, IDENTITY_USER, IDENTITY_TOKEN, IDENTITY_INTERNAL };
 
-/* Immutable once made; shared by reference count. */
+/* Immutable once made but for its policies; shared by reference count. */
 struct identity {
     enum identity_kind kind;
     const char *name;                 /* "alice", "root", "anonymous", "uid:1000", a token's display name */
-    struct policy_set *policies;
+    struct policy_set *policies;      /* as asked for last: read it by identity_policies */
     const char *const *policy_names;  /* NULL-terminated; read it by identity_policy_names */
     const char *accessor;             /* tokens: safe to log; else "" */
     const char *token_id;             /* tokens: private key of the token's row; else "" */
@@ -81,6 +81,8 @@ static inline const char *const *identity_policy_names(const struct identity *wh
 }
 
 unsigned identity_rights(const struct identity *who, struct slice path);
+/* The policies that give them, as they are now; they live as long as `who`. */
+const struct policy_set *identity_policies(const struct identity *who);
 /* May the op's caller do this to path? 0, or op_fail: -EPERM if it is not known who asks over HTTP,
  * or a scoped token is too narrow (401), -EACCES otherwise (403). All bits of `rights` are
  * needed. */

@@ -202,7 +202,8 @@ static bool may_list(struct op *op, const char *repo)
         return identity_may(op, POLICY_READ, "images/%s", repo);
     path = op_printf(op, "images/%s", repo);
     return (identity_rights(who->within, slice_str(path)) & POLICY_READ) != 0 &&
-           (policy_set_rights(who->policies, slice_str(path)) & (POLICY_READ | POLICY_LIST)) != 0;
+           (policy_set_rights(identity_policies(who), slice_str(path)) &
+            (POLICY_READ | POLICY_LIST)) != 0;
 }
 
 static int list_repo(void *ctx, const char *repo, const char **seek)
@@ -224,7 +225,7 @@ static int catalog_get(struct web_request *req, struct web_response *resp)
     size_t n;
     int r;
 
-    if (!policy_set_touches(req->op->who->policies, SLICE("images/"))) {
+    if (!policy_set_touches(identity_policies(req->op->who), SLICE("images/"))) {
         r = identity_check(req->op, POLICY_READ, "images/");
         if (r < 0)
             return r;

@@ -38,7 +38,7 @@ static const char *const nouns[] = {"data", "metadata"};
 
 bool place_is_visible(struct op *op, const char *path)
 {
-    const struct policy_set *set = op->who->policies;
+    const struct policy_set *set = identity_policies(op->who);
 
     if (path[0] == 0)
         return true;

@@ -282,7 +282,7 @@ static void json_rule(void *ctx, struct slice path, bool prefix, unsigned rights
 
 int sys_resultant_acl(struct web_request *req, struct web_response *resp)
 {
-    const struct policy_set *set = req->op->who->policies;
+    const struct policy_set *set = identity_policies(req->op->who);
     struct vault_answer a;
     struct acl acl = {.json = &a.json};
     int r = begin(req, POLICY_READ);
