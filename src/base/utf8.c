@@ -35,6 +35,26 @@ size_t utf8_length(struct slice s)
     return 0;
 }
 
+char *utf8_put(char *at, uint32_t c)
+{
+    if (c < 0x80) {
+        *at++ = (char)c;
+    } else if (c < 0x800) {
+        *at++ = (char)(0xc0 | c >> 6);
+        *at++ = (char)(0x80 | (c & 0x3f));
+    } else if (c < 0x10000) {
+        *at++ = (char)(0xe0 | c >> 12);
+        *at++ = (char)(0x80 | (c >> 6 & 0x3f));
+        *at++ = (char)(0x80 | (c & 0x3f));
+    } else {
+        *at++ = (char)(0xf0 | c >> 18);
+        *at++ = (char)(0x80 | (c >> 12 & 0x3f));
+        *at++ = (char)(0x80 | (c >> 6 & 0x3f));
+        *at++ = (char)(0x80 | (c & 0x3f));
+    }
+    return at;
+}
+
 bool utf8_valid(struct slice s)
 {
     while (s.len > 0) {

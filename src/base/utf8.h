@@ -6,5 +6,8 @@
 
 size_t utf8_length(struct slice s); /* bytes of the first code point, 1 to 4; 0 if it is not valid */
 bool utf8_valid(struct slice s);
+/* Writes a code point, 1 to 4 bytes, and returns what is behind them. c is not looked at further: of
+ * a surrogate, say, come bytes that are not valid. */
+char *utf8_put(char *at, uint32_t c);
 
 #endif

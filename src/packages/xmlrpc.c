@@ -68,27 +68,6 @@ static bool is_char(uint32_t c)
            (c >= 0xe000 && c <= 0xfffd) || (c >= 0x10000 && c <= 0x10ffff);
 }
 
-/* Never longer than "&#N;" that stood for it. */
-static char *put_char(char *to, uint32_t c)
-{
-    if (c < 0x80) {
-        *to++ = (char)c;
-    } else if (c < 0x800) {
-        *to++ = (char)(0xc0 | c >> 6);
-        *to++ = (char)(0x80 | (c & 0x3f));
-    } else if (c < 0x10000) {
-        *to++ = (char)(0xe0 | c >> 12);
-        *to++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *to++ = (char)(0x80 | (c & 0x3f));
-    } else {
-        *to++ = (char)(0xf0 | c >> 18);
-        *to++ = (char)(0x80 | (c >> 12 & 0x3f));
-        *to++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *to++ = (char)(0x80 | (c & 0x3f));
-    }
-    return to;
-}
-
 /* At "&#": the digits behind it and the semicolon. */
 static int read_number(struct reader *r, char **to)
 {
@@ -110,7 +89,7 @@ static int read_number(struct reader *r, char **to)
     if (digits == 0 || !starts(r, ";") || !is_char(c))
         return refuse(r, "a reference to a character is not one");
     r->at++;
-    *to = put_char(*to, c);
+    *to = utf8_put(*to, c); /* never longer than the reference */
     return 0;
 }
 

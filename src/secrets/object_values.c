@@ -1,6 +1,7 @@
 /* object_values.c: what stands in the members: strings, integers, arrays; and edits. */
 #include "base/codec.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "secrets/object.h"
 
 #include <errno.h>
@@ -29,27 +30,6 @@ static unsigned code_unit(const uint8_t *p)
     return (unsigned)code[0] << 8 | code[1];
 }
 
-static uint8_t *put_utf8(uint8_t *out, uint32_t c)
-{
-    if (c < 0x80) {
-        *out++ = (uint8_t)c;
-        return out;
-    }
-    if (c < 0x800) {
-        *out++ = (uint8_t)(0xc0 | c >> 6);
-    } else {
-        if (c < 0x10000) {
-            *out++ = (uint8_t)(0xe0 | c >> 12);
-        } else {
-            *out++ = (uint8_t)(0xf0 | c >> 18);
-            *out++ = (uint8_t)(0x80 | (c >> 12 & 0x3f));
-        }
-        *out++ = (uint8_t)(0x80 | (c >> 6 & 0x3f));
-    }
-    *out++ = (uint8_t)(0x80 | (c & 0x3f));
-    return out;
-}
-
 /* A \u escape at p (the text is checked). Returns what is behind it, NULL at half a pair. */
 static const uint8_t *take_unicode(const uint8_t *p, const uint8_t *end, uint8_t **out)
 {
@@ -64,7 +44,7 @@ static const uint8_t *take_unicode(const uint8_t *p, const uint8_t *end, uint8_t
         c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
         p += 6;
     }
-    *out = put_utf8(*out, c);
+    *out = (uint8_t *)utf8_put((char *)*out, c);
     return p;
 }
 

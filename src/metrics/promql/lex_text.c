@@ -310,26 +310,6 @@ void lex_raw_string(struct lexer *x)
     lexer_emit(x, TOKEN_STRING);
 }
 
-static char *append_rune(char *o, uint32_t c)
-{
-    if (c < 0x80) {
-        *o++ = (char)c;
-    } else if (c < 0x800) {
-        *o++ = (char)(0xc0 | c >> 6);
-        *o++ = (char)(0x80 | (c & 63));
-    } else if (c < 0x10000) {
-        *o++ = (char)(0xe0 | c >> 12);
-        *o++ = (char)(0x80 | (c >> 6 & 63));
-        *o++ = (char)(0x80 | (c & 63));
-    } else {
-        *o++ = (char)(0xf0 | c >> 18);
-        *o++ = (char)(0x80 | (c >> 12 & 63));
-        *o++ = (char)(0x80 | (c >> 6 & 63));
-        *o++ = (char)(0x80 | (c & 63));
-    }
-    return o;
-}
-
 /* The lexer has checked it: digits are there. */
 static const char *unescape(const char *p, char **out)
 {
@@ -349,7 +329,7 @@ static const char *unescape(const char *p, char **out)
     if (n <= 3)
         *(*out)++ = (char)v;
     else
-        *out = append_rune(*out, v);
+        *out = utf8_put(*out, v);
     return p;
 }
 
@@ -404,7 +384,7 @@ const char *rune_quoted(struct op *op, int32_t rune)
         return "'\"'";
     if (rune == RUNE_EOF)
         rune = RUNE_BAD;
-    append_rune(bytes, (uint32_t)rune);
+    utf8_put(bytes, (uint32_t)rune);
     quoted = text_quoted(op, slice_of(bytes, rune == 0 ? 1 : strlen(bytes)), 0);
     return op_printf(op, "'%.*s'", (int)strlen(quoted) - 2, quoted + 1);
 }

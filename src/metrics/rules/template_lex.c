@@ -42,20 +42,6 @@ size_t parser_at_close(const struct parser *s, const char *p)
     return s->end - p >= 2 && memcmp(p, "}}", 2) == 0 ? 2 : 0;
 }
 
-static void put_utf8(struct buf *out, uint32_t c)
-{
-    if (c < 0x80) {
-        buf_add_char(out, (char)c);
-        return;
-    }
-    if (c >= 0x10000)
-        buf_add_char(out, (char)(0xf0 | c >> 18));
-    if (c >= 0x800)
-        buf_add_char(out, (char)(c >= 0x10000 ? 0x80 | (c >> 12 & 0x3f) : 0xe0 | c >> 12));
-    buf_add_char(out, (char)(c >= 0x800 ? 0x80 | (c >> 6 & 0x3f) : 0xc0 | c >> 6));
-    buf_add_char(out, (char)(0x80 | (c & 0x3f)));
-}
-
 /* Of one valid character. */
 static int64_t utf8_code(struct slice s)
 {
@@ -74,7 +60,7 @@ static bool decode_escape(const char **pp, const char *end, char quote, struct b
     const char *p = *pp, *known;
     unsigned digits = 0;
     uint32_t v = 0;
-    char c;
+    char c, rune[4];
 
     if (p >= end)
         return false;
@@ -105,7 +91,7 @@ static bool decode_escape(const char **pp, const char *end, char quote, struct b
     if (digits <= 3)
         buf_add_char(out, (char)v);
     else
-        put_utf8(out, v);
+        buf_add(out, rune, (size_t)(utf8_put(rune, v) - rune));
     *pp = p;
     return true;
 }
