@@ -203,6 +203,11 @@ const struct policy_set *identity_policies(const struct identity *who)
     return who->within != NULL ? who->policies : current_set(who);
 }
 
+bool identity_touches(const struct identity *who, struct slice prefix)
+{
+    return policy_set_touches(identity_policies(who), prefix);
+}
+
 unsigned identity_rights(const struct identity *who, struct slice path)
 {
     unsigned rights;

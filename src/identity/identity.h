@@ -83,6 +83,8 @@ static inline const char *const *identity_policy_names(const struct identity *wh
 unsigned identity_rights(const struct identity *who, struct slice path);
 /* The policies that give them, as they are now; they live as long as `who`. */
 const struct policy_set *identity_policies(const struct identity *who);
+/* Do they say anything of a path that begins so? */
+bool identity_touches(const struct identity *who, struct slice prefix);
 /* May the op's caller do this to path? 0, or op_fail: -EPERM if it is not known who asks over HTTP,
  * or a scoped token is too narrow (401), -EACCES otherwise (403). All bits of `rights` are
  * needed. */

@@ -225,7 +225,7 @@ static int catalog_get(struct web_request *req, struct web_response *resp)
     size_t n;
     int r;
 
-    if (!policy_set_touches(identity_policies(req->op->who), SLICE("images/"))) {
+    if (!identity_touches(req->op->who, SLICE("images/"))) {
         r = identity_check(req->op, POLICY_READ, "images/");
         if (r < 0)
             return r;

@@ -49,7 +49,7 @@ static bool offers_tokens(struct images *im)
         return im->config->images_auth == IMAGES_AUTH_BEARER;
     anonymous = identity_anonymous(im->identities);
     return (identity_rights(anonymous, SLICE("images/")) & POLICY_READ) != 0 ||
-           policy_set_touches(anonymous->policies, SLICE("images/"));
+           identity_touches(anonymous, SLICE("images/"));
 }
 
 void web_challenge(struct web_request *req, struct web_response *resp)

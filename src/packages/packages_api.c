@@ -64,7 +64,7 @@ static int find_file(struct web_request *req, unsigned right, struct package_fil
 {
     int r;
 
-    if (!policy_set_touches(identity_policies(req->op->who), SLICE("packages/")))
+    if (!identity_touches(req->op->who, SLICE("packages/")))
         return identity_check(req->op, right, "packages/");
     r = package_find(req->op, req->self, web_param(req, "file"), ret);
     return r < 0 ? r : identity_check(req->op, right, "packages/%s", ret->project);

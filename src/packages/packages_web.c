@@ -92,7 +92,7 @@ static int get_root(struct web_request *req, struct web_response *resp)
         page_headers(req, resp);
         return 0;
     }
-    if (!policy_set_touches(identity_policies(req->op->who), SLICE("packages/")))
+    if (!identity_touches(req->op->who, SLICE("packages/")))
         return identity_check(req->op, POLICY_LIST, "packages/");
     if (!req->may_wait)
         return -EINPROGRESS;
@@ -183,7 +183,7 @@ static int find_file(struct web_request *req, const char *file, struct package_f
     int r;
 
     /* Who is not known hears that first, whether there is such a file or not. */
-    if (!policy_set_touches(identity_policies(req->op->who), SLICE("packages/")))
+    if (!identity_touches(req->op->who, SLICE("packages/")))
         return identity_check(req->op, POLICY_READ, "packages/");
     r = package_find(req->op, req->self, file, ret);
     if (r == -ENOENT && pk->mirror != NULL) {

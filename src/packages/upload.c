@@ -165,8 +165,7 @@ int upload_begin(struct web_request *req)
     int r;
 
     /* Before a byte of the body is read: who is not known, or may do nothing here, goes. */
-    if (who->kind == IDENTITY_ANONYMOUS ||
-        !policy_set_touches(identity_policies(who), SLICE("packages/"))) {
+    if (who->kind == IDENTITY_ANONYMOUS || !identity_touches(who, SLICE("packages/"))) {
         r = identity_check(req->op, POLICY_CREATE, "packages/");
         if (r < 0)
             return r;

@@ -38,16 +38,13 @@ static const char *const nouns[] = {"data", "metadata"};
 
 bool place_is_visible(struct op *op, const char *path)
 {
-    const struct policy_set *set = identity_policies(op->who);
-
     if (path[0] == 0)
         return true;
     for (size_t i = 0; i < array_size(nouns); i++) {
         const char *full = op_printf(op, SECRETS_TREE_MOUNT "%s/%s", nouns[i], path);
 
-        if (may_anything(op, full))
-            return true;
-        if (policy_set_touches(set, slice_str(op_printf(op, "%s/", full))))
+        if (may_anything(op, full) ||
+            identity_touches(op->who, slice_str(op_printf(op, "%s/", full))))
             return true;
     }
     return false;

@@ -325,8 +325,7 @@ static bool is_shown(struct kv_request *q, const struct kv_name *n)
     unsigned read = POLICY_READ | POLICY_CREATE | POLICY_UPDATE | POLICY_PATCH | POLICY_DELETE;
 
     if (n->kind == KV_FOLDER)
-        return policy_set_touches(identity_policies(q->op->who),
-                                  slice_str(op_printf(q->op, "%s/", full)));
+        return identity_touches(q->op->who, slice_str(op_printf(q->op, "%s/", full)));
     if ((identity_rights(q->op->who, slice_str(full)) & read) != 0)
         return true;
     return q->mount->kind == MOUNT_KV2 &&

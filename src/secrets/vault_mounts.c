@@ -79,14 +79,13 @@ static bool is_public(struct op *op, struct mount *mount)
 static void json_mounts(struct op *op, struct json *j, struct mounts *mounts, bool auth,
                         const struct identity *who)
 {
-    const struct policy_set *set = who != NULL ? identity_policies(who) : NULL;
     struct mount **list;
     size_t n = mounts_list(mounts, op, &list);
 
     for (size_t i = 0; i < n; i++) {
         bool known = who == NULL || who->kind != IDENTITY_ANONYMOUS;
         bool shown = who == NULL   ? true
-                     : known       ? policy_set_touches(set, slice_str(list[i]->path))
+                     : known       ? identity_touches(who, slice_str(list[i]->path))
                                    : is_public(op, list[i]);
 
         if (mount_is_auth(list[i]) == auth && shown) {
@@ -161,7 +160,7 @@ int sys_ui_mount(struct web_request *req, struct web_response *resp)
         return -EPERM;
     mount = mount_find(s->mounts, path, &rest);
     if (mount == NULL ||
-        !policy_set_touches(identity_policies(req->op->who), slice_str(mount->path))) {
+        !identity_touches(req->op->who, slice_str(mount->path))) {
         path = op_printf(req->op,
                          "preflight capability check returned 403, please ensure client's policies "
                          "grant access to path \"%s\"",
