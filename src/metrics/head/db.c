@@ -224,7 +224,13 @@ uint32_t db_series(struct db *db, const struct labels *labels)
 
 int db_sync(struct db *db)
 {
-    return store_log_sync(db->log);
+    int r;
+
+    __atomic_store_n(&db->dirty, false, __ATOMIC_SEQ_CST); /* what comes meanwhile sets it again */
+    r = store_log_sync(db->log);
+    if (r < 0)
+        __atomic_store_n(&db->dirty, true, __ATOMIC_RELEASE);
+    return r;
 }
 
 /* Samples of more time than has gone by came in, and no more come: a load of old ones is over. As a
@@ -278,13 +284,10 @@ static int64_t due(struct db *db, int64_t now_ms)
 
 void db_maintain(struct db *db, int64_t now_ms, int64_t sober_ms)
 {
-    bool dirty = __atomic_exchange_n(&db->dirty, false, __ATOMIC_ACQ_REL);
-    int r = dirty ? db_sync(db) : 0;
+    int r = __atomic_load_n(&db->dirty, __ATOMIC_ACQUIRE) ? db_sync(db) : 0;
     bool waits = now_ms < db->retry_ms && now_ms >= db->retry_ms - RETRY_MS;
     int64_t bucket = r == 0 && !waits ? due(db, now_ms) : 0;
 
-    if (r < 0)
-        __atomic_store_n(&db->dirty, true, __ATOMIC_RELEASE);
     group_cache_age(db->groups);
     if (bucket > 0)
         r = flush_until(db, bucket);

@@ -20,24 +20,13 @@ static struct db_pending *take_all(struct db *db)
     return first;
 }
 
-static int sync_all(struct db *db)
-{
-    int r;
-
-    __atomic_store_n(&db->dirty, false, __ATOMIC_RELEASE);
-    r = db_sync(db);
-    if (r < 0)
-        __atomic_store_n(&db->dirty, true, __ATOMIC_RELEASE);
-    return r;
-}
-
 static void write_all(struct db *db, struct db_pending *first)
 {
     int synced;
 
     for (struct db_pending *p = first; p != NULL; p = p->next)
         p->r = db_append_batch(db, &p->batch, &p->result);
-    synced = sync_all(db); /* also of samples that were there already: their sync may have failed */
+    synced = db_sync(db); /* also of samples that were there already: their sync may have failed */
     for (struct db_pending *p = first; p != NULL;) {
         struct db_pending *next = p->next;
 
