@@ -7,17 +7,15 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "metrics/rules/rule_eval.h"
+#include "metrics/scrape/file_look.h"
 
 #include <errno.h>
 #include <glob.h>
 #include <libgen.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_BYTES_MAX (8u << 20)
-#define SETTLE_MS      50
-#define EMPTY_MS       500 /* of a file that is cut to nothing, as its writer may be kept waiting */
 
 struct files {
     char **names; /* sorted, each once */
@@ -78,30 +76,14 @@ static void files_done(struct files *files)
     free(files->names);
 }
 
-/* Changes when a file is edited, replaced, made or removed, or the configuration is another.
- * *ret_whole_ms: when what was written last counts as whole. */
-static uint64_t mark_of(const struct files *files, const struct jobs *config,
-                        int64_t *ret_whole_ms)
+/* The mark changes with the configuration, too. */
+static struct file_look look(const struct files *files, const struct jobs *config)
 {
-    uint64_t mark = hash_bytes(&config, sizeof config, 1);
+    struct file_look ret = {.mark = hash_bytes(&config, sizeof config, 1)};
 
-    *ret_whole_ms = 0;
-    for (size_t i = 0; i < files->n; i++) {
-        struct stat st;
-        int64_t parts[4] = {0}, ms;
-
-        if (stat(files->names[i], &st) == 0) {
-            parts[0] = (int64_t)st.st_ino;
-            parts[1] = st.st_size;
-            parts[2] = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
-            parts[3] = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec;
-            ms = parts[2] / 1000000 + (st.st_size > 0 ? SETTLE_MS : EMPTY_MS);
-            *ret_whole_ms = ms > *ret_whole_ms ? ms : *ret_whole_ms;
-        }
-        mark = hash_bytes(files->names[i], strlen(files->names[i]), mark);
-        mark = hash_bytes(parts, sizeof parts, mark);
-    }
-    return mark;
+    for (size_t i = 0; i < files->n; i++)
+        file_look_at(&ret, files->names[i]);
+    return ret;
 }
 
 static int read_groups(const struct files *files, struct rule_groups *ret, struct buf *why)
@@ -275,16 +257,14 @@ static void refresh(struct rules *r, bool settle)
 {
     struct scraper_state state;
     struct files files;
-    uint64_t mark;
-    int64_t whole_ms, left_ms;
+    struct file_look seen;
 
     guard(&r->reload);
     scraper_state(r->options.scraper, &state);
     files = find_files(r, state.jobs);
-    mark = mark_of(&files, state.jobs, &whole_ms);
-    left_ms = whole_ms - clock_unix_ms();
-    if (mark != r->mark && !(settle && left_ms > 0 && left_ms <= EMPTY_MS)) {
-        r->mark = mark;
+    seen = look(&files, state.jobs);
+    if (seen.mark != r->mark && !(settle && file_look_is_settling(seen.whole_ms))) {
+        r->mark = seen.mark;
         read_all(r, state.jobs, &files);
     } else {
         jobs_unref(state.jobs);

@@ -2,6 +2,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "metrics/scrape/file_look.h"
 #include "metrics/scrape/own.h"
 #include "metrics/scrape/scraper_internal.h"
 
@@ -10,54 +11,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
-#include <sys/stat.h>
 
 #define FILE_BYTES_MAX (8u << 20)
 #define CHECK_MS       1000
-#define SETTLE_MS      50
-#define EMPTY_MS       500 /* of a file that is cut to nothing, as its writer may be kept waiting */
+#define SETTLE_LOOK_MS 25
 #define SETTLE_MAX_MS  1000
 
-/* What files look like. Taken before they are read: an edit while they are read shows in the next
- * look, so that none is missed. */
-struct look {
-    uint64_t mark;      /* changes whenever one is edited, replaced, made or removed */
-    int64_t whole_ms;   /* when what was written last counts as whole */
-};
-
-static void look_at(void *ctx, const char *file)
-{
-    struct look *l = ctx;
-    struct stat st;
-    int64_t parts[5];
-    uint64_t mark = 1;
-
-    if (stat(file, &st) == 0) {
-        int64_t ms = st.st_mtim.tv_sec * 1000ll + st.st_mtim.tv_nsec / 1000000 +
-                     (st.st_size > 0 ? SETTLE_MS : EMPTY_MS);
-
-        parts[0] = (int64_t)st.st_ino;
-        parts[1] = st.st_size;
-        parts[2] = st.st_mtim.tv_sec;
-        parts[3] = st.st_mtim.tv_nsec;
-        parts[4] = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec;
-        mark = hash_bytes(parts, sizeof parts, 2);
-        l->whole_ms = ms > l->whole_ms ? ms : l->whole_ms;
-    }
-    l->mark += hash_bytes(file, strlen(file), mark);
-}
-
 /* At the configuration, with the files of jobs that it includes. */
-static void look_config(const struct scraper *s, struct look *ret)
+static void look_config(const struct scraper *s, struct file_look *ret)
 {
-    look_at(ret, s->file);
-    sd_files_each(s->included, look_at, ret);
+    file_look_at(ret, s->file);
+    sd_files_each(s->included, file_look_at, ret);
 }
 
-static void look_sd(const struct jobs *jobs, struct look *ret)
+static void look_sd(const struct jobs *jobs, struct file_look *ret)
 {
     for (size_t i = 0; i < jobs->n; i++)
-        sd_files_each(jobs->items[i]->sd_files, look_at, ret);
+        sd_files_each(jobs->items[i]->sd_files, file_look_at, ret);
 }
 
 static const struct target_groups *old_groups(const struct scraper *s, const struct job *j)
@@ -111,7 +81,7 @@ static void free_sd(struct target_groups *all, size_t n)
 /* Puts a configuration in force. Takes jobs. Under s->reload. */
 static void apply(struct scraper *s, struct jobs *jobs, uint64_t file_mark)
 {
-    struct look sd = {0};
+    struct file_look sd = {0};
     struct target_groups *extra;
     struct http_sources sources;
     struct targets fresh;
@@ -159,16 +129,16 @@ static void include(struct scraper *s, struct slice text)
 
 static int reload(struct scraper *s, struct buf *why)
 {
-    struct look config = {0};
+    struct file_look config = {0};
     struct jobs *jobs = NULL;
     autobuf text = {0};
     int r;
 
-    look_at(&config, s->file);
+    file_look_at(&config, s->file);
     r = scraper_read(s, &text);
     if (r == 0)
         include(s, buf_slice(&text));
-    sd_files_each(s->included, look_at, &config);
+    sd_files_each(s->included, file_look_at, &config);
     if (r < 0)
         buf_printf(why, "%s", strerror(-r));
     else
@@ -235,13 +205,11 @@ static void drain(int fd)
         ;
 }
 
-/* A file that was written a moment ago may be cut to nothing or half written: it is read when it has
- * been left alone for SETTLE_MS, or after SETTLE_MAX_MS. Until then the scraper looks often. */
+/* A file that may be half written is read when it counts as whole, or after SETTLE_MAX_MS. Until then
+ * the scraper looks often. */
 static bool is_settling(struct scraper *s, int64_t whole_ms, int64_t ms)
 {
-    int64_t left_ms = whole_ms - clock_unix_ms();
-
-    if (left_ms <= 0 || left_ms > EMPTY_MS) { /* the clock was set back */
+    if (!file_look_is_settling(whole_ms)) {
         s->settling_ms = 0;
         return false;
     }
@@ -256,7 +224,7 @@ static bool is_settling(struct scraper *s, int64_t whole_ms, int64_t ms)
 /* Under s->reload. */
 static void check(struct scraper *s, int64_t ms)
 {
-    struct look config = {0}, sd = {0};
+    struct file_look config = {0}, sd = {0};
     autobuf why = {0};
     bool file_changed, sd_changed;
 
@@ -294,7 +262,7 @@ void config_check(struct scraper *s, bool now)
 
 int config_wait_ms(const struct scraper *s)
 {
-    return s->settling_ms != 0 ? SETTLE_MS / 2 : CHECK_MS;
+    return s->settling_ms != 0 ? SETTLE_LOOK_MS : CHECK_MS;
 }
 
 void config_done(struct scraper *s)
