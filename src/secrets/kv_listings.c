@@ -235,11 +235,13 @@ void kv_listings_keep(struct kv *kv, const uint8_t folder[KV_ID_BYTES], const st
     put_in(l, one);
 }
 
+enum change_kind { CHANGE_MAKE, CHANGE_ADD, CHANGE_REMOVE };
+
 /* A batch that changes a name, from the moment it knows of it to its end. */
 struct change {
     struct kv_listings *listings;
     uint64_t forgotten; /* the listings' at its begin */
-    enum { CHANGE_MAKE, CHANGE_ADD, CHANGE_REMOVE } what;
+    enum change_kind what;
     uint8_t folder[KV_ID_BYTES];
     enum kv_kind kind;
     size_t len;
@@ -280,20 +282,29 @@ static void end_change(void *ctx, int r)
     free(c);
 }
 
-static void begin_change(struct kv *kv, struct store_batch *batch, struct change *c)
+static void begin_change(struct kv *kv, struct store_batch *batch, enum change_kind what,
+                         const uint8_t folder[KV_ID_BYTES], struct slice name, enum kv_kind kind)
 {
-    struct kv_listings *l = c->listings = kv_listings_ref(kv->listings);
+    struct kv_listings *l = kv_listings_ref(kv->listings);
+    struct change *c = xcalloc(1, sizeof *c + name.len);
 
+    c->listings = l;
+    c->what = what;
+    memcpy(c->folder, folder, KV_ID_BYTES);
+    c->kind = kind;
+    c->len = name.len;
+    if (name.len > 0)
+        memcpy(c->name, name.data, name.len);
     pthread_mutex_lock(&l->lock);
     l->changing++;
     l->changes++;
     c->forgotten = l->forgotten;
-    if (c->what != CHANGE_ADD)
-        drop(l, find(l, c->folder));
-    if (c->what == CHANGE_MAKE) {
+    if (what != CHANGE_ADD)
+        drop(l, find(l, folder));
+    if (what == CHANGE_MAKE) {
         struct listing *one = xcalloc(1, sizeof *one);
 
-        memcpy(one->folder, c->folder, KV_ID_BYTES);
+        memcpy(one->folder, folder, KV_ID_BYTES);
         one->is_made = true;
         put_in(l, one);
     }
@@ -303,31 +314,16 @@ static void begin_change(struct kv *kv, struct store_batch *batch, struct change
 
 void kv_listings_make(struct kv *kv, struct store_batch *batch, const uint8_t folder[KV_ID_BYTES])
 {
-    struct change *c = xcalloc(1, sizeof *c);
-
-    c->what = CHANGE_MAKE;
-    memcpy(c->folder, folder, KV_ID_BYTES);
-    begin_change(kv, batch, c);
+    begin_change(kv, batch, CHANGE_MAKE, folder, SLICE(""), KV_FOLDER);
 }
 
 void kv_listings_add(struct kv *kv, struct store_batch *batch, const uint8_t folder[KV_ID_BYTES],
                      struct slice name, enum kv_kind kind)
 {
-    struct change *c = xcalloc(1, sizeof *c + name.len);
-
-    c->what = CHANGE_ADD;
-    c->kind = kind;
-    c->len = name.len;
-    memcpy(c->name, name.data, name.len);
-    memcpy(c->folder, folder, KV_ID_BYTES);
-    begin_change(kv, batch, c);
+    begin_change(kv, batch, CHANGE_ADD, folder, name, kind);
 }
 
 void kv_listings_remove(struct kv *kv, struct store_batch *batch, const uint8_t folder[KV_ID_BYTES])
 {
-    struct change *c = xcalloc(1, sizeof *c);
-
-    c->what = CHANGE_REMOVE;
-    memcpy(c->folder, folder, KV_ID_BYTES);
-    begin_change(kv, batch, c);
+    begin_change(kv, batch, CHANGE_REMOVE, folder, SLICE(""), KV_FOLDER);
 }
